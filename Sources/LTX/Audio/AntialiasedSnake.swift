@@ -3,14 +3,13 @@
 import NN
 import Torch
 
-/// x + sin²(αx) / β between a doubling and a halving of the rate, so that the overtones which it
-/// makes are cut off and do not fold back as wrong tones (BigVGAN, section 3.2; ltx-core,
-/// `audio_vae/vocoder.py`).
+/// x + sin²(αx) / β between a doubling and a halving of the rate, so that the overtones that it
+/// adds are cut off and don't alias (BigVGAN, section 3.2; ltx-core, `audio_vae/vocoder.py`).
 struct AntialiasedSnake: Sendable {
   /// [C] each: the checkpoint holds logarithms.
   private let alpha: Tensor
   private let inverseBeta: Tensor
-  /// [12] each; the first one times 2, which makes up for the zeros between samples.
+  /// [12] each; the first one times 2, to compensate for the zeros between samples.
   private let upsampling: Tensor
   private let downsampling: Tensor
 

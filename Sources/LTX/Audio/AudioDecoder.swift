@@ -17,8 +17,8 @@ public struct AudioDecoder: Sendable {
   private let normOut: AudioVAENorm
   private let convolutionOut: SpectrogramConvolution
 
-  /// - Parameter w: the scope of the VAE, which holds `decoder` and `per_channel_statistics`.
-  /// - Throws: `WeightError` when the checkpoint does not fit the configuration.
+  /// - Parameter w: The scope of the VAE, which holds `decoder` and `per_channel_statistics`.
+  /// - Throws: `WeightError` if the checkpoint doesn't fit the configuration.
   public init(_ w: Weights, configuration: AudioVAEConfiguration) throws {
     self.configuration = configuration
     statistics = try AudioStatistics(w, configuration: configuration)
@@ -72,8 +72,8 @@ public struct AudioDecoder: Sendable {
     return try fitted(mel, frames: configuration.spectrogramFrames(shape[2])).contiguous()
   }
 
-  /// Cuts or fills up with zeros. Only a model that is causal along the frequencies, or not at all,
-  /// needs it.
+  /// Cuts the spectrogram or pads it with zeros, which only a model needs that is causal along the
+  /// frequencies or not at all.
   private func fitted(_ mel: Tensor, frames: Int) throws -> Tensor {
     let bins = configuration.melBins
     let cut = try mel.slice(2, to: frames).slice(3, to: bins)

@@ -17,8 +17,8 @@ public struct AudioEncoder: Sendable {
   private let normOut: AudioVAENorm
   private let convolutionOut: SpectrogramConvolution
 
-  /// - Parameter w: the scope of the VAE, which holds `encoder` and `per_channel_statistics`.
-  /// - Throws: `WeightError` when the checkpoint does not fit the configuration.
+  /// - Parameter w: The scope of the VAE, which holds `encoder` and `per_channel_statistics`.
+  /// - Throws: `WeightError` if the checkpoint doesn't fit the configuration.
   public init(_ w: Weights, configuration: AudioVAEConfiguration) throws {
     self.configuration = configuration
     statistics = try AudioStatistics(w, configuration: configuration)

@@ -54,7 +54,7 @@ struct AudioResidualBlock: Sendable {
   }
 }
 
-/// Attention of one head among all times and frequencies (ltx-core, `audio_vae/attention.py`).
+/// Single-head attention among all times and frequencies (ltx-core, `audio_vae/attention.py`).
 struct SpectrogramAttention: Sendable {
   private let norm: AudioVAENorm
   private let query: (weight: Tensor, bias: Tensor)
@@ -86,7 +86,7 @@ struct SpectrogramAttention: Sendable {
   }
 }
 
-/// The residual blocks of one level, each followed by attention where the configuration has it.
+/// The residual blocks of one level, each followed by attention if the configuration has it.
 struct AudioVAELevel: Sendable {
   private let blocks: [AudioResidualBlock]
   private let attention: [SpectrogramAttention]
@@ -144,7 +144,7 @@ struct AudioVAEMiddle: Sendable {
 
 /// The mean and deviation of each element of a latent frame, by which latents are normalized.
 struct AudioStatistics: Sendable {
-  /// [1, Z, 1, F]: statistics are stored as a token's channels lie, frequencies fastest.
+  /// [1, Z, 1, F]: statistics are stored in the order of a token's channels, frequencies fastest.
   private let mean: Tensor
   private let deviation: Tensor
 

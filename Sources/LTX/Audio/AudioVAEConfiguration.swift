@@ -7,7 +7,7 @@ public struct AudioVAEConfiguration: Sendable, Equatable {
   /// channels.
   public enum Norm: String, Sendable, CaseIterable { case pixel, group }
 
-  /// The axis of the spectrogram along which a convolution sees nothing that comes later: rows are
+  /// The axis of the spectrogram along which a convolution sees only earlier entries: rows are
   /// times, columns frequencies.
   public enum CausalAxis: String, Sendable, CaseIterable {
     case none
@@ -18,20 +18,20 @@ public struct AudioVAEConfiguration: Sendable, Equatable {
 
   // MARK: The spectrogram
 
-  /// Samples per second that the spectrogram is made of.
+  /// Samples per second of the spectrogram's input.
   public var sampleRate: Int
   /// Samples from one spectrogram frame to the next.
   public var hopLength: Int
-  /// Samples that one spectrogram frame is computed from.
+  /// The number of samples that one spectrogram frame is computed from.
   public var fftLength: Int
-  /// Frequencies of the spectrogram.
+  /// The number of the spectrogram's frequencies.
   public var melBins: Int
   /// The channels of the spectrogram and of the audio: 2 for stereo.
   public var audioChannels: Int
 
   // MARK: The coders
 
-  /// Channels of the latent.
+  /// The latent's channels.
   public var latentChannels: Int
   public var norm: Norm
   public var causalAxis: CausalAxis
@@ -49,10 +49,10 @@ public struct AudioVAEConfiguration: Sendable, Equatable {
   /// in time.
   public var isCausalInTime: Bool
 
-  /// Spectrogram frames that one latent frame stands for.
+  /// The number of spectrogram frames per latent frame.
   public var compression: Int { 1 << (widths.count - 1) }
 
-  /// Frequencies of the latent.
+  /// The number of the latent's frequencies.
   public var frequencyBins: Int {
     (1..<widths.count).reduce(melBins) { bins, _ in
       causalAxis == .frequency ? (bins + 1) / 2 : bins / 2
@@ -68,18 +68,18 @@ public struct AudioVAEConfiguration: Sendable, Equatable {
     return tokens
   }
 
-  /// Spectrogram frames that a latent of `frames` decodes to.
+  /// The number of spectrogram frames that a latent of `frames` decodes to.
   public func spectrogramFrames(_ frames: Int) -> Int {
     causalAxis == .none ? frames * compression : max(frames * compression - (compression - 1), 1)
   }
 }
 
 extension AudioVAEConfiguration {
-  /// The longest window of a spectrogram frame in samples, and the most frequencies: tables of
-  /// their product are made.
+  /// The max window of a spectrogram frame in samples, and the max number of frequencies: tables of
+  /// their product are allocated.
   static let (maxWindow, maxMelBins) = (1 << 16, 1 << 12)
 
-  /// - Parameter config: the whole `config` of the checkpoint.
+  /// - Parameter config: The complete `config` of the checkpoint.
   /// - Throws: `ConfigurationError` for a value that is missing, of the wrong type, or not
   ///   supported.
   public init(_ config: Configuration) throws {

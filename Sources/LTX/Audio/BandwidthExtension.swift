@@ -8,7 +8,7 @@ import Torch
 struct BandwidthExtension: Sendable {
   private let configuration: VocoderConfiguration.Extension
   private let generator: WaveGenerator
-  /// [2 (fft / 2 + 1), 1, fft]: cosines, then sines, in a window; from the checkpoint, as it was
+  /// [2 (fft / 2 + 1), 1, fft]: windowed cosines, then sines; from the checkpoint, because it was
   /// trained with them.
   private let fourierBasis: Tensor
   /// [M, fft / 2 + 1]
@@ -16,7 +16,7 @@ struct BandwidthExtension: Sendable {
   /// [2, 1, 2 width ratio + 1]
   private let sincFilter: Tensor
 
-  /// Samples to either side that the sinc reaches.
+  /// The number of samples on either side that the sinc reaches.
   private static let reach = Int((SincResampler.width / SincResampler.rolloff).rounded(.up))
 
   init(_ w: Weights, configuration: VocoderConfiguration.Extension) throws {
@@ -67,7 +67,7 @@ struct BandwidthExtension: Sendable {
       .narrow(2, 2 * reach * ratio, audio.size(2) * ratio)
   }
 
-  /// `SincResampler`'s filter, [1, 1, 2 reach ratio + 1]; the factor `ratio` that makes up for
+  /// `SincResampler`'s filter, [1, 1, 2 reach ratio + 1]; the factor `ratio` that compensates for
   /// zeros between samples cancels its division.
   private static func sinc(ratio: Int) throws -> Tensor {
     let count = 2 * reach * ratio + 1

@@ -7,10 +7,10 @@ extension Checkpoint.Prefix {
 }
 
 extension Checkpoint {
-  /// Sound to latents.
+  /// The encoder of audio to latents.
   ///
-  /// - Throws: `ConfigurationError` for a checkpoint without an audio VAE or with one that is not
-  ///   supported, `WeightError` for one whose weights don't fit.
+  /// - Throws: `ConfigurationError` for a checkpoint without an audio VAE or with an unsupported
+  ///   one, `WeightError` if its weights don't fit.
   public func audioEncoder(dtype: DType? = nil, device: Device = .cpu) throws -> AudioEncoder {
     try require("audio_vae")
     return try AudioEncoder(
@@ -18,9 +18,9 @@ extension Checkpoint {
       configuration: AudioVAEConfiguration(config))
   }
 
-  /// Latents to spectrograms.
+  /// The decoder of latents to spectrograms.
   ///
-  /// - Throws: as `audioEncoder`.
+  /// - Throws: The same errors as `audioEncoder`.
   public func audioDecoder(dtype: DType? = nil, device: Device = .cpu) throws -> AudioDecoder {
     try require("audio_vae")
     return try AudioDecoder(

@@ -4,8 +4,9 @@ import Foundation
 import Support
 import Torch
 
-/// Sound to the logarithm of its mel spectrogram, always in float32 (ltx-core, `audio_vae/ops.py`;
-/// torchaudio's `MelSpectrogram` with Slaney's scale and norm and a power of 1).
+/// Computes the logarithm of the mel spectrogram of audio, always in float32 (ltx-core,
+/// `audio_vae/ops.py`; torchaudio's `MelSpectrogram` with Slaney's scale and norm and a power of
+/// 1).
 public struct LogMelSpectrogram: Sendable {
   public let sampleRate: Int
   private let hopLength: Int
@@ -37,7 +38,7 @@ public struct LogMelSpectrogram: Sendable {
     guard given.count == 3, given[0] > 0, given[1] > 0 else {
       throw Issue.shape("waveform", given, expected: "[batch, channels, samples]")
     }
-    // The ends are mirrored, half a window of them, which needs one sample more.
+    // Half a window is mirrored at each end, which needs one sample more.
     let mirrored = fftLength / 2
     guard given[2] * sampleRate > mirrored * rate else {
       throw Issue(
@@ -61,7 +62,7 @@ public struct LogMelSpectrogram: Sendable {
   }
 }
 
-/// Triangular filters, evenly spaced by what the ear hears as even steps.
+/// Triangular filters, evenly spaced on the mel scale.
 enum MelFilters {
   /// Slaney's scale: linear below 1000 Hz, logarithmic above; each filter divided by its width.
   ///

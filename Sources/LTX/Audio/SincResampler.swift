@@ -7,13 +7,12 @@ import Torch
 /// Changes the sample rate of audio: a sinc below the lower rate's limit in a Hann window
 /// (torchaudio, `functional/functional.py`, `resample` with its default settings).
 public enum SincResampler {
-  /// Zero crossings of the sinc to either side.
+  /// Zero crossings of the sinc on either side.
   static let width = 6.0
   /// The cutoff frequency, relative to the lower rate's limit.
   static let rolloff = 0.99
   static let highestRate = 10_000_000
-  /// Numbers in a table of one filter for each place of an output between inputs; more are not made
-  /// at once.
+  /// The max size of a table with one filter per phase; larger tables are not built.
   static let largestTable = 1 << 23
 
   /// - Parameter waveform: [B, C, N], float32
@@ -52,9 +51,9 @@ public enum SincResampler {
     return try filtered.slice(1, to: kept).reshape(Array(shape.dropLast()) + [kept])
   }
 
-  /// One convolution, whose output channels are the places of the outputs between two inputs.
+  /// A single convolution, whose output channels are the phases of the outputs between two inputs.
   ///
-  /// - Parameter rows: [rows, 1, samples with what lies around them]
+  /// - Parameter rows: [rows, 1, samples with padding]
   private static func convolve(
     _ rows: Tensor, step: Int, phases: Int, reach: Int, limit: Double
   ) throws -> Tensor {
@@ -67,8 +66,8 @@ public enum SincResampler {
       .transpose(1, 2).flatten(from: 1)
   }
 
-  /// The same where rates have no common divisor to speak of, and a table of all filters would be
-  /// very large: each output's filter is computed where it is needed.
+  /// The same for rates with almost no common divisor, where a table of all filters would be very
+  /// large: each output's filter is computed separately.
   private static func gather(
     _ rows: Tensor, step: Int, phases: Int, reach: Int, limit: Double, length: Int
   ) throws -> Tensor {
@@ -77,7 +76,7 @@ public enum SincResampler {
     let chunk = 1 << 16
     let parts = try stride(from: 0, to: length, by: chunk).map { first in
       let outputs = Array(first..<min(first + chunk, length))
-      // Output n lies `remainder / phases` after the input at `whole`, which padding has moved by
+      // Output n is `remainder / phases` after the input at `whole`, which padding has moved by
       // `reach`.
       let whole = try Tensor(outputs.map { $0 * step / phases }).to(rows.device).unsqueeze(-1)
       let after = outputs.map { Double($0 * step % phases) / Double(phases) }

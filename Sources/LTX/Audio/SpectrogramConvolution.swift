@@ -5,7 +5,7 @@
 import NN
 import Torch
 
-/// A convolution over time and frequency, surrounded by zeros, that sees nothing later along the
+/// A convolution over time and frequency with zero padding, which sees nothing later along the
 /// causal axis (ltx-core, `audio_vae/causal_conv_2d.py`).
 struct SpectrogramConvolution: Sendable {
   /// [outputs, C, k, k]
@@ -14,7 +14,7 @@ struct SpectrogramConvolution: Sendable {
   private let padding: Int
   private let causalAxis: AudioVAEConfiguration.CausalAxis
 
-  /// - Parameter keeping: how many of the outputs, the first ones, are computed; nil for all.
+  /// - Parameter keeping: The number of outputs that are computed, from the first; nil for all.
   init(
     _ w: Weights, inputs: Int, outputs: Int, kernel: Int = 3, keeping: Int? = nil,
     causalAxis: AudioVAEConfiguration.CausalAxis
@@ -31,11 +31,11 @@ struct SpectrogramConvolution: Sendable {
 
   /// - Parameters:
   ///   - x: [B, T, F, C]
-  ///   - skipped: outputs at the beginning of the causal axis that are left out.
+  ///   - skipped: The number of outputs at the beginning of the causal axis that are omitted.
   /// - Returns: [B, T, F, outputs]
   ///
-  /// Along the causal axis the kernel pads either side as far as it sees back, and the outputs that
-  /// see ahead are cut off: cheaper than a copy of the features with zeros in front.
+  /// Along the causal axis the kernel pads both sides by its reach, and the outputs that see ahead
+  /// are cut off: this is cheaper than a copy of the features with zeros in front.
   func callAsFunction(_ x: Tensor, skipping skipped: Int = 0) throws -> Tensor {
     let axis: Int? =
       switch causalAxis {
@@ -78,7 +78,7 @@ struct SpectrogramDownsampling: Sendable {
   }
 }
 
-/// Doubles times and frequencies, less the first one of the causal axis (ltx-core,
+/// Doubles times and frequencies, without the first one of the causal axis (ltx-core,
 /// `audio_vae/upsample.py`).
 struct SpectrogramUpsampling: Sendable {
   private let convolution: SpectrogramConvolution

@@ -11,19 +11,18 @@ public struct Vocoder: Sendable {
   static let channels = 2
 
   public let configuration: VocoderConfiguration
-  /// Frequencies of the spectrograms.
+  /// The number of the spectrograms' frequencies.
   public let melBins: Int
   private let generator: WaveGenerator
   private let bandwidthExtension: BandwidthExtension?
 
-  /// - Parameter w: the scope of the vocoder. One with bandwidth extension is to be given weights
-  ///   in float32: rounding adds up over its hundred convolutions (`Checkpoint.vocoder` sees to
-  ///   it).
-  /// - Throws: `WeightError` when the checkpoint does not fit the configuration.
+  /// - Parameter w: The scope of the vocoder. With bandwidth extension, weights must be in float32:
+  ///   rounding errors accumulate over its hundred convolutions (`Checkpoint.vocoder` ensures it).
+  /// - Throws: `WeightError` if the checkpoint doesn't fit the configuration.
   public init(_ w: Weights, configuration: VocoderConfiguration) throws {
     self.configuration = configuration
     let first = configuration.bandwidthExtension == nil ? w : w / "vocoder"
-    // The configuration does not say how many frequencies there are.
+    // The number of frequencies isn't in the configuration.
     let shape = try (first / "conv_pre").shape(of: "weight")
     guard shape.count == 3, shape[1] > 0, shape[1].isMultiple(of: Self.channels) else {
       throw WeightError(

@@ -6,16 +6,16 @@ import Support
 public struct VocoderConfiguration: Sendable, Equatable {
   /// The activation in residual blocks.
   public enum Activation: Sendable, Equatable {
-    /// HiFi-GAN: a rectifier that lets a tenth of negative values through.
+    /// HiFi-GAN: a leaky rectifier with a slope of 0.1 for negative values.
     case leaky
-    /// BigVGAN: x + sin²(αx) / β, with twice the samples so that no overtones fold back.
+    /// BigVGAN: x + sin²(αx) / β, at twice the rate to avoid aliasing.
     case snake
   }
 
   /// The function that maps the last layer's output to -1 ... 1.
   public enum Ending: Sendable, Equatable { case tanh, clamp, none }
 
-  /// A network that makes samples of a mel spectrogram.
+  /// A network that turns a mel spectrogram into samples.
   public struct Generator: Sendable, Equatable {
     public var activation: Activation
     public var ending: Ending
@@ -28,7 +28,7 @@ public struct VocoderConfiguration: Sendable, Equatable {
     public var residualDilations: [[Int]]
     public var lastHasBias: Bool
 
-    /// Samples that one spectrogram frame becomes.
+    /// The number of samples per spectrogram frame.
     public var factor: Int { upsamplingRates.reduce(1, *) }
   }
 
@@ -48,12 +48,12 @@ public struct VocoderConfiguration: Sendable, Equatable {
   public var generator: Generator
   /// Nil before LTX-2.3.
   public var bandwidthExtension: Extension?
-  /// Samples per second that come out.
+  /// Samples per second of the output.
   public var sampleRate: Int
 }
 
 extension VocoderConfiguration {
-  /// - Parameter config: the whole `config` of the checkpoint.
+  /// - Parameter config: The complete `config` of the checkpoint.
   /// - Throws: `ConfigurationError` for a value that is missing, of the wrong type, or not
   ///   supported.
   public init(_ config: Configuration) throws {

@@ -3,8 +3,8 @@
 import NN
 import Torch
 
-/// A spectrogram to samples, by transposed convolutions that each raise the rate, and residual
-/// blocks after each: HiFi-GAN and BigVGAN v2 (ltx-core, `audio_vae/vocoder.py`).
+/// Turns a spectrogram into samples, by transposed convolutions that each raise the rate, followed
+/// by residual blocks: HiFi-GAN and BigVGAN v2 (ltx-core, `audio_vae/vocoder.py`).
 struct WaveGenerator: Sendable {
   /// The channels of the input: the audio's channels times the frequencies.
   let inputs: Int
@@ -110,7 +110,7 @@ struct WaveConvolution: Sendable {
   }
 }
 
-/// Three times activation, dilated convolution, activation, convolution, each around a skip
+/// Activation, dilated convolution, activation, convolution, three times, each around a skip
 /// connection.
 struct WaveResidualBlock: Sendable {
   static let slope: Scalar = 0.1

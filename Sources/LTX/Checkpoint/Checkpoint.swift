@@ -6,17 +6,17 @@ import Torch
 /// A checkpoint of the LTX-2 family: safetensors whose metadata carries the `config` of every
 /// component.
 ///
-/// The sizes, variants and generation of a model are read from that configuration and from nothing
-/// else. Tensors have the keys of the unified layout, whatever the layout of the files.
+/// The sizes, variants and version of a model are read from that configuration only. Tensors have
+/// the keys of the unified layout, whatever the layout of the files.
 public struct Checkpoint: Sendable {
   public let files: ModelFiles
   public let source: any TensorSource
   public let config: Configuration
-  /// The generation that the file states, `model_version` in the metadata; nil in LTX-2's own
-  /// files. It chooses defaults that users can override, never what a model is.
+  /// The file's version, `model_version` in the metadata; nil in LTX-2's own files. It selects
+  /// defaults that users can override, never the structure of the model.
   public let version: ModelVersion?
-  /// Whether the configuration was inferred from the shapes of the tensors, because the file has
-  /// none.
+  /// Whether the configuration was inferred from the shapes of the tensors, because the file
+  /// doesn't have one.
   public internal(set) var isInferred = false
 
   init(files: ModelFiles, source: any TensorSource, config: Configuration, version: ModelVersion?) {
@@ -28,8 +28,8 @@ public struct Checkpoint: Sendable {
 
   /// Opens a unified checkpoint: a file, a folder of shards or their index. Reads headers only.
   ///
-  /// - Throws: `TensorFileError` for a file that is not safetensors, `ConfigurationError` for one
-  ///   that carries no LTX-2 configuration.
+  /// - Throws: `TensorFileError` for a file that isn't safetensors, `ConfigurationError` for one
+  ///   without an LTX-2 configuration.
   public init(path: String) throws { try self.init(ModelFiles(unified: path)) }
 
   /// Opens files in any layout. Reads headers only, and of the text encoder only the projection of
@@ -103,7 +103,7 @@ public struct Checkpoint: Sendable {
 
   /// Checks that the files describe components, by their keys in `config`: `transformer`, `vae`.
   ///
-  /// - Throws: `ConfigurationError` that names the first one missing, and what to set.
+  /// - Throws: `ConfigurationError` that names the first missing one and the setting to add.
   public func require(_ components: String...) throws {
     guard let missing = components.first(where: { !config.has($0) }) else { return }
     if let error = source.unsupportedFormatError(anywhereBelow: "") { throw error }
@@ -128,21 +128,21 @@ public struct Checkpoint: Sendable {
     public static let textProjection = "text_embedding_projection"
   }
 
-  /// A view of the whole file.
+  /// A view of all of the file's tensors.
   public func weights(_ policy: LoadPolicy = LoadPolicy()) -> Weights { Weights(source, policy) }
 
   /// The transformer with the given modalities and adapters.
   ///
   /// - Parameters:
-  ///   - policy: tensors of the transformer to train are `TrainedWeights.transformer(_:)`.
-  ///   - modalities: the ones that are built. The weights of the other are neither read nor
-  ///     trained.
-  ///   - training: the modalities that a training pass has; nil for all that are built.
-  ///   - generating: the modalities that the loss is computed for; nil for all that are built. A
+  ///   - policy: The loading policy; `TrainedWeights.transformer(_:)` selects the tensors to train.
+  ///   - modalities: The modalities that are built. The weights of the other one are neither read
+  ///     nor trained.
+  ///   - training: The modalities that a training pass has; nil for all that are built.
+  ///   - generating: The modalities that the loss is computed for; nil for all that are built. A
   ///     layer that can't change their loss is not trained (`Set.depend(on:built:blocks:)`).
-  /// - Throws: besides what building throws, `WeightError` for an adapter whose module the model
-  ///   does not have, `UnmatchedTarget` for a target or pattern that matches nothing,
-  ///   `AdapterMismatch` for adapters to continue from that are not those of the layers.
+  /// - Throws: `WeightError`, also for an adapter whose module the model doesn't have;
+  ///   `UnmatchedTarget` for a target or pattern that matches nothing; `AdapterMismatch` if the
+  ///   adapters to continue from don't match those of the layers.
   public func transformer(
     _ policy: LoadPolicy = LoadPolicy(), modalities: Set<Modality> = .both,
     training: Set<Modality>? = nil, generating: Set<Modality>? = nil

@@ -28,9 +28,9 @@ public struct CheckpointInspection: Sendable {
   }
 
   public let version: ModelVersion?
-  /// In the order of the published files; those that have tensors.
+  /// The components that have tensors, in the order of the published files.
   public let components: [Component]
-  /// The keys that no component reads, without those that are known to be unused.
+  /// The keys that no component reads, except those that are known to be unused.
   public let unknownKeys: [String]
   /// The errors of components that could not be built.
   public let problems: [String]
@@ -91,12 +91,12 @@ public struct CheckpointInspection: Sendable {
     self.problems = problems
   }
 
-  /// The format of each quantized weight, and its key.
+  /// The format of each quantized weight, by its key.
   private static func formats(of source: any TensorSource) -> [(format: String, key: String)] {
     let index = WeightIndex(source)
     return source.entries.keys.compactMap { key in
       guard index.isDescribed(key) else { return nil }
-      // A format that is not supported is reported as a problem of its component, too.
+      // An unsupported format is also reported as a problem of its component.
       do {
         return (try index.format(of: key)?.title ?? "format not supported", key)
       } catch {

@@ -30,8 +30,8 @@ struct ComponentFile {
     }
   }
 
-  /// The names in the unified layout of the tensors of a file that is given as the whole
-  /// checkpoint; nil for a name that stays unchanged.
+  /// The unified names of the tensors of a file that is used as the complete checkpoint; nil for a
+  /// name that stays unchanged.
   var unifiedNames: @Sendable (String) -> String? {
     guard ModelFiles.Component.allCases.flatMap(\.configurationKeys).contains(where: config.has)
     else {
@@ -53,7 +53,7 @@ struct ComponentFile {
     }
   }
 
-  /// A component's configuration, which its own file must have.
+  /// A component's configuration, which must be in its own file.
   func part(_ key: String, of component: ModelFiles.Component) throws -> Configuration {
     guard config.has(key) else {
       throw config.error(
@@ -62,9 +62,9 @@ struct ComponentFile {
     return try config.object(key)
   }
 
-  /// The unified layout's name for a key of a component's file; nil for what belongs to another
-  /// component. Files of one component have the unified names, or the component's own without its
-  /// prefix.
+  /// The unified layout's name for a key of a component's file; nil for tensors of another
+  /// component. Files of one component have either the unified names, or the component's own
+  /// without its prefix.
   func keys(of component: ModelFiles.Component) -> @Sendable (String) -> String? {
     let kept: [String]
     let bare: String
@@ -77,7 +77,7 @@ struct ComponentFile {
     case .audioVAE: (kept, bare) = (["audio_vae.", "vocoder."], "audio_vae.")
     case .textEncoder: (kept, bare) = (["text_embedding_projection."], "")
     }
-    // ComfyUI drops "model." where it saves a model, and others write the component's name.
+    // ComfyUI omits "model." when it saves a model, and others write the component's name.
     let other =
       component == .transformer
       ? ["diffusion_model.", "transformer."].first { prefix in

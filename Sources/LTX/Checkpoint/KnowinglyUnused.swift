@@ -1,13 +1,13 @@
 import NN
 
-/// The tensors of a checkpoint that no model reads, and why. Any other tensor that is left over is
-/// an error.
+/// The tensors of a checkpoint that no model reads, with the reason. Any other unused tensor is an
+/// error.
 enum KnowinglyUnused {
-  /// In the scope of the transformer.
+  /// Keys in the scope of the transformer.
   static func transformer(_ key: String) -> Bool {
-    // The text connectors, which are components of their own in the transformer's scope.
+    // The text connectors, which are separate components in the transformer's scope.
     key.hasPrefix("video_embeddings_connector.") || key.hasPrefix("audio_embeddings_connector.")
-      // States that the file is in float8, which its dtypes show as well.
+      // A marker for float8, which the dtypes show as well.
       || key == Weights.scaledFP8Marker
   }
 
@@ -21,7 +21,7 @@ enum KnowinglyUnused {
     return isBetween || isAudio != modalities.contains(.audio)
   }
 
-  /// In the scope of a VAE: statistics that only training needed.
+  /// Keys in the scope of a VAE: statistics that only training needed.
   static func vae(_ key: String) -> Bool {
     [
       "per_channel_statistics.mean-of-stds",
@@ -30,6 +30,6 @@ enum KnowinglyUnused {
     ].contains(key)
   }
 
-  /// In the scope of the vocoder: the inverse of the spectrum, which only its training needed.
+  /// Keys in the scope of the vocoder: the inverse of the spectrum, which only its training needed.
   static func vocoder(_ key: String) -> Bool { key == "mel_stft.stft_fn.inverse_basis" }
 }

@@ -1,12 +1,12 @@
-/// The files of a model: a unified one with every component, or one for each component, as upstream
-/// and ComfyUI have them (ltx-pipelines, `utils/model_paths.py`).
+/// The files of a model: a unified one with every component, or one for each component, as in
+/// upstream and ComfyUI (ltx-pipelines, `utils/model_paths.py`).
 public struct ModelFiles: Sendable, Equatable {
-  /// A part of a model that can have a file of its own.
+  /// A part of a model that can have its own file.
   public enum Component: String, Sendable, CaseIterable {
-    /// With the text connectors, and usually the projection of text features.
+    /// Includes the text connectors, and usually the projection of text features.
     case transformer
     case videoVAE
-    /// With the vocoder.
+    /// Includes the vocoder.
     case audioVAE
     case textEncoder
 
@@ -64,7 +64,7 @@ public struct ModelFiles: Sendable, Equatable {
     self[component] ?? (component == .textEncoder ? nil : unified)
   }
 
-  /// The name of the model in messages: the unified checkpoint, or the first file that is given.
+  /// The model's name in messages: the unified checkpoint, or the first given file.
   public var name: String {
     unified ?? Component.allCases.lazy.compactMap { components[$0] }.first ?? "the model"
   }

@@ -1,6 +1,6 @@
-/// The generation of a model: `2.3.0`, `2.3.rc1`, `2.3-rc1`.
+/// The version of a model: `2.3.0`, `2.3.rc1`, `2.3-rc1`.
 public struct ModelVersion: Sendable, Comparable, CustomStringConvertible {
-  /// The numbers, up to the first part that is not a number.
+  /// The numeric parts, up to the first part that isn't a number.
   public let parts: [Int]
   public let description: String
 
@@ -14,14 +14,14 @@ public struct ModelVersion: Sendable, Comparable, CustomStringConvertible {
     guard !parts.isEmpty, parts.count == numbers.count else { return nil }
   }
 
-  /// 2.3 comes before 2.3.0 and 2.3.1, as candidates for 2.3 do.
+  /// 2.3 sorts before 2.3.0 and 2.3.1, because candidates for 2.3 do.
   public static func < (a: ModelVersion, b: ModelVersion) -> Bool {
     a.parts.lexicographicallyPrecedes(b.parts)
   }
 
   public static func == (a: ModelVersion, b: ModelVersion) -> Bool { a.parts == b.parts }
 
-  /// Whether this is the generation of the numbers, or a later one.
+  /// Whether the version has these parts, or is a later one.
   public func isAtLeast(_ parts: Int...) -> Bool { !self.parts.lexicographicallyPrecedes(parts) }
 }
 

@@ -3,11 +3,11 @@ import NN
 import TensorFiles
 import Torch
 
-/// Transformers in files of their own, as full fine-tuning saves them.
+/// Transformers in separate files, as full fine-tuning saves them.
 ///
-/// The keys are the transformer's own, without a prefix, and all of them are there, trained or not:
-/// the official trainer loads such a file by its `load_checkpoint`. The `config` in the metadata
-/// lets the file be used as the transformer beside other components. It has no text connectors.
+/// The file holds all of the transformer's keys, without a prefix, trained or not: the official
+/// trainer loads such a file with its `load_checkpoint`. The `config` in the metadata lets the file
+/// be used as the transformer beside other components. It doesn't contain text connectors.
 extension Checkpoint {
   private static let scope = Prefix.transformer + "."
 
@@ -34,13 +34,13 @@ extension Checkpoint {
   /// Writes the transformer with its trained tensors.
   ///
   /// - Parameters:
-  ///   - trained: tensors by their keys in the unified layout, such as the parameters of a
+  ///   - trained: Tensors by their keys in the unified layout, such as the parameters of a
   ///     transformer that was built from this checkpoint with `TrainedWeights`. The others are
   ///     copied from the checkpoint.
-  ///   - dtype: of all tensors in the file.
-  ///   - metadata: to be written besides the configuration.
-  /// - Throws: `WeightError` for a parameter that is not a tensor of the transformer;
-  ///   `TensorFileError` when the disk refuses.
+  ///   - dtype: The dtype of all tensors in the file.
+  ///   - metadata: Metadata to add to the configuration.
+  /// - Throws: `WeightError` for a parameter that isn't a tensor of the transformer;
+  ///   `TensorFileError` if the disk refuses.
   public func writeTransformer(
     _ trained: [Parameter], dtype: DType, metadata: [String: String] = [:], to path: String
   ) throws {
@@ -79,11 +79,11 @@ extension Checkpoint {
     return alone.json
   }
 
-  /// The same checkpoint with another transformer in it: one that `writeTransformer` or the
-  /// official trainer wrote.
+  /// The same checkpoint with another transformer: one written by `writeTransformer` or the
+  /// official trainer.
   ///
-  /// - Throws: `WeightError` that names tensors that are missing, have another shape, or are not
-  ///   part of the transformer; `TensorFileError` for a file that is not safetensors.
+  /// - Throws: `WeightError` that names tensors that are missing, have another shape, or aren't
+  ///   part of the transformer; `TensorFileError` for a file that isn't safetensors.
   public func replacingTransformer(by path: String) throws -> Checkpoint {
     let file = try DescribedTensors.describing(openTensors(at: path))
     func unified(_ key: String) -> String {
@@ -97,7 +97,7 @@ extension Checkpoint {
     let byName = Dictionary(file.entries.keys.map { (unified($0), $0) }) { first, _ in first }
     func shape(_ key: String) -> [Int]? { byName[key].flatMap { file.entries[$0]?.shape } }
     func others(_ count: Int) -> String { count > 1 ? " (and \(count - 1) more)" : "" }
-    /// Checks that the format of a layer can be read, without which it can't be compared.
+    /// Checks that the format of a layer can be read, as the comparison requires.
     func requireReadable(_ key: String) throws {
       let layer = key.lastIndex(of: ".").map { key[...$0].dropFirst(Self.scope.count) } ?? ""
       for prefix in ["", "diffusion_model.", Self.scope] {
@@ -115,8 +115,8 @@ extension Checkpoint {
       )
     }
     let unexpected = byName.keys.filter { key in
-      // A quantized weight may have its scale and description beside it, whatever the one that it
-      // replaces has.
+      // A quantized weight may come with a scale and a description, even if the weight that it
+      // replaces doesn't.
       let isOfWeight = WeightFormats.companions.contains {
         key.hasSuffix(".\($0)") && wanted["\(key.dropLast($0.count))weight"] != nil
       }
@@ -139,7 +139,7 @@ extension Checkpoint {
           + "model"
       )
     }
-    // Nothing is left of the replaced tensors, nor of their scales.
+    // The replaced tensors and their scales are removed.
     let stays = { @Sendable (key: String) -> Bool in
       !key.hasPrefix(Self.scope)
         || KnowinglyUnused.transformer(String(key.dropFirst(Self.scope.count)))

@@ -26,7 +26,7 @@ public struct AudioTokens: Sendable {
   /// Latent frames per second.
   public var rate: Double { Double(sampleRate) / Double(hopLength * compression) }
 
-  /// The number of latent frames of some seconds of audio, rounded, halves to even.
+  /// The number of latent frames for a length of audio in seconds, rounded half to even.
   public func frames(seconds: Double) -> Int { Int((seconds * rate).rounded(.toNearestOrEven)) }
 
   /// The start and end of a latent frame. The first one is a single spectrogram frame.
@@ -48,7 +48,7 @@ public struct AudioTokens: Sendable {
   }
 }
 
-/// The latent grid of audio that is generated.
+/// The latent grid of generated audio.
 public struct AudioGrid: Sendable {
   public var batch: Int
   /// Latent channels and frequency bins; a token holds both.
@@ -79,10 +79,10 @@ public struct AudioGrid: Sendable {
     }
   }
 
-  /// The tokens of the audio with conditions applied in order.
+  /// The audio's tokens with conditions applied in order.
   ///
-  /// - Parameter start: a latent to refine, [B, Z, T, N]; nil to start from noise.
-  /// - Throws: `Issue` if a latent does not fit the grid, or a condition is not for audio.
+  /// - Parameter start: A latent to refine, [B, Z, T, N]; nil to start from noise.
+  /// - Throws: `Issue` if a latent doesn't fit the grid, or a condition isn't for audio.
   public func sequence(_ conditions: [LatentCondition] = [], start: Tensor? = nil) throws
     -> LatentSequence
   {
@@ -110,7 +110,7 @@ public struct AudioGrid: Sendable {
         sequence.denoiseMask = try sequence.denoiseMask.replacing(
           range, with: .full([batch, range.count], Scalar(1 - strength)))
       case .reference(let latent, _, let strength, let attention):
-        // A reference lies at its own time.
+        // A reference keeps its own time.
         try sequence.append(
           AudioTokens.patchify(latent),
           positions: tokens.positions(batch: batch, frames: count(latent)), strength: strength,

@@ -1,25 +1,25 @@
 import Torch
 
-/// A part of one modality that the model is given instead of having to generate it.
+/// A part of one modality that is given to the model instead of generated.
 ///
-/// `Source` says where the known data comes from: the cache in training, files in validation and
+/// `Source` is the origin of the known data: the cache in training, files in validation and
 /// generation. Encoded conditions are `LatentCondition`s.
 public struct Condition<Source: Sendable>: Sendable {
   public enum Kind: Sendable {
     /// An image at a pixel frame. At frame 0 it replaces the first latent frame; at any other frame
-    /// it is appended as tokens of its own.
+    /// it is appended as additional tokens.
     case image(frame: Int)
     /// The first latent frame.
     case firstFrame
-    /// The start of the modality; nil for as much as the source has.
+    /// The start of the modality; nil for the source's full length.
     case prefix(Extent?)
-    /// The end of the modality; nil for as much as the source has.
+    /// The end of the modality; nil for the source's full length.
     case suffix(Extent?)
     /// A rectangle in all frames; video only.
     case crop(PixelRegion)
     /// Everything outside a range of time, in seconds.
     case retake(from: Double, to: Double)
-    /// The part that a mask marks, or leaves.
+    /// The part that a mask marks, or the part outside of it.
     case mask(Source, MaskRule)
     /// Another video or audio that the model refers to (IC-LoRA). A nil `scale` means the scale
     /// that the LoRAs were trained with. `isShown` puts the reference beside the result.
@@ -78,7 +78,7 @@ extension Condition {
 
   public var isReference: Bool { if case .reference = kind { true } else { false } }
 
-  /// Whether the whole modality is given.
+  /// Whether the complete modality is given.
   public var isWhole: Bool { if case .whole = kind { true } else { false } }
 
   /// The source of a mask; nil for other conditions.
@@ -92,13 +92,14 @@ extension Condition {
 public enum LatentCondition: Sendable {
   /// The latent replaces tokens of the result, from a latent frame on.
   case replace(latent: Tensor, latentFrame: Int, strength: Double = 1)
-  /// A still image at a pixel frame, appended as tokens of its own; video only.
+  /// A still image at a pixel frame, appended as additional tokens; video only.
   case keyframe(latent: Tensor, frame: Int, strength: Double)
   /// An appended reference whose positions are scaled to the result's. `attention` weakens the
   /// attention between the reference and the result: [B, tokens] from 0 to 1.
   case reference(
     latent: Tensor, scale: ReferenceScale = ReferenceScale(), strength: Double = 1,
     attention: Tensor? = nil)
-  /// A latent of the whole result, kept where the mask is 1: [B, F, H, W] of video, [B, T] of audio.
+  /// A latent of the complete result, kept where the mask is 1: [B, F, H, W] of video, [B, T] of
+  /// audio.
   case masked(latent: Tensor, mask: Tensor, strength: Double = 1)
 }

@@ -2,10 +2,10 @@
 
 import Torch
 
-/// The tokens of one modality in sampling: their known values, how much of them is kept, and their
-/// positions.
+/// The tokens of one modality in sampling: their known values, the extent to which these are kept,
+/// and their positions.
 public struct LatentSequence: Sendable {
-  /// [B, T, C]: the values of conditioned tokens; zeros elsewhere.
+  /// [B, T, C]: the values of conditioned tokens, zeros elsewhere.
   public var clean: Tensor
   /// [B, T], float32: 1 where a token is generated, 0 where it is given.
   public var denoiseMask: Tensor
@@ -13,7 +13,8 @@ public struct LatentSequence: Sendable {
   public var positions: Tensor
   /// [B, T, C]: the start of a refinement, before noise is mixed in; nil for zeros.
   public var start: Tensor?
-  /// [B, T, T], float32: how much tokens attend to each other, 0 to 1; nil for fully.
+  /// [B, T, T], float32: the strength of the attention between tokens, 0 to 1; nil for full
+  /// attention.
   public var selfAttentionMask: Tensor?
   /// The number of tokens of the result, which come first; appended conditions follow.
   public let targetCount: Int
@@ -33,8 +34,8 @@ public struct LatentSequence: Sendable {
       positions: positions)
   }
 
-  /// - Parameter attention: how much the tokens and the result attend to each other, [B, tokens];
-  ///   nil for fully.
+  /// - Parameter attention: The strength of the attention between the tokens and the result, [B,
+  ///   tokens]; nil for full attention.
   mutating func append(
     _ tokens: Tensor, positions: Tensor, strength: Double, attention: Tensor? = nil
   ) throws {
@@ -47,7 +48,7 @@ public struct LatentSequence: Sendable {
   }
 
   /// The attention mask with more tokens (ltx-core, `conditioning/mask_utils.py`). They attend to
-  /// themselves and to the result, but not to tokens that were appended before. Nil as long as no
+  /// themselves and to the result, but not to tokens that were appended earlier. Nil as long as no
   /// condition needs a mask.
   private func extendedAttentionMask(_ count: Int, _ attention: Tensor?) throws -> Tensor? {
     guard attention != nil || selfAttentionMask != nil else { return nil }

@@ -15,7 +15,7 @@ public enum MaskRule: Sendable, Equatable {
 public struct MaskRasterizer: Sendable {
   /// The mask frames that belong to one latent frame.
   public enum Grouping: Sendable {
-    /// The first frame alone, then as many as a latent frame holds, as the video VAE groups them.
+    /// The first frame alone, then as many as a latent frame holds, like the video VAE.
     case causal
     /// As many as a latent frame holds, starting with the first frame and filled up with black
     /// frames at the end, like upstream's `process_videos.py`.

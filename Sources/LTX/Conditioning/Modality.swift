@@ -1,4 +1,4 @@
-/// One of the two things that the model sees and makes.
+/// Video or audio: the two modalities of the model.
 public enum Modality: String, Sendable, Hashable, CaseIterable, Codable, CustomStringConvertible {
   case video, audio
 
@@ -59,7 +59,7 @@ extension PerModality {
 }
 
 extension PerModality where Value: ExpressibleByNilLiteral {
-  /// No value for either modality.
+  /// A pair without values.
   public init() { self.init(video: nil, audio: nil) }
 
   /// A value for one modality.

@@ -2,7 +2,7 @@
 
 import Torch
 
-/// A rectangle of an image, in pixels; the bottom and the right edge do not belong to it.
+/// A rectangle of an image, in pixels, without its bottom and right edge.
 public struct PixelRegion: Sendable, Equatable {
   public var top: Int
   public var left: Int
@@ -25,10 +25,10 @@ public struct LatentRegion: Sendable, Equatable {
 
   public var isEmpty: Bool { rows.isEmpty || columns.isEmpty }
 
-  /// The cells of a rectangle of pixels: its edges are rounded towards the start of the image, as
-  /// upstream rounds them (ltx-trainer, `validation_runner.py`).
+  /// The cells of a rectangle of pixels: its edges are rounded towards the start of the image, like
+  /// in upstream (ltx-trainer, `validation_runner.py`).
   ///
-  /// - Parameter rows, columns: the size of the latent.
+  /// - Parameter rows, columns: The size of the latent.
   public init(
     _ region: PixelRegion, rows: Int, columns: Int, factors: CompressionFactors
   ) {
@@ -48,7 +48,7 @@ extension VideoGrid {
     LatentRegion(region, rows: rows, columns: columns, factors: factors)
   }
 
-  /// 1 within a rectangle, in every frame: [1, F, H, W], float32.
+  /// 1 within a rectangle, 0 elsewhere, the same in every frame: [1, F, H, W], float32.
   public func mask(keeping cells: LatentRegion) throws -> Tensor {
     let rows = (0..<rows).map { cells.rows.contains($0) ? Float(1) : 0 }
     let columns = (0..<columns).map { cells.columns.contains($0) ? Float(1) : 0 }

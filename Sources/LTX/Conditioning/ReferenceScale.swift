@@ -19,10 +19,10 @@ public struct ReferenceScale: Sendable, Equatable {
   ///
   /// - Parameters:
   ///   - reference, target: [F, H, W].
-  ///   - keepsTime: the variant of the older `video_to_video`: references run at the target's frame
+  ///   - keepsTime: The variant of the older `video_to_video`: references run at the target's frame
   ///     rate and may be shorter or longer, and the target's size must be a multiple of theirs. The
-  ///     flexible strategy rounds down, as upstream.
-  /// - Throws: `Issue` if the sizes are not multiples of each other by one factor.
+  ///     flexible strategy rounds down, like upstream.
+  /// - Throws: `Issue` if the sizes aren't multiples of each other by one factor.
   public init(reference: [Int], target: [Int], keepsTime: Bool = false) throws {
     func fail(_ problem: String) -> Issue {
       Issue(

@@ -3,7 +3,7 @@
 import Support
 import Torch
 
-/// The latent grid of a video that is generated.
+/// The latent grid of a generated video.
 public struct VideoGrid: Sendable {
   public var batch: Int
   public var channels: Int
@@ -37,10 +37,10 @@ public struct VideoGrid: Sendable {
     }
   }
 
-  /// The tokens of the video with conditions applied in order.
+  /// The video's tokens with conditions applied in order.
   ///
-  /// - Parameter start: a latent to refine, [B, C, F, H, W]; nil to start from noise.
-  /// - Throws: `Issue` if a latent does not fit the grid.
+  /// - Parameter start: A latent to refine, [B, C, F, H, W]; nil to start from noise.
+  /// - Throws: `Issue` if a latent doesn't fit the grid.
   public func sequence(_ conditions: [LatentCondition] = [], start: Tensor? = nil) throws
     -> LatentSequence
   {

@@ -10,22 +10,22 @@ public struct Guidance: Sendable {
   /// Spatio-temporal guidance: away from the prediction without self-attention in some blocks. 0 is
   /// off.
   public var stg = 0.0
-  /// Away from the prediction without the other modality. 1 is off.
+  /// Modality guidance: away from the prediction without the other modality. 1 is off.
   public var modality = 1.0
   /// The fraction by which the result's standard deviation is pulled back to the plain
   /// prediction's, 0 to 1.
   public var rescale = 0.0
-  /// The modality is predicted only at every (n + 1)-th step and keeps its last prediction in
-  /// between.
+  /// The number of steps that are skipped between predictions of the modality, which keeps its last
+  /// prediction in them.
   public var skipSteps = 0
-  /// The blocks in which spatio-temporal guidance leaves out self-attention; nil for all.
+  /// The blocks in which spatio-temporal guidance skips self-attention; nil for all.
   public var stgBlocks: Set<Int>?
 
   public init() {}
 
   func isPredicted(at step: Int) -> Bool { step.isMultiple(of: skipSteps + 1) }
 
-  /// Combines predictions of x0 in float32; nil for passes that this modality does not need.
+  /// Combines predictions of x0 in float32; nil for passes that this modality doesn't need.
   func combine(_ conditional: Tensor, _ others: GuidancePasses) throws -> Tensor {
     let c = try conditional.to(.float32)
     var result = c

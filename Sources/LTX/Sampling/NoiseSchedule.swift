@@ -1,9 +1,9 @@
 import Foundation
 import Torch
 
-/// The noise levels that sampling walks down: `steps + 1` sigmas from 1 to 0.
+/// The noise levels of sampling: `steps + 1` sigmas from 1 to 0.
 public enum NoiseSchedule {
-  /// More are a mistake, and would round to equal levels.
+  /// More would be a mistake, and would round to equal levels.
   public static let maximumSteps = 100_000
 
   /// LTX-2's schedule: evenly spaced, shifted towards noise by the number of tokens, then stretched
@@ -24,7 +24,7 @@ public enum NoiseSchedule {
     // float32 throughout, like upstream.
     let linear: [Float] = try Tensor.linspace(from: 1, to: 0, steps: steps + 1).array()
     let factor = Float(shift)
-    // A shift beyond the numbers there are leaves noise alone.
+    // A shift beyond the floating-point range gives pure noise.
     let shifted = linear.map {
       $0 == 0 ? 0 : factor.isFinite ? factor / (factor + (1 / $0 - 1)) : 1
     }

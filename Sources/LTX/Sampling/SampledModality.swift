@@ -9,18 +9,18 @@ public struct SampledModality: Sendable {
   public let sequence: LatentSequence
   /// [B, S, W]
   public let context: Tensor
-  /// For the negative prompt; nil for `context`.
+  /// The context of the negative prompt; nil for `context`.
   public let negativeContext: Tensor?
   public let guidance: Guidance
-  /// Whether the modality is given as a whole: its tokens stay unchanged, at a sigma of 0.
+  /// Whether the complete modality is given: its tokens stay unchanged, at a sigma of 0.
   public let isFrozen: Bool
 
   /// Starts from noise [B, T, C], mixed into the sequence's start by `noiseLevel`. Known tokens
   /// replace it according to the mask.
   ///
   /// - Parameters:
-  ///   - noiseLevel: 1 for noise alone; less to refine the sequence's start.
-  ///   - isFrozen: keeps the sequence's clean tokens, regardless of its mask.
+  ///   - noiseLevel: 1 for pure noise; less to refine the sequence's start.
+  ///   - isFrozen: Keeps the sequence's clean tokens, regardless of its mask.
   public init(
     noise: Tensor, sequence: LatentSequence, context: Tensor, negativeContext: Tensor? = nil,
     guidance: Guidance = Guidance(), noiseLevel: Double = 1, isFrozen: Bool = false

@@ -6,9 +6,9 @@ import Torch
 public struct Sampler: Sendable {
   /// The integration method of a step from one noise level to the next.
   public enum Method: String, Sendable, CaseIterable {
-    /// Along the predicted velocity.
+    /// A step along the predicted velocity.
     case euler
-    /// A second prediction half-way, with fresh noise: see `sampleSecondOrder`.
+    /// A second prediction at the midpoint, with fresh noise: see `sampleSecondOrder`.
     case res2s = "res_2s"
   }
 
@@ -27,8 +27,8 @@ public struct Sampler: Sendable {
     self.autocast = autocast
   }
 
-  /// - Parameter sigmas: noise levels, one more than there are steps.
-  /// - Returns: the modalities after the last step, with all tokens, also those of appended
+  /// - Parameter sigmas: The noise levels, one more than there are steps.
+  /// - Returns: The modalities after the last step, with all tokens, including those of appended
   ///   conditions.
   public func sample(
     _ start: PerModality<SampledModality?>, sigmas: [Float], onStep: OnStep = { _, _ in }
@@ -54,7 +54,7 @@ public struct Sampler: Sendable {
     return sampled
   }
 
-  /// One Euler step towards x0, after the known tokens have replaced its own.
+  /// One Euler step towards x0, after the known tokens have replaced the predicted ones.
   private static func euler(
     _ sample: SampledModality, _ x0: Tensor?, from: Float, to: Float
   ) throws -> SampledModality {
@@ -74,7 +74,7 @@ public struct Sampler: Sendable {
 
   /// Predicts x0 at a noise level.
   ///
-  /// - Parameter last: the prediction that a modality keeps if it skips this step.
+  /// - Parameter last: The prediction that a modality keeps if it skips this step.
   func predict(
     _ samples: PerModality<SampledModality?>, sigma: Double, step: Int,
     last: Prediction = Prediction()

@@ -4,12 +4,13 @@ import Foundation
 import Torch
 
 extension Sampler {
-  /// Samples with res_2s, an exponential Runge-Kutta method of second order in log sigma. Part of the
-  /// noise is replaced by fresh noise at the midpoint and at the end of each step (ltx-pipelines,
-  /// `utils/samplers.py`, with its defaults: eta 0.5, c2 0.5, 100 refinements of the anchor).
+  /// Samples with res_2s, an exponential Runge-Kutta method of second order in log sigma. Part of
+  /// the noise is replaced by fresh noise at the midpoint and at the end of each step
+  /// (ltx-pipelines, `utils/samplers.py`, with its defaults: eta 0.5, c2 0.5, 100 refinements of
+  /// the anchor).
   ///
   /// The model runs twice per step, and once more at the end to remove the last noise. The fresh
-  /// noise is the same for every seed, as upstream.
+  /// noise is the same for every seed, like in upstream.
   func sampleSecondOrder(
     _ start: PerModality<SampledModality?>, sigmas: [Float], onStep: OnStep
   ) throws -> PerModality<SampledModality?> {
@@ -92,8 +93,8 @@ private struct SecondOrderInterval {
   }
 }
 
-/// The shares of the present state and of fresh noise in a step from one noise level to another. Half
-/// of the noise is replaced, and the sum keeps its variance.
+/// The shares of the current state and of fresh noise in a step from one noise level to another.
+/// Half of the noise is replaced, and the sum keeps its variance.
 private struct Renoising {
   let sigma: Double
   let next: Double
@@ -155,7 +156,7 @@ private final class SecondOrderPoint {
 }
 
 extension SampledModality {
-  /// Mixes fresh noise into the state that a step has led to, float64 [B, T, C].
+  /// Mixes fresh noise into the state after a step, float64 [B, T, C].
   fileprivate func mixingInNoise(
     _ x: Tensor, anchor: Tensor, _ renoising: Renoising, _ generator: Generator
   ) throws -> Tensor {

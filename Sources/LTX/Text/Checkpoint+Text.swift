@@ -7,10 +7,10 @@ extension Checkpoint {
   /// The text encoder together with this checkpoint's projection of its features.
   ///
   /// - Parameters:
-  ///   - textEncoder: its folder or file; that of `files` if nil.
-  ///   - storage: the storage of its weights; `.int8` halves its memory.
-  /// - Throws: `TokenizerError`, `Issue`, `WeightError`, `ConfigurationError`, each
-  ///   naming the file.
+  ///   - textEncoder: The text encoder's folder or file; nil for that of `files`.
+  ///   - storage: The storage of its weights; `.int8` halves its memory.
+  /// - Throws: `TokenizerError`, `Issue`, `WeightError`, `ConfigurationError`, each naming the
+  ///   file.
   public func promptEncoder(
     textEncoder: String? = nil, dtype: DType? = nil, device: Device = .cpu,
     storage: WeightStorage = .asStored

@@ -7,7 +7,7 @@ import Torch
 /// A small transformer between the text encoder and one modality of the audio-video transformer
 /// (ltx-core, `text_encoders/gemma/embeddings_connector.py`).
 ///
-/// Prompts of any length become contexts of one length, filled up with learned registers.
+/// Prompts of any length become contexts of one length, padded with learned registers.
 public struct EmbeddingsConnector: Sendable {
   private struct Block: Sendable {
     let attention: Attention
@@ -20,10 +20,10 @@ public struct EmbeddingsConnector: Sendable {
   private let configuration: TextConfiguration.Connector
 
   private static let eps = 1e-6
-  /// Not in the configuration.
+  /// Fixed: not in the configuration.
   private static let ropeTheta = 10000.0
 
-  /// - Parameter w: the scope of the connector, `model.diffusion_model.video_embeddings_connector`.
+  /// - Parameter w: The scope of the connector, `model.diffusion_model.video_embeddings_connector`.
   public init(_ w: Weights, configuration c: TextConfiguration.Connector) throws {
     registers = try w.tensor("learnable_registers", shape: [-1, c.width])
     blocks = try (0..<c.layers).map { index in
@@ -43,7 +43,7 @@ public struct EmbeddingsConnector: Sendable {
   ///   - features: [B, S, D], text first.
   ///   - isText: [B, S, 1], true on text, false on padding.
   /// - Returns: [B, S, D]; the transformer attends to all of it.
-  /// - Throws: `Issue` if S is not a multiple of the number of registers.
+  /// - Throws: `Issue` if S isn't a multiple of the number of registers.
   func callAsFunction(_ features: Tensor, isText: Tensor) throws -> Tensor {
     let tokens = features.size(1)
     let count = registers.size(0)
@@ -101,8 +101,8 @@ public struct TextConnectors: Sendable {
   private let connectors: PerModality<EmbeddingsConnector?>
 
   /// - Parameters:
-  ///   - w: the transformer's scope, `model.diffusion_model`, which contains the connectors.
-  ///   - modalities: the modalities to build; weights of the other one are not read.
+  ///   - w: The transformer's scope, `model.diffusion_model`, which contains the connectors.
+  ///   - modalities: The modalities to build; weights of the other one are not read.
   public init(_ w: Weights, configuration c: TextConfiguration, modalities: Set<Modality> = .both)
     throws
   {
@@ -113,8 +113,8 @@ public struct TextConnectors: Sendable {
     }
   }
 
-  /// - Parameter features: padded on either side to a multiple of the number of registers, which is
-  ///   128 in the published files.
+  /// - Parameter features: Features padded on either side to a multiple of the number of registers,
+  ///   which is 128 in the published files.
   /// - Throws: `Issue` if shapes don't fit.
   public func callAsFunction(_ features: TextFeatures) throws -> TextContexts {
     // Sorting and gathering need the mask on the features' device.
@@ -127,7 +127,7 @@ public struct TextConnectors: Sendable {
             + "expected [B, S, D] and [B, S]")
       }
     }
-    // The text comes first, in its order, then the padding.
+    // The text comes first, in its original order, then the padding.
     let (isText, order) = try mask.notEqual(to: 0).to(.int64).sort(
       stable: true, -1, descending: true)
     let contexts = try connectors.compactMap { modality, connector in

@@ -135,7 +135,7 @@ public struct FeatureExtractor: Sendable {
     }
   }
 
-  /// The factor that keeps a projection's inputs in proportion to its outputs.
+  /// The factor by which a projection's inputs are scaled to match its outputs.
   private func rescale(_ linear: Linear) -> Double {
     (Double(linear.outputs) / Double(width)).squareRoot()
   }

@@ -13,11 +13,11 @@ public struct PromptEncoder: Sendable {
   let extractor: FeatureExtractor
 
   /// - Parameters:
-  ///   - checkpoint: the root of the LTX-2 checkpoint, for the projection of the features.
-  ///   - configuration: of that checkpoint.
-  ///   - textEncoder: the folder of the language model, or one file with all of it.
-  ///   - dtype: of the language model's weights; nil for that of the files.
-  ///   - storage: the storage of the language model's weights; `.int8` halves its memory.
+  ///   - checkpoint: The root of the LTX-2 checkpoint, for the projection of the features.
+  ///   - configuration: The text configuration of that checkpoint.
+  ///   - textEncoder: The folder of the language model, or one file with all of it.
+  ///   - dtype: The dtype of the language model's weights; nil for that of the files.
+  ///   - storage: The storage of the language model's weights; `.int8` halves its memory.
   public init(
     checkpoint: Weights, configuration: TextConfiguration, textEncoder path: String,
     dtype: DType? = nil,
@@ -31,7 +31,7 @@ public struct PromptEncoder: Sendable {
       hiddenStateCount: encoder.hiddenStateCount)
   }
 
-  /// The number of a prompt's tokens beyond the limit, which are cut off.
+  /// The number of a prompt's tokens beyond the limit, which are truncated.
   public func excessTokens(_ prompt: String) throws -> Int {
     max(0, try tokenizer.promptLength(prompt) - Tokenizer.promptLimit)
   }

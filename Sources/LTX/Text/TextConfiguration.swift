@@ -6,8 +6,8 @@ import NN
 public struct TextConfiguration: Sendable {
   /// The computation of features from the text encoder's hidden states.
   public enum Features: Sendable, Equatable {
-    /// LTX-2: normalized over a whole prompt, one projection to the text encoder's width for both
-    /// modalities.
+    /// LTX-2: normalized over a complete prompt, one projection to the text encoder's width for
+    /// both modalities.
     case shared
     /// LTX-2.3: normalized token by token, a projection to the width of each modality.
     case perModality(video: Int, audio: Int)
@@ -31,7 +31,7 @@ public struct TextConfiguration: Sendable {
   public let features: Features
   public let connectors: PerModality<Connector>
 
-  /// - Parameter config: the whole `config` of the checkpoint.
+  /// - Parameter config: The complete `config` of the checkpoint.
   /// - Throws: `ConfigurationError` for a value that is missing, of the wrong type, or not
   ///   supported.
   public init(_ config: Configuration) throws {
@@ -68,8 +68,8 @@ public struct TextConfiguration: Sendable {
     }
   }
 
-  /// Four keys together mean that text is projected before the connectors. No checkpoint mixes both
-  /// ways.
+  /// Four keys together mean that text is projected before the connectors. No checkpoint has only
+  /// some of them.
   private static func features(_ c: Configuration) throws -> Features {
     let marks = [
       ("caption_proj_before_connector", true), ("caption_projection_first_linear", false),

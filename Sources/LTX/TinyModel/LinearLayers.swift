@@ -30,7 +30,7 @@ extension TinyModel.Generation {
   }
 }
 
-/// Drawn tensors as a checkpoint in memory.
+/// Random tensors as a checkpoint in memory.
 private final class DrawnTensors: TensorSource {
   let name = "a tiny model in memory"
   let metadata: [String: String] = [:]

@@ -1,4 +1,4 @@
-/// Two tokens that are read as one.
+/// A pair of tokens that merges into one.
 struct Merge: Hashable {
   let left: String
   let right: String
@@ -6,11 +6,11 @@ struct Merge: Hashable {
 }
 
 /// Learns the merges of a byte-pair encoding (Sennrich, Haddow and Birch, 2016): the most frequent
-/// pair of neighbours becomes a token, again and again.
+/// pair of neighbors becomes a token, repeatedly.
 enum PairMerging {
-  /// - Parameter count: how many merges at most; fewer where no pair occurs twice.
-  /// - Returns: in the order in which they were learnt. Of equally frequent pairs the
-  ///   alphabetically first counts.
+  /// - Parameter count: The max number of merges; there are fewer if no pair occurs twice.
+  /// - Returns: The merges in the order in which they were learned. Of equally frequent pairs the
+  ///   alphabetically first is merged.
   static func learn(from sentences: [String], count: Int) -> [Merge] {
     var words: [[String]: Int] = [:]
     for sentence in sentences {
@@ -19,7 +19,7 @@ enum PairMerging {
       }
     }
     var merges: [Merge] = []
-    // Different pairs may make one token; the vocabulary has it once.
+    // Different pairs may give the same token; the vocabulary has it once.
     var results: Set<String> = []
     while merges.count < count {
       var frequencies: [Merge: Int] = [:]

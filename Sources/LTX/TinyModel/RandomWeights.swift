@@ -1,10 +1,10 @@
 import Torch
 
-/// A place in a checkpoint that is being made up: layers below it are drawn and kept under their
-/// keys, in bfloat16 unless said otherwise.
+/// A scope in a checkpoint that is being generated: its layers are drawn and stored under their
+/// keys, in bfloat16 by default.
 ///
-/// The counterpart of `Weights`: `w / "attn1" / "to_q"` leads to a key. Every number is drawn,
-/// biases, norms and tables too: a reader that leaves out any tensor computes something else.
+/// It is the counterpart of `Weights`: `w / "attn1" / "to_q"` gives a key. Every value is random,
+/// also in biases, norms and tables: a reader that ignores any tensor computes a different result.
 /// Scales keep signals of order 1.
 struct RandomWeights {
   /// The tensors drawn so far, in order.
@@ -38,12 +38,12 @@ struct RandomWeights {
     RandomWeights(into: drawn, path: path, dtype: dtype)
   }
 
-  /// Normal numbers around `mean`.
+  /// Draws normal values around `mean`.
   func normal(_ name: String, _ shape: [Int], mean: Double = 0, deviation: Double) throws {
     try keep(name, drawn.generator.normal(shape) * deviation + mean)
   }
 
-  /// Uniform numbers.
+  /// Draws uniform values.
   func uniform(_ name: String, _ shape: [Int], from low: Double, to high: Double) throws {
     try keep(name, drawn.generator.uniform(shape) * (high - low) + low)
   }
@@ -54,8 +54,8 @@ struct RandomWeights {
   }
 
   /// - Parameters:
-  ///   - kernel: one size for each dimension.
-  ///   - gain: the size of the output relative to the input's; small where many residuals add up.
+  ///   - kernel: One size for each dimension.
+  ///   - gain: The size of the output relative to the input's; small where many residuals add up.
   func convolution(_ inputs: Int, _ outputs: Int, kernel: [Int], gain: Double = 1) throws {
     let fanIn = Double(kernel.reduce(inputs, *))
     try normal("weight", [outputs, inputs] + kernel, deviation: gain / fanIn.squareRoot())
@@ -77,7 +77,7 @@ struct RandomWeights {
     try normal("bias", [width], deviation: 0.1)
   }
 
-  /// The scale of Gemma's RMS norm, which is stored less 1.
+  /// The scale of Gemma's RMS norm, which is stored minus 1.
   func gemmaNorm(_ width: Int, _ name: String = "weight") throws {
     try normal(name, [width], deviation: 0.1)
   }
@@ -87,7 +87,7 @@ struct RandomWeights {
     try normal(name, [rows, width], deviation: 0.3)
   }
 
-  /// A tensor that is not drawn: filters and the like, which published files hold too.
+  /// A tensor that isn't random, such as a filter; published files have those too.
   func fixed(_ name: String, _ tensor: Tensor) throws { try keep(name, tensor) }
 
   private func keep(_ name: String, _ tensor: Tensor) throws {

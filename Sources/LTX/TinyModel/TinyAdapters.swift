@@ -1,7 +1,7 @@
 import Torch
 
-/// A small random LoRA for the tiny model: it stands for the published one that turns a model into
-/// its distilled variant, and changes attention and feed-forward layers of every block by a few
+/// A small random LoRA for the tiny model, in place of the published one that turns a model into
+/// its distilled variant; it changes attention and feed-forward layers of every block by a few
 /// percent.
 enum TinyAdapters {
   static let rank = 4
@@ -9,8 +9,8 @@ enum TinyAdapters {
   private static let share = 0.05
   private static let targets = ["to_q", "to_k", "to_v", "to_out.0", "net.0.proj", "net.2"]
 
-  /// - Parameter checkpoint: all tensors of the model that the adapters are for.
-  /// - Returns: in ComfyUI's keys, in bfloat16.
+  /// - Parameter checkpoint: All tensors of the model that the adapters are for.
+  /// - Returns: The LoRA with ComfyUI's keys, in bfloat16.
   static func draw(
     for checkpoint: [(key: String, tensor: Tensor)], _ generator: Generator
   ) throws -> [(key: String, tensor: Tensor)] {

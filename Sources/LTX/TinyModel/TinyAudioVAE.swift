@@ -1,16 +1,16 @@
-/// The audio VAE of the tiny model and its vocoder: the layers of the published ones, few channels.
+/// The audio VAE of the tiny model and its vocoder: the published layers, with few channels.
 enum TinyAudioVAE {
   static let melBins = 64
   static let latentChannels = 2
-  /// Also the number of statistics, which is that of the patch's channels.
+  /// Also the number of statistics, which equals the number of the patch's channels.
   static let channels = 32
   static let multipliers = [1, 2, 4]
   static let layers = 2
 
-  /// A token's channels: the latent's, times the frequencies that two halvings leave.
+  /// A token's channels: the latent's, times the frequencies after two halvings.
   static var patchChannels: Int { latentChannels * melBins / 4 }
 
-  /// Draws everything below `audio_vae`.
+  /// Draws all tensors below `audio_vae`.
   static func draw(_ w: RandomWeights, _ generation: TinyModel.Generation) throws {
     let widths = multipliers.map { channels * $0 }
     let deepest = channels * (multipliers.last ?? 1)
@@ -22,7 +22,7 @@ enum TinyAudioVAE {
       let place = encoder / "down" / level
       try residual(place / "block", inputs, outputs, layers: layers)
       if level < widths.count - 1 {
-        // This convolution is not causal and lies one name less deep.
+        // This convolution isn't causal, so its key has one name less.
         try (place / "downsample" / "conv").convolution(outputs, outputs, kernel: [3, 3])
       }
       inputs = outputs
@@ -111,7 +111,7 @@ enum TinyAudioVAE {
   }
 }
 
-/// From the mel spectrogram to the waveform: HiFi-GAN.
+/// HiFi-GAN, from the mel spectrogram to the waveform.
 enum TinyVocoder {
   static let channels = 64
   static let upsampling = [6, 5, 2, 2, 2]
@@ -119,7 +119,7 @@ enum TinyVocoder {
   static let kernels = [3, 7, 11]
   static let dilations = [1, 3, 5]
 
-  /// Draws everything below `vocoder`.
+  /// Draws all tensors below `vocoder`.
   static func draw(_ w: RandomWeights) throws {
     try (w / "conv_pre").convolution(2 * TinyAudioVAE.melBins, channels, kernel: [7])
     var width = channels
@@ -131,7 +131,7 @@ enum TinyVocoder {
         let place = w / "resblocks" / (stage * kernels.count + index)
         for layer in dilations.indices {
           try (place / "convs1" / layer).convolution(width, width, kernel: [kernel])
-          // 45 residuals add up; larger ones would drive the final tanh to its ends.
+          // 45 residuals add up; larger ones would saturate the final tanh.
           try (place / "convs2" / layer).convolution(width, width, kernel: [kernel], gain: 0.3)
         }
       }

@@ -22,7 +22,7 @@ enum TinyBandwidthExtendingVocoder {
     let upsamplingKernels: [Int]
   }
 
-  /// Draws everything below `vocoder`.
+  /// Draws all tensors below `vocoder`.
   static func draw(_ w: RandomWeights) throws {
     try draw(vocoder, w / "vocoder")
     try draw(extender, w / "bwe_generator")
@@ -32,7 +32,7 @@ enum TinyBandwidthExtendingVocoder {
     try mel.fixed("mel_basis", filters.transpose(0, 1).contiguous())
     let basis = try fourierBasis()
     try (mel / "stft_fn").fixed("forward_basis", basis)
-    // Stored in the published file too, and read by nobody.
+    // Also in the published file, where nothing reads it.
     try (mel / "stft_fn").fixed("inverse_basis", basis)
   }
 
@@ -47,7 +47,7 @@ enum TinyBandwidthExtendingVocoder {
         let place = w / "resblocks" / (stage * kernels.count + index)
         for layer in dilations.indices {
           try (place / "convs1" / layer).convolution(width, width, kernel: [kernel])
-          // Many residuals add up, and a snake lets all of its input through.
+          // Many residuals add up, and a snake passes its full input.
           try (place / "convs2" / layer).convolution(width, width, kernel: [kernel], gain: 0.2)
           try activation(place / "acts1" / layer, width)
           try activation(place / "acts2" / layer, width)
@@ -68,7 +68,7 @@ enum TinyBandwidthExtendingVocoder {
     try (w / "downsample" / "lowpass").fixed("filter", filter)
   }
 
-  /// A sinc that cuts at half of the limit, in a Kaiser window, of twelve taps: [1, 1, 12].
+  /// A sinc with its cutoff at half of the limit, in a Kaiser window, with twelve taps: [1, 1, 12].
   private static func lowPassFilter() throws -> Tensor {
     let (taps, cutoff, halfWidth) = (12, 0.25, 0.3)
     let attenuation = 2.285 * Double(taps / 2 - 1) * .pi * 4 * halfWidth + 7.95

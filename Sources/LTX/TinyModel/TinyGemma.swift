@@ -3,8 +3,8 @@ import TensorFiles
 import Torch
 
 /// A small random Gemma 3 in any size: local and global layers, the vision parts that nothing
-/// reads, and all files of the published folder except `tokenizer.model`. As it stands, that of the
-/// tiny model.
+/// reads, and all files of the published folder except `tokenizer.model`. The default sizes are
+/// those of the tiny model.
 public struct TinyGemma: Sendable {
   public var width = 64
   /// Five local layers, a global one, a local one.
@@ -26,7 +26,7 @@ public struct TinyGemma: Sendable {
 
   /// Writes the folder's files.
   ///
-  /// - Parameter folder: must be there.
+  /// - Parameter folder: A folder that exists.
   public func write(to folder: URL, seed: UInt64) throws {
     try write(to: folder, Generator(seed: seed))
   }
@@ -39,7 +39,7 @@ public struct TinyGemma: Sendable {
     let drawn = RandomWeights.Drawn(generator)
     try draw(RandomWeights(into: drawn), tokenizer: tokenizer)
 
-    // Two files of about half the bytes each, as the large model comes in several.
+    // Two files of about half the bytes each, because the large model consists of several.
     let total = drawn.tensors.reduce(0) { $0 + $1.tensor.byteCount }
     let names = (1...2).map { "model-0000\($0)-of-00002.safetensors" }
     var shards: [[(key: String, tensor: Tensor)]] = [[], []]
@@ -70,7 +70,7 @@ public struct TinyGemma: Sendable {
     try Data(index.utf8).write(to: folder.appendingPathComponent("model.safetensors.index.json"))
   }
 
-  /// Draws everything: the language model, the vision tower, the projector.
+  /// Draws all tensors: the language model, the vision tower, the projector.
   func draw(_ w: RandomWeights, tokenizer: TinyTokenizer) throws {
     try languageModel(w / "language_model" / "model", tokenizer)
     try visionTower(w / "vision_tower" / "vision_model")
@@ -123,7 +123,7 @@ public struct TinyGemma: Sendable {
     try (w / "post_layernorm").layerNorm(visionWidth)
   }
 
-  /// The folder's small files by name, the tokenizer's among them.
+  /// The folder's small files by name, including the tokenizer's.
   func files(_ tokenizer: TinyTokenizer) throws -> [(name: String, content: String)] {
     [
       ("config.json", config(tokenizer)),

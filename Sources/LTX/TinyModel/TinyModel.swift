@@ -10,7 +10,7 @@ import Torch
 /// The files have the published keys, metadata and dtype (bfloat16); the numbers of blocks and
 /// channels are small. The model's outputs are finite and of order 1, and mean nothing.
 public enum TinyModel {
-  /// Which of the published models it is like.
+  /// The published model that it imitates.
   public enum Generation: String, Sendable, CaseIterable {
     case ltx2 = "2"
     case ltx23 = "2.3"
@@ -27,11 +27,11 @@ public enum TinyModel {
     /// bfloat16.
     var tableType: DType { self == .ltx2 ? .bfloat16 : .float32 }
 
-    /// The checkpoint's `model_version`; LTX-2 has none.
+    /// The checkpoint's `model_version`; nil for LTX-2.
     var version: String? { self == .ltx2 ? nil : "2.3.0" }
   }
 
-  /// The checkpoint's name in the generation that is written unless another is asked for.
+  /// The checkpoint's name in the default version.
   public static let checkpointName = Generation.ltx2.checkpointName
   public static let textEncoderName = "gemma-3-tiny"
 
@@ -129,7 +129,7 @@ public enum TinyModel {
     """
   }
 
-  /// - Returns: what is in the file.
+  /// - Returns: The contents of the file.
   private static func writeCheckpoint(
     to path: String, _ generation: Generation, _ generator: Generator
   ) throws -> [(key: String, tensor: Tensor)] {
@@ -166,7 +166,8 @@ public enum TinyModel {
     }
   }
 
-  /// Checks that a folder can take the model, which must not replace anything unless asked to.
+  /// Checks that the model can be written to a folder, where by default it must not replace
+  /// anything.
   ///
   /// - Returns: Whether the folder exists and has content.
   /// - Throws: `Issue` if it is a file, or not empty without `isOverwriting`.
@@ -180,7 +181,7 @@ public enum TinyModel {
     return isUsed
   }
 
-  /// Moves files, the inner ones first, over those of the same names.
+  /// Moves files, the innermost first, replacing those of the same names.
   private static func move(contentsOf source: URL, into destination: URL) throws {
     try FileManager.default.createDirectory(at: destination, withIntermediateDirectories: true)
     for name in try FileManager.default.contentsOfDirectory(atPath: source.path).sorted() {

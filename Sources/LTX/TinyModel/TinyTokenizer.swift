@@ -4,8 +4,8 @@ import Support
 /// The tokenizer of the tiny model: Gemma 3's scheme with a small vocabulary, the same at every
 /// call.
 ///
-/// Control tokens, runs of blanks and lines, 256 bytes for what has no token of its own, pieces of
-/// English, letters; behind the vocabulary the tokens of images.
+/// The vocabulary has control tokens, runs of spaces and lines, 256 bytes for text without a token,
+/// pieces of English, and letters; the tokens of images follow.
 struct TinyTokenizer {
   private struct AddedToken {
     let id: Int
@@ -22,7 +22,8 @@ struct TinyTokenizer {
   var imageStart: Int { vocabulary.count }
   var imageEnd: Int { vocabulary.count + 1 }
   var image: Int { vocabulary.count + 2 }
-  /// Rows of the embedding table: all tokens, and some that no text gives, as in the published one.
+  /// Rows of the embedding table: all tokens, and some that no text gives, like in the published
+  /// model.
   var embeddingCount: Int { (image + 64) / 64 * 64 }
 
   init() {
@@ -76,7 +77,7 @@ struct TinyTokenizer {
     }
   }
 
-  /// `tokenizer.json` and what belongs to it.
+  /// `tokenizer.json` and the files that belong to it.
   func files() throws -> [(name: String, content: String)] {
     [
       ("tokenizer.json", try tokenizer()),

@@ -10,8 +10,8 @@ public struct TinyTransformer: Sendable {
   public var heads = 4
   public var headWidth = 32
   public var audioHeadWidth = 16
-  /// The width of the text encoder's states. In LTX-2, text features and connectors are as wide; in
-  /// LTX-2.3, they are as wide as the stream that they are for.
+  /// The width of the text encoder's states. In LTX-2, text features and connectors have the same
+  /// width; in LTX-2.3, they have the width of their modality.
   public var captionWidth = TinyGemma().width
   public var connectorBlocks = 2
   public var connectorHeads = 4
@@ -24,7 +24,7 @@ public struct TinyTransformer: Sendable {
   public var videoChannels: Int { TinyVideoVAE().latentChannels }
   public var audioChannels: Int { TinyAudioVAE.patchChannels }
 
-  /// Writes a checkpoint that holds nothing else, in bfloat16.
+  /// Writes a checkpoint that contains only the transformer, in bfloat16.
   public func write(to path: String, seed: UInt64) throws {
     let drawn = RandomWeights.Drawn(try Generator(seed: seed))
     try draw(RandomWeights(into: drawn) / "model" / "diffusion_model")
@@ -32,7 +32,7 @@ public struct TinyTransformer: Sendable {
       drawn.tensors, metadata: ["config": "{\"transformer\": \(config)}"], to: path)
   }
 
-  /// Draws everything below `model.diffusion_model`, connectors included.
+  /// Draws all tensors below `model.diffusion_model`, connectors included.
   func draw(_ w: RandomWeights) throws {
     for (prefix, width, channels) in [
       ("", width, videoChannels), ("audio_", audioWidth, audioChannels),
@@ -63,16 +63,16 @@ public struct TinyTransformer: Sendable {
     generation == .ltx2 ? (captionWidth, captionWidth) : (width, audioWidth)
   }
 
-  /// Shift, scale and gate of self-attention and feed-forward; in LTX-2.3 those of attention to the
-  /// text as well.
+  /// Shift, scale and gate of self-attention and feed-forward; in LTX-2.3 also those of attention
+  /// to the text.
   private var modulations: Int { generation == .ltx2 ? 6 : 9 }
 
   private func tables(_ w: RandomWeights) -> RandomWeights { w.stored(as: generation.tableType) }
 
   private func block(_ w: RandomWeights) throws {
     for (prefix, width) in [("", width), ("audio_", audioWidth)] {
-      // attn1 attends to the stream itself, attn2 to the text, which has been projected to the
-      // stream's width.
+      // attn1 is the modality's self-attention, attn2 attends to the text, which has been projected
+      // to the modality's width.
       for name in ["attn1", "attn2"] {
         try attention(w / "\(prefix)\(name)", queries: width, keys: width, inner: width)
       }
@@ -97,8 +97,8 @@ public struct TinyTransformer: Sendable {
     try w.normal("learnable_registers", [registers, width], deviation: 1)
   }
 
-  /// From all states of the text encoder, side by side, to the text features: below
-  /// `text_embedding_projection`.
+  /// Draws the projection from all states of the text encoder, concatenated, to the text features:
+  /// below `text_embedding_projection`.
   func drawProjections(_ w: RandomWeights, states: Int) throws {
     let inputs = states * captionWidth
     switch generation {
@@ -124,7 +124,7 @@ public struct TinyTransformer: Sendable {
     try (w / "net" / 2).linear(4 * width, width)
   }
 
-  /// From the timestep's sinusoids, 256 wide, to the vectors that modulate a stream.
+  /// From the timestep's sinusoids, 256 wide, to the vectors that modulate a modality.
   private func adaLN(_ w: RandomWeights, _ width: Int, vectors: Int) throws {
     try (w / "emb" / "timestep_embedder" / "linear_1").linear(256, width)
     try (w / "emb" / "timestep_embedder" / "linear_2").linear(width, width)

@@ -1,11 +1,11 @@
-/// The latent upsamplers of the tiny model: the layers of the published ones, few channels.
+/// The latent upsamplers of the tiny model: the published layers, with few channels.
 enum TinyUpsampler: CaseIterable {
   case spatial, temporal
 
   private static let channels = 64
   private static let blocks = 1
 
-  /// Draws a file of its own.
+  /// Draws all tensors of the upsampler's file.
   func draw(_ w: RandomWeights) throws {
     let (latent, channels) = (TinyVideoVAE().latentChannels, Self.channels)
     let cube = [3, 3, 3]
@@ -20,7 +20,7 @@ enum TinyUpsampler: CaseIterable {
       }
     }
     switch self {
-    // The new positions are channels at first.
+    // The new positions are computed as channels first.
     case .spatial: try (w / "upsampler" / 0).convolution(channels, 4 * channels, kernel: [3, 3])
     case .temporal: try (w / "upsampler" / 0).convolution(channels, 2 * channels, kernel: cube)
     }

@@ -1,8 +1,8 @@
 import TensorFiles
 import Torch
 
-/// A small random video VAE: the published ones' kinds of blocks and their 32 x 32 x 8 compression,
-/// in any width. As it stands, that of the tiny model.
+/// A small random video VAE: the published kinds of blocks and their 32 x 32 x 8 compression, in
+/// any width. The default sizes are those of the tiny model.
 public struct TinyVideoVAE: Sendable {
   public var generation: TinyModel.Generation
   public var latentChannels = 16
@@ -16,7 +16,7 @@ public struct TinyVideoVAE: Sendable {
   /// published model.
   var encoderChannels: Int { latentChannels }
 
-  /// Writes a checkpoint that holds nothing else, in bfloat16.
+  /// Writes a checkpoint that contains only the video VAE, in bfloat16.
   public func write(to path: String, seed: UInt64) throws {
     let drawn = RandomWeights.Drawn(try Generator(seed: seed))
     try draw(RandomWeights(into: drawn) / "vae")
@@ -25,8 +25,8 @@ public struct TinyVideoVAE: Sendable {
 
   private enum Block {
     case residual(layers: Int)
-    /// Moves `factor` positions into channels, of which there are then `multiplier` times as many
-    /// (or back): `name` for the configuration.
+    /// Moves `factor` positions into channels, which multiplies their number by `multiplier` (or
+    /// back): `name` is the configuration's.
     case resampling(name: String, factor: Int, multiplier: Int = 2)
   }
 
@@ -41,7 +41,7 @@ public struct TinyVideoVAE: Sendable {
     ]
   }
 
-  /// From the pixels to the latent: the decoder runs through them backwards.
+  /// From the pixels to the latent: the decoder runs through them in reverse.
   private var decoderBlocks: [Block] {
     switch generation {
     case .ltx2:
@@ -62,7 +62,7 @@ public struct TinyVideoVAE: Sendable {
     }
   }
 
-  /// Draws everything below `vae`.
+  /// Draws all tensors below `vae`.
   func draw(_ w: RandomWeights) throws {
     let pixels = 3 * patch * patch
     let encoder = w / "encoder"
@@ -77,7 +77,7 @@ public struct TinyVideoVAE: Sendable {
         channels *= multiplier
       }
     }
-    // One channel more than the latent: the log-variance, shared by all.
+    // One channel more than the latent: the log-variance, which all channels share.
     try convolution(encoder / "conv_out", channels, latentChannels + 1)
 
     let decoder = w / "decoder"
@@ -98,7 +98,7 @@ public struct TinyVideoVAE: Sendable {
     let statistics = (w / "per_channel_statistics").stored(as: generation.tableType)
     try statistics.normal("mean-of-means", [latentChannels], deviation: 0.3)
     try statistics.uniform("std-of-means", [latentChannels], from: 0.5, to: 1)
-    // In the published file, read by nobody.
+    // Also in the published file, where nothing reads them.
     for name in ["channel", "mean-of-stds", "mean-of-stds_over_std-of-means"] {
       try statistics.uniform(name, [latentChannels], from: 0.5, to: 1)
     }

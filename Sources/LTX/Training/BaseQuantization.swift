@@ -2,8 +2,8 @@ import NN
 import Support
 import Torch
 
-/// The format of the frozen weights while adapters are trained, by the names of upstream's
-/// `acceleration.quantization`, which are those of optimum-quanto's types.
+/// The format of the frozen weights while adapters are trained. The names are those of upstream's
+/// `acceleration.quantization` and of optimum-quanto's types.
 public enum BaseQuantization: String, Sendable, CaseIterable {
   case int8 = "int8-quanto"
   case int4 = "int4-quanto"
@@ -11,7 +11,7 @@ public enum BaseQuantization: String, Sendable, CaseIterable {
   case float8 = "fp8-quanto"
   case float8UZ = "fp8uz-quanto"
 
-  /// - Throws: `Issue` for a format that is not supported.
+  /// - Throws: `Issue` for an unsupported format.
   public func storage() throws -> WeightStorage {
     switch self {
     case .int8: .quanto(.int8, excluding: Self.isExcluded)
@@ -24,9 +24,9 @@ public enum BaseQuantization: String, Sendable, CaseIterable {
     }
   }
 
-  /// Whether upstream does not quantize a linear layer (ltx-trainer, `quantization.py`): the input
-  /// and output projections, and the projection of the audio's text. Upstream's patterns name the
-  /// modulation too, but are compared with names that lack that part, so these layers are
+  /// Whether upstream leaves a linear layer unquantized (ltx-trainer, `quantization.py`): the input
+  /// and output projections, and the projection of the audio's text. Upstream's patterns also name
+  /// the modulation, but are compared with names that lack that part, so those layers are
   /// quantized.
   static func isExcluded(_ path: String) -> Bool {
     let name =

@@ -6,12 +6,12 @@ extension Set<Modality> {
   /// Whether the velocities of these modalities depend on a layer or tensor.
   ///
   /// A modality that is only attended to ends early: nothing reads its output of the last block, so
-  /// the layers after the attention to it, and its output layers, have no effect on the loss.
+  /// the layers after the attention to it, and its output layers, don't affect the loss.
   ///
   /// - Parameters:
-  ///   - name: below the transformer, `transformer_blocks.0.attn1.to_q`, or a tensor's.
-  ///   - built: the modalities of the transformer.
-  ///   - blocks: the number of blocks.
+  ///   - name: A layer or a tensor below the transformer, `transformer_blocks.0.attn1.to_q`.
+  ///   - built: The modalities of the transformer.
+  ///   - blocks: The number of blocks.
   func depend(on name: some StringProtocol, built: Set<Modality>, blocks: Int) -> Bool {
     guard built == .both, self != .both else { return true }
     // The layers of the modality that has no loss.
@@ -31,8 +31,8 @@ extension Set<Modality> {
 }
 
 extension TrainedWeights {
-  /// All of a checkpoint's transformer without the text connectors, or what of it the patterns
-  /// match.
+  /// All tensors of a checkpoint's transformer except the text connectors, or those that the
+  /// patterns match.
   public static func transformer(_ patterns: [String]? = nil, dtype: DType = .float32)
     -> TrainedWeights
   {

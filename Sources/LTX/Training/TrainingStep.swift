@@ -5,11 +5,11 @@ import NN
 import Support
 import Torch
 
-/// Forward and backward through the transformer under an execution plan.
+/// A forward and a backward pass through the transformer under an execution plan.
 public struct TrainingStep: Sendable {
   public let transformer: Transformer
   public let plan: ExecutionPlan
-  /// The trained tensors outside of the blocks.
+  /// The trained tensors outside the blocks.
   private let endParameters: [Parameter]
 
   public init(transformer: Transformer, plan: ExecutionPlan) {
@@ -19,7 +19,7 @@ public struct TrainingStep: Sendable {
     endParameters = transformer.parameters.filter { !inBlocks.contains($0.key) }
   }
 
-  /// The velocities of the modalities that are given, [B, T, C], without gradients.
+  /// The velocities of the given modalities, [B, T, C], without gradients.
   ///
   /// - Throws: `Issue` without a modality, `TorchError`.
   public func velocities(_ inputs: PerModality<ModalityInput?>) throws -> PerModality<Tensor?> {
@@ -40,9 +40,9 @@ public struct TrainingStep: Sendable {
 
   /// Runs the transformer forward, and an objective's scalar backward through it.
   ///
-  /// - Parameter objective: from the velocities to the scalar to minimize, with its graph, and to
-  ///   what the caller wants to know of it, without.
-  /// - Throws: `Issue` without a modality, `TorchError`, what `objective` throws.
+  /// - Parameter objective: Computes, from the velocities, the scalar to minimize, with its graph,
+  ///   and other values for the caller, without a graph.
+  /// - Throws: `Issue` without a modality, `TorchError`, the errors of `objective`.
   public func callAsFunction<Losses>(
     _ inputs: PerModality<ModalityInput?>,
     minimizing objective: (PerModality<Tensor?>) throws -> (scalar: Tensor, losses: Losses)
@@ -59,8 +59,8 @@ public struct TrainingStep: Sendable {
     let (scalar, losses) = try objective(velocity)
     let forward = (ContinuousClock.now - start) / .seconds(1)
 
-    // Out: from the loss to the last block's output, and to what is trained in the transformer's
-    // ends.
+    // Backward from the loss to the last block's output, and to the trained tensors after the
+    // blocks.
     let outputs = pass.output.tensors
     let active = outputs.indices.filter { outputs[$0].requiresGrad }
     let ends = endParameters.map(\.tensor)
@@ -78,7 +78,7 @@ public struct TrainingStep: Sendable {
     let below = try pass.backward(outputGradients)
     gradients.merge(below.parameters) { $1 }
 
-    // In: from the first block's inputs to what is trained before them.
+    // Backward from the first block's inputs to the trained tensors before the blocks.
     let inputs = zip(
       prepared.states.tensors + prepared.conditioning.tensors, below.state + below.shared
     )

@@ -5,8 +5,8 @@ import Foundation
 import NN
 import Torch
 
-/// Timestep to modulation: sinusoid, two linear layers, then SiLU and a linear layer of N * D
-/// outputs (Chen et al., "PixArt-alpha", 2023, section 2.3).
+/// Turns the timestep into modulation: a sinusoid, two linear layers, then SiLU and a linear layer
+/// of N * D outputs (Chen et al., "PixArt-alpha", 2023, section 2.3).
 public struct AdaLNSingle: Sendable {
   private let linear1: Linear
   private let linear2: Linear
@@ -22,8 +22,8 @@ public struct AdaLNSingle: Sendable {
 
   /// - Parameters:
   ///   - timesteps: [B, T], already scaled (0 to 1000).
-  ///   - dtype: of the hidden states.
-  /// - Returns: the modulation [B, T, N * D] and the embedding before it [B, T, D].
+  ///   - dtype: The dtype of the hidden states.
+  /// - Returns: The modulation [B, T, N * D] and the embedding before it [B, T, D].
   public func callAsFunction(_ timesteps: Tensor, dtype: DType) throws -> (
     modulation: Tensor, embedding: Tensor
   ) {

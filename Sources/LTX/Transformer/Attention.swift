@@ -10,15 +10,15 @@ public struct Attention: Sendable {
   let toK: Linear
   let toV: Linear
   let toOut: Linear
-  /// Over all heads together, before the rotation.
+  /// Normalizes all heads together, before the rotation.
   let normQ: RMSNorm
   let normK: RMSNorm
   let toGate: Linear?
   let heads: Int
 
   /// - Parameters:
-  ///   - width: of the queries' input.
-  ///   - contextWidth: of the keys' and values' input.
+  ///   - width: The width of the queries' input.
+  ///   - contextWidth: The width of the keys' and values' input.
   public init(
     _ w: Weights, width: Int, contextWidth: Int, heads: Int, headWidth: Int, eps: Double,
     isGated: Bool
@@ -38,8 +38,8 @@ public struct Attention: Sendable {
   ///   - x: [B, T, D], the queries' input.
   ///   - context: [B, S, C], the keys' and values' input; nil for self-attention.
   ///   - mask: [B, 1 or H, 1 or T, S], added to the scores.
-  ///   - positions: the queries' rotation; `keyPositions` the keys', nil if they are the same.
-  ///   - bypass: where the value projection stands in for the attention.
+  ///   - positions: The queries' rotation; `keyPositions` is the keys', nil if they are the same.
+  ///   - bypass: The samples whose value projection replaces the attention.
   /// - Returns: [B, T, D]
   public func callAsFunction(
     _ x: Tensor, context: Tensor? = nil, mask: Tensor? = nil, positions: RotaryEmbedding? = nil,

@@ -1,7 +1,7 @@
 import NN
 import Torch
 
-/// Linear, GELU, linear, four times as wide inside.
+/// A linear layer to four times the width, GELU, and a linear layer back.
 public struct FeedForward: Sendable {
   let project: Linear
   let output: Linear

@@ -65,12 +65,12 @@ public struct Conditioning: TensorBundle {
   }
 }
 
-/// Attention that is left out in chosen blocks and samples, for guidance by a worse prediction.
+/// Attention that is skipped in some blocks and samples, for guidance by a worse prediction.
 public struct Perturbations: Sendable {
   public enum Kind: Sendable, Equatable {
     /// Self-attention of a modality is replaced by its value projection.
     case selfAttention(Modality)
-    /// Cross-modal attention to a modality, which updates the other one, is left out.
+    /// Cross-modal attention to a modality, which updates the other one, is skipped.
     case crossAttention(from: Modality)
   }
 

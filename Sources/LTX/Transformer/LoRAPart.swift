@@ -1,11 +1,11 @@
-/// Which part of the transformer an adapter belongs to.
+/// The part of the transformer that an adapter belongs to.
 public enum LoRAPart: String, Sendable, CaseIterable, Codable {
   case video, audio
-  /// The attention between the streams and its modulation, which are there only when both streams
-  /// are.
+  /// The attention between the modalities and its modulation, which exist only if both modalities
+  /// do.
   case cross
 
-  /// - Parameter path: of a module, in a LoRA file or in a checkpoint.
+  /// - Parameter path: The path of a module, in a LoRA file or in a checkpoint.
   public init(path: String) {
     let names = path.split(separator: ".")
     if names.contains(where: {
@@ -17,7 +17,7 @@ public enum LoRAPart: String, Sendable, CaseIterable, Codable {
     }
   }
 
-  /// Whether it is there if only some streams are built.
+  /// Whether the part exists if only some modalities are built.
   public func isBuilt(_ modalities: Set<Modality>) -> Bool {
     switch self {
     case .video: modalities.contains(.video)

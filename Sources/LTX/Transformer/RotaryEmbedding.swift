@@ -6,13 +6,13 @@ import Torch
 /// Rotary position embedding over seconds and pixels (Su et al., "RoFormer", 2021; ltx-core,
 /// `transformer/rope.py`).
 ///
-/// The frequencies span the whole inner width, not one head: every head has frequencies of its own.
+/// The frequencies span the full inner width, not one head: every head has different frequencies.
 public struct RotaryEmbedding: Sendable {
   /// The layout within a head of the two elements that are rotated together.
   public enum Layout: String, Sendable {
     /// The first half of a head with the second half.
     case split
-    /// Neighbours.
+    /// Neighboring elements.
     case interleaved
   }
 
@@ -22,11 +22,11 @@ public struct RotaryEmbedding: Sendable {
   public let layout: Layout
 
   /// - Parameters:
-  ///   - positions: [B, A, T, 2], where each token starts and ends: seconds, then pixels. The
-  ///     middle counts.
+  ///   - positions: [B, A, T, 2], the start and end of each token: seconds, then pixels. Their
+  ///     middle is used.
   ///   - width: D, over which the frequencies are spread.
-  ///   - maxPositions: the largest position of each axis.
-  ///   - dtype: of the tables.
+  ///   - maxPositions: The max position of each axis.
+  ///   - dtype: The dtype of the tables.
   public init(
     positions: Tensor, width: Int, heads: Int, maxPositions: [Double], theta: Double,
     isDoublePrecision: Bool,
@@ -69,8 +69,9 @@ public struct RotaryEmbedding: Sendable {
 
   /// theta^linspace(0, 1, count) * pi / 2 as float32.
   ///
-  /// Phases reach thousands of radians, so the last bit of the grid shows: with `isDoublePrecision`
-  /// it is computed in float64 and rounded once, else in float32 throughout.
+  /// Phases reach thousands of radians, so the last bit of the grid matters: with
+  /// `isDoublePrecision` it is computed in float64 and rounded once, otherwise in float32
+  /// throughout.
   static func frequencies(count: Int, theta: Double, isDoublePrecision: Bool) throws -> Tensor {
     guard isDoublePrecision else {
       let exponents = try Tensor.linspace(from: 0, to: 1, steps: count, dtype: .float32)

@@ -9,17 +9,17 @@ import Torch
 public struct ModalityInput: Sendable {
   /// [B, T, C]
   public var latent: Tensor
-  /// [B, T], or [B, 1] where all tokens of a sample share theirs: sigmas in [0, 1].
+  /// [B, T], or [B, 1] if all tokens of a sample share a timestep: sigmas in [0, 1].
   public var timesteps: Tensor
   /// [B]: the sample's sigma.
   public var sigma: Tensor
-  /// [B, A, T, 2]: where each token starts and ends, in seconds and pixels.
+  /// [B, A, T, 2]: the start and end of each token, in seconds and pixels.
   public var positions: Tensor
   /// [B, S, W], from the text connectors.
   public var context: Tensor
-  /// [B, S], 0 where a text token is left out; nil for none.
+  /// [B, S], 0 for text tokens that are masked out; nil for none.
   public var contextMask: Tensor?
-  /// [B, T, T] in [0, 1]: how much each token attends to each other; nil for fully.
+  /// [B, T, T] in [0, 1]: the strength of the attention between tokens; nil for full attention.
   public var selfAttentionMask: Tensor?
   /// A disabled modality is not updated, but the other one still attends to it.
   public var isEnabled: Bool
@@ -45,13 +45,13 @@ public struct Transformer: Sendable {
   public let configuration: TransformerConfiguration
   public let modalities: Set<Modality>
   public let blocks: BlockStack<TransformerBlock>
-  /// Everything that is trained, blocks and ends, in the order of building.
+  /// All trained parameters, of the blocks and the other layers, in the order of building.
   public let parameters: [Parameter]
   private let ends: PerModality<ModalityEnds?>
 
   /// - Parameters:
-  ///   - w: the scope of the transformer in the checkpoint, `model.diffusion_model`.
-  ///   - modalities: the modalities to build; weights of the other one are not read.
+  ///   - w: The scope of the transformer in the checkpoint, `model.diffusion_model`.
+  ///   - modalities: The modalities to build; weights of the other one are not read.
   public init(
     _ w: Weights, configuration c: TransformerConfiguration, modalities: Set<Modality> = .both
   )
@@ -75,10 +75,10 @@ public struct Transformer: Sendable {
     }
   }
 
-  /// Returns the velocity of each modality that is given: [B, T, C].
+  /// Returns the velocity of each given modality: [B, T, C].
   ///
-  /// - Throws: `Issue` if a modality is given that the model was not built for, or its
-  ///   sizes don't fit.
+  /// - Throws: `Issue` if a modality is given that the model was not built for, or its sizes don't
+  ///   fit.
   public func callAsFunction(
     _ inputs: PerModality<ModalityInput?>, perturbations: Perturbations = .none
   ) throws -> PerModality<Tensor?> {
@@ -137,7 +137,7 @@ private struct ModalityEnds: Sendable {
   private let table: Tensor
   private let output: Linear
 
-  /// - Parameter isJoint: builds the modulation of cross-modal attention.
+  /// - Parameter isJoint: Builds the modulation of cross-modal attention.
   init(
     _ w: Weights, _ modality: Modality, isJoint: Bool, configuration c: TransformerConfiguration
   ) throws {
@@ -184,7 +184,8 @@ private struct ModalityEnds: Sendable {
     let (modulation, embedding) = try adaLN(scaled, dtype: dtype)
     let prompt = try promptAdaLN?(m.sigma.unsqueeze(-1) * configuration.timestepScale, dtype: dtype)
       .modulation
-    // Scale and shift follow the modality's own timesteps, the gate the other modality's sigma.
+    // Scale and shift come from the modality's own timesteps, the gate from the other modality's
+    // sigma.
     let crossModulation = other == nil ? nil : try crossAdaLN?(scaled, dtype: dtype).modulation
     let crossGate = try other.flatMap {
       try crossGateAdaLN?($0.sigma.unsqueeze(-1) * configuration.crossTimestepScale, dtype: dtype)

@@ -138,7 +138,7 @@ struct ModalityBlock: Sendable {
   }
 }
 
-/// Attention of each modality to the other, over time alone. It has as many heads as audio has.
+/// Attention of each modality to the other, over time only. It has as many heads as the audio.
 struct CrossModalAttention: Sendable {
   /// Keyed by the modality that is updated.
   private let attention: PerModality<Attention>
@@ -170,8 +170,8 @@ struct CrossModalAttention: Sendable {
   /// The states of one modality after its attention to the other.
   ///
   /// - Parameters:
-  ///   - x: the states of `modality`, [B, T, D].
-  ///   - y: the states of the other one.
+  ///   - x: The states of `modality`, [B, T, D].
+  ///   - y: The states of the other one.
   func callAsFunction(
     _ x: Tensor, of modality: Modality, _ cx: ModalityConditioning, context y: Tensor,
     _ cy: ModalityConditioning, bypass: Attention.Bypass

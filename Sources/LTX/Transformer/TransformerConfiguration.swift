@@ -10,12 +10,12 @@ public struct TransformerConfiguration: Sendable {
   public struct Sizes: Sendable {
     public let heads: Int
     public let headWidth: Int
-    /// Latent channels in and out.
+    /// The latent channels of input and output.
     public let inputs: Int
     public let outputs: Int
-    /// The width of the text context as the blocks take it.
+    /// The width of the text context in the blocks.
     public let contextWidth: Int
-    /// The largest position of each axis: seconds, then pixels.
+    /// The max position of each axis: seconds, then pixels.
     public let maxPositions: [Double]
     public let feedForwardBias: Bool
 
@@ -39,13 +39,13 @@ public struct TransformerConfiguration: Sendable {
   public let hasPromptModulation: Bool
   public let hasPromptAdaLN: Bool
   /// LTX-2: text features are projected to the modalities' widths inside the transformer. Nil for a
-  /// checkpoint that projects them before.
+  /// checkpoint that projects them earlier.
   public let captionChannels: Int?
 
-  /// The largest number of attention heads, and the largest width of one.
+  /// The max number of attention heads, and their max width.
   static let (maxHeads, maxHeadWidth) = (4096, 4096)
 
-  /// - Parameter config: the whole `config` of the checkpoint.
+  /// - Parameter config: The complete `config` of the checkpoint.
   /// - Throws: `ConfigurationError` for a value that is missing, of the wrong type, out of range,
   ///   or not supported.
   public init(_ config: Configuration) throws {
@@ -103,7 +103,7 @@ public struct TransformerConfiguration: Sendable {
     }
   }
 
-  /// Variants that no published LTX-2 checkpoint uses and that this code does not compute.
+  /// Variants that no published LTX-2 checkpoint uses and that aren't implemented here.
   private static func requireSupported(_ c: Configuration) throws {
     let strings = [
       ("activation_fn", "gelu-approximate"), ("standardization_norm", "rms_norm"),
@@ -144,13 +144,13 @@ extension TransformerConfiguration {
   /// The kinds of attention that rotate their queries and keys.
   public enum RotatedAttention: Int, Sendable {
     case video, audio
-    /// Between the modalities, over time alone.
+    /// Attention between the modalities, over time only.
     case crossModal
   }
 
-  /// The tables as attention of a kind uses them.
+  /// The tables for one kind of attention.
   ///
-  /// - Parameter positions: [B, A, T, 2]; for cross-modal attention the time axis alone, [B, 1, T,
+  /// - Parameter positions: [B, A, T, 2]; for cross-modal attention only the time axis, [B, 1, T,
   ///   2].
   public func rotaryEmbedding(
     _ attention: RotatedAttention, positions: Tensor, dtype: DType

@@ -2,8 +2,8 @@ import NN
 import Torch
 
 extension Checkpoint {
-  /// The statistics by which the video VAE normalises latents, without the VAE: what
-  /// `LatentUpsampler` needs beside them.
+  /// The statistics by which the video VAE normalizes latents, without the VAE: `LatentUpsampler`
+  /// needs them besides its own file.
   ///
   /// - Throws: `ConfigurationError` for a checkpoint without a video VAE, `WeightError` for one
   ///   without its statistics.

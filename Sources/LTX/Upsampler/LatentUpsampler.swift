@@ -21,9 +21,9 @@ public struct LatentUpsampler: Sendable {
 
   /// Opens a file.
   ///
-  /// - Parameter dtype: of weights and computation; nil keeps what the file has.
-  /// - Throws: `TensorFileError` for a file that is not safetensors, `ConfigurationError` and
-  ///   `WeightError` for one that is not an upsampler, or one that is not supported.
+  /// - Parameter dtype: The dtype of weights and computation; nil for that of the file.
+  /// - Throws: `TensorFileError` for a file that isn't safetensors, `ConfigurationError` and
+  ///   `WeightError` for one that isn't an upsampler, or an unsupported one.
   public init(path: String, dtype: DType? = nil, device: Device = .cpu) throws {
     let file = try DescribedTensors.describing(SafetensorsFile(path: path))
     guard let json = file.metadata["config"] else {
@@ -49,8 +49,8 @@ public struct LatentUpsampler: Sendable {
     }
   }
 
-  /// - Parameter w: the root of the upsampler's file.
-  /// - Throws: `WeightError` when the file does not fit the configuration.
+  /// - Parameter w: The root of the upsampler's file.
+  /// - Throws: `WeightError` if the file doesn't fit the configuration.
   public init(_ w: Weights, configuration: LatentUpsamplerConfiguration) throws {
     self.configuration = configuration
     let (channels, middle) = (configuration.inputChannels, configuration.middleChannels)
@@ -111,7 +111,7 @@ public struct LatentUpsampler: Sendable {
 }
 
 extension LatentUpsampler {
-  /// A convolution of 3 positions on each axis, with zeros around.
+  /// A convolution over 3 positions on each axis, with zero padding.
   fileprivate struct Convolution: Sendable {
     /// [outputs, inputs, 3, 3] or [outputs, inputs, 3, 3, 3]
     let weight: Tensor
@@ -169,20 +169,20 @@ extension LatentUpsampler {
     }
   }
 
-  /// The layer that makes features larger: a convolution whose channels are moved into positions.
+  /// The layer that upsamples features: a convolution whose channels are moved into positions.
   fileprivate struct Upsampling: Sendable {
     private let convolution: Convolution
     private let scale: LatentUpsamplerConfiguration.Scale
     private let isTemporal: Bool
     private let isImages: Bool
-    /// [1, 1, 5, 5]: blurs before positions are left out.
+    /// [1, 1, 5, 5]: blurs before positions are dropped.
     private let blur: Tensor?
 
     init(_ w: Weights, channels: Int, _ configuration: LatentUpsamplerConfiguration) throws {
       scale = configuration.spatialScale
       isTemporal = configuration.isTemporal
       isImages = configuration.dimensions == 2
-      // Positions that one becomes.
+      // The number of output positions per input position.
       let cells = scale.numerator * scale.numerator * (isTemporal ? 2 : 1)
       let isRational = configuration.method == .rational
       convolution = try Convolution(
@@ -209,7 +209,7 @@ extension LatentUpsampler {
         blur.expand([channels, 1, 5, 5]), stride: stride, padding: [2, 2], groups: channels)
     }
 
-    /// [B, M * cells, F, H, W] to [B, M, 2 F - 1, H', W']: a first frame stands for one, not for
+    /// [B, M * cells, F, H, W] to [B, M, 2 F - 1, H', W']: the first frame becomes one frame, not
     /// two.
     private func inTime(_ x: Tensor) throws -> Tensor {
       let n = scale.numerator

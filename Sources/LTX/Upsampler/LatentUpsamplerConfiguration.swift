@@ -12,7 +12,7 @@ public struct LatentUpsamplerConfiguration: Sendable, Equatable {
 
     public var value: Double { Double(numerator) / Double(denominator) }
 
-    /// The size that rows or columns come out in: rounded up.
+    /// The number of rows or columns after upsampling, rounded up.
     public func callAsFunction(_ size: Int) -> Int {
       (size * numerator + denominator - 1) / denominator
     }
@@ -20,22 +20,22 @@ public struct LatentUpsamplerConfiguration: Sendable, Equatable {
 
   /// The axes that are upsampled, and the method.
   public enum Method: Sendable, Equatable {
-    /// Each frame on its own: `numerator` positions out of one, then blurred and thinned by
-    /// `denominator`.
+    /// Each frame separately: one position becomes `numerator` positions, which are then blurred
+    /// and subsampled by `denominator`.
     case rational
-    /// Each frame on its own: 2 x 2 positions out of one.
+    /// Each frame separately: one position becomes 2 x 2 positions.
     case space
-    /// Two frames out of one, the first of which is left out.
+    /// One frame becomes two; the first of all is dropped.
     case time
-    /// Both at once.
+    /// Space and time together.
     case spaceAndTime
   }
 
-  /// Channels of the latent.
+  /// The latent's channels.
   public var inputChannels: Int
-  /// Channels between the convolutions; a multiple of 32.
+  /// The channels between the convolutions; a multiple of 32.
   public var middleChannels: Int
-  /// Residual blocks before, and as many after, the features become larger.
+  /// The number of residual blocks before the upsampling, and after it.
   public var blocksPerStage: Int
   /// 3: convolutions see neighboring frames; 2: each frame is a separate image.
   public var dimensions: Int
@@ -48,14 +48,14 @@ public struct LatentUpsamplerConfiguration: Sendable, Equatable {
   /// The number of channel groups that are normalized together.
   static let normGroups = 32
 
-  /// The size of what comes out, in latent frames, rows and columns.
+  /// The size of the output, in latent frames, rows and columns.
   public func outputSize(frames: Int, rows: Int, columns: Int) -> (
     frames: Int, rows: Int, columns: Int
   ) {
     (isTemporal ? 2 * frames - 1 : frames, spatialScale(rows), spatialScale(columns))
   }
 
-  /// - Parameter c: the whole `config` of the upsampler's file.
+  /// - Parameter c: The complete `config` of the upsampler's file.
   /// - Throws: `ConfigurationError` for a value that is of the wrong type or not supported.
   public init(_ c: Configuration) throws {
     inputChannels = try c.positive("in_channels", default: 128)

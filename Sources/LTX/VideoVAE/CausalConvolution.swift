@@ -5,10 +5,11 @@
 import NN
 import Torch
 
-/// A 3 x 3 x 3 convolution whose frames before the first are copies of it, and after the last
-/// copies of that (ltx-core, `video_vae/convolution.py`).
+/// A 3 x 3 x 3 convolution padded with copies of the first frame before it and of the last frame
+/// after it (ltx-core, `video_vae/convolution.py`).
 ///
-/// A causal convolution looks at two frames before its own, a symmetric one at one on either side.
+/// A causal convolution sees the two frames before its own, a symmetric one sees one frame on
+/// either side.
 public struct CausalConvolution: Sendable {
   /// [outputs, C, 3, 3, 3]
   private let weight: Tensor
@@ -18,8 +19,8 @@ public struct CausalConvolution: Sendable {
   private let stride: CompressionFactors
 
   /// - Parameters:
-  ///   - outputs: channels that the checkpoint has.
-  ///   - keeping: how many of these, the first ones, are computed; nil for all.
+  ///   - outputs: The number of output channels in the checkpoint.
+  ///   - keeping: The number of them that are computed, from the first; nil for all.
   public init(
     _ w: Weights, inputs: Int, outputs: Int, keeping: Int? = nil,
     padding: VideoVAEConfiguration.SpatialPadding,
@@ -86,7 +87,7 @@ public struct CausalConvolution: Sendable {
     return y
   }
 
-  /// What `padded` put a border around: all frames, the added ones too.
+  /// The features inside the border of a result of `padded`: all frames, including the added ones.
   func interior(_ padded: Tensor) throws -> Tensor {
     if padding == .zeros { return padded }
     return try padded.narrow(2, 1, padded.size(2) - 2).narrow(3, 1, padded.size(3) - 2)

@@ -8,8 +8,8 @@ extension Checkpoint {
     config.has("vae") ? try VideoVAEConfiguration.Encoder(config).compression : .usual
   }
 
-  /// - Throws: `ConfigurationError` for a checkpoint without a video VAE or with one that is not
-  ///   supported, `WeightError` for one whose weights don't fit.
+  /// - Throws: `ConfigurationError` for a checkpoint without a video VAE or with an unsupported
+  ///   one, `WeightError` if its weights don't fit.
   public func videoEncoder(dtype: DType? = nil, device: Device = .cpu) throws -> VideoEncoder {
     try require("vae")
     return try VideoEncoder(
@@ -17,7 +17,7 @@ extension Checkpoint {
       configuration: VideoVAEConfiguration.Encoder(config))
   }
 
-  /// - Throws: as `videoEncoder`.
+  /// - Throws: The same errors as `videoEncoder`.
   public func videoDecoder(dtype: DType? = nil, device: Device = .cpu) throws -> VideoDecoder {
     try require("vae")
     return try VideoDecoder(

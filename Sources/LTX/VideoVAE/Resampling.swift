@@ -1,6 +1,5 @@
 // B batch, F H W frames, rows, columns, C channels, (p, q, r) a stride in time, height, width.
-// Features are [B, F, H, W, C]; a cell that is moved into channels gives them in the order (c p q
-// r).
+// Features are [B, F, H, W, C]; a cell that is moved into channels has them in the order (c p q r).
 
 import NN
 import Torch
@@ -23,7 +22,7 @@ struct SpaceToDepth: VideoVAEBlock {
   }
 
   func callAsFunction(_ x: Tensor, _ conditions: DecodingConditions) throws -> Tensor {
-    // Halving time needs an even number of frames: the first one is there twice. It is added
+    // Halving time needs an even number of frames, so the first one is doubled. It is added
     // together with the convolution's own padding.
     let extra = stride.time - 1
     let padded = try convolution.padded(x, extra: extra)
@@ -34,8 +33,8 @@ struct SpaceToDepth: VideoVAEBlock {
     return y
   }
 
-  /// The mean of each group of neighbouring channels in the order (c p q r). As a group is a part
-  /// of one cell, it is a mean over the last of the cell's axes.
+  /// The mean of each group of neighboring channels in the order (c p q r). A group is a part of
+  /// one cell, so this is a mean over the last of the cell's axes.
   private func groupMean(_ x: Tensor) throws -> Tensor {
     var groups = multiplier
     var averaged: [Int] = []
@@ -79,14 +78,14 @@ struct DepthToSpace: VideoVAEBlock {
   func callAsFunction(_ x: Tensor, _ conditions: DecodingConditions) throws -> Tensor {
     let y = try unfold(convolution(x))
     guard isResidual else { return y }
-    // The skip connection has fewer channels; each group of y's takes them all.
+    // The skip connection has fewer channels; each group of y's uses all of them.
     let skip = try unfold(x)
     try y.unflatten(-1, [-1, skip.size(-1)]).add_(skip.unsqueeze(-2))
     return y
   }
 
   /// [B, F, H, W, C * p * q * r] to [B, F * p, H * q, W * r, C], without the first frame if p is 2:
-  /// a first frame stands for one, not two.
+  /// the first latent frame stands for one frame, not two.
   private func unfold(_ x: Tensor) throws -> Tensor {
     let shape = x.shape
     let (p, q, r) = (stride.time, stride.height, stride.width)

@@ -1,10 +1,10 @@
 import Support
 import Torch
 
-/// Sizes of the overlapping tiles that a long or large video is encoded or decoded in, blended
-/// where they overlap (ltx-core, `tiling.py`).
+/// The sizes of the overlapping tiles in which a long or large video is encoded or decoded; they
+/// are blended where they overlap (ltx-core, `tiling.py`).
 public struct Tiling: Sendable, Equatable {
-  /// Tiles along one axis, in pixels or pixel frames; both numbers are multiples of the model's
+  /// Tiles along one axis, in pixels or pixel frames; both values are multiples of the model's
   /// compression.
   public struct Axis: Sendable, Equatable {
     public var size: Int
@@ -16,7 +16,7 @@ public struct Tiling: Sendable, Equatable {
     }
   }
 
-  /// nil: not tiled along this axis.
+  /// Nil if the video isn't tiled along this axis.
   public var frames: Axis?
   public var height: Axis?
   public var width: Axis?
@@ -32,7 +32,7 @@ public struct Tiling: Sendable, Equatable {
     frames: Axis(size: 80, overlap: 24), height: Axis(size: 768, overlap: 64),
     width: Axis(size: 768, overlap: 64))
 
-  /// Encoding pads at the edges of tiles, which shows unless enough of a tile is blended away.
+  /// Encoding pads at the edges of tiles, which is visible unless enough of a tile is blended away.
   func requireOverlapForEncoding() throws {
     for (name, axis, least) in [
       ("frames", frames, 16), ("height", height, 64), ("width", width, 64),
@@ -56,7 +56,7 @@ struct TileSpan {
 
 /// The tiles of a video, as the product of the spans of its axes.
 struct TileGrid {
-  /// The side that the weights belong to.
+  /// The space that the weights belong to.
   enum Output { case latent, pixels }
 
   let frames: [TileSpan]
@@ -95,7 +95,7 @@ struct TileGrid {
       return TileSpan(latent: piece.cells, pixels: start..<end)
     }
     guard spans.count > 1 else { return spans }
-    // Ramps of neighbours add up to 1 where two tiles overlap. Short tiles can overlap more than
+    // Ramps of neighbors add up to 1 where two tiles overlap. Short tiles can overlap more than
     // that.
     let starts = spans.map { output == .latent ? $0.latent.lowerBound : $0.pixels.lowerBound }
     let total = zip(starts, weights).map { $0 + $1.count }.max() ?? 0
@@ -122,7 +122,7 @@ struct TileGrid {
     }
   }
 
-  /// Cells of the latent, and over how many of them a tile fades in and out.
+  /// A range of latent cells, and the lengths over which a tile fades in and out.
   private struct Piece {
     var cells: Range<Int>
     var left: Int
@@ -139,8 +139,8 @@ struct TileGrid {
         cells: index * step..<(isLast ? length : index * step + size),
         left: index == 0 ? 0 : overlap,
         right: isLast ? 0 : overlap)
-      // The first frame of a tile stands for one pixel frame only: later tiles start one latent
-      // frame earlier, and give that frame no weight.
+      // The first latent frame of a tile stands for one pixel frame only: later tiles start one
+      // latent frame earlier, and give that frame no weight.
       if isTime, index > 0 {
         piece.cells = piece.cells.lowerBound - 1..<piece.cells.upperBound
         piece.left += 1
@@ -149,7 +149,7 @@ struct TileGrid {
     }
   }
 
-  /// A trapezium. In space it rises and falls without reaching 0; in time it rises from 0.
+  /// A trapezoid. In space it rises and falls without reaching 0; in time it rises from 0.
   private static func ramps(_ piece: Piece, _ factor: Int, _ output: Output, isTime: Bool)
     -> [Float]
   {

@@ -4,7 +4,7 @@ import NN
 import Support
 import Torch
 
-/// Latents to pixels: stages that widen space and time, and patches (ltx-core,
+/// Decodes latents to pixels: stages that expand space and time, and patches (ltx-core,
 /// `video_vae/conv_video_decoder.py`).
 public struct VideoDecoder: Sendable {
   public let configuration: VideoVAEConfiguration.Decoder
@@ -30,8 +30,8 @@ public struct VideoDecoder: Sendable {
     let table: Tensor
   }
 
-  /// - Parameter w: the scope of the VAE, which holds `decoder` and `per_channel_statistics`.
-  /// - Throws: `WeightError` when the checkpoint does not fit the configuration.
+  /// - Parameter w: The scope of the VAE, which holds `decoder` and `per_channel_statistics`.
+  /// - Throws: `WeightError` if the checkpoint doesn't fit the configuration.
   public init(_ w: Weights, configuration: VideoVAEConfiguration.Decoder) throws {
     self.configuration = configuration
     compression = configuration.compression
@@ -80,7 +80,7 @@ public struct VideoDecoder: Sendable {
     try w.requireAllUsed()
   }
 
-  /// Whether decoding draws standard normal numbers.
+  /// Whether decoding needs random noise.
   public var needsNoise: Bool {
     configuration.hasTimestepConditioning
       || configuration.blocks.contains {
@@ -121,9 +121,9 @@ public struct VideoDecoder: Sendable {
     return pixels
   }
 
-  /// As `decode`, part after part: a long video is never in memory as a whole.
+  /// Decodes part by part, so that a long video is never in memory as a whole.
   ///
-  /// - Parameter receive: called with consecutive frames [B, 3, frames, H * h, W * w].
+  /// - Parameter receive: Called with consecutive frames [B, 3, frames, H * h, W * w].
   public func decode(
     _ latent: Tensor, tiling: Tiling, timestep: Double = usualTimestep, noise: NoiseSource? = nil,
     receive: (Tensor) throws -> Void
@@ -145,7 +145,7 @@ public struct VideoDecoder: Sendable {
     if let pending { try receive(pending.frames) }
   }
 
-  /// All tiles of one span of time, weighed and added up.
+  /// All tiles of one span of time, weighted and summed.
   private func decodeGroup(
     _ latent: Tensor, _ t: TileSpan, _ grid: TileGrid, _ timestep: Double, _ noise: NoiseSource?
   ) throws -> Tensor {

@@ -16,8 +16,8 @@ public struct VideoEncoder: Sendable {
   private let convolutionOut: CausalConvolution
   private let device: Device
 
-  /// - Parameter w: the scope of the VAE, which holds `encoder` and `per_channel_statistics`.
-  /// - Throws: `WeightError` when the checkpoint does not fit the configuration.
+  /// - Parameter w: The scope of the VAE, which holds `encoder` and `per_channel_statistics`.
+  /// - Throws: `WeightError` if the checkpoint doesn't fit the configuration.
   public init(_ w: Weights, configuration: VideoVAEConfiguration.Encoder) throws {
     self.configuration = configuration
     compression = configuration.compression
@@ -110,7 +110,7 @@ public struct VideoEncoder: Sendable {
     return try statistics.normalize(means).permute([0, 4, 1, 2, 3]).contiguous()
   }
 
-  /// The pixels without the frames that complete no latent frame.
+  /// The pixels without the trailing frames that don't fill a latent frame.
   private func fitted(_ pixels: Tensor) throws -> Tensor {
     let shape = pixels.shape
     guard shape.count == 5, shape[1] == configuration.pixelChannels, shape.allSatisfy({ $0 > 0 })

@@ -22,15 +22,15 @@ protocol VideoVAEBlock: Sendable {
   func callAsFunction(_ x: Tensor, _ conditions: DecodingConditions) throws -> Tensor
 }
 
-/// Each position divided by the root mean square of its channels.
+/// Divides each position by the root mean square of its channels.
 func pixelNorm(_ x: Tensor) throws -> Tensor { try x.rmsNorm(eps: 1e-8) }
 
-/// Timestep to shifts and scales: sinusoid, linear, SiLU, linear, plus a table.
+/// Turns the timestep into shifts and scales: sinusoid, linear, SiLU, linear, plus a table.
 struct TimestepModulation: Sendable {
   private let linear1: Linear
   private let linear2: Linear
 
-  /// - Parameter outputs: rows of the tables times their width.
+  /// - Parameter outputs: The number of rows of the tables times their width.
   init(_ w: Weights, outputs: Int) throws {
     let w = w / "timestep_embedder"
     linear1 = try Linear(w / "linear_1", inputs: 256, outputs: outputs)
@@ -56,7 +56,7 @@ struct TimestepModulation: Sendable {
 struct ResidualBlock: VideoVAEBlock {
   private let convolution1: CausalConvolution
   private let convolution2: CausalConvolution
-  /// [C, 1, 1] each: how much of the injected noise a channel takes.
+  /// [C, 1, 1] each: the scale of the injected noise per channel.
   private let noiseScales: [Tensor]
   /// [4, C]: shift and scale of either half.
   private let table: Tensor?
@@ -81,7 +81,7 @@ struct ResidualBlock: VideoVAEBlock {
     try callAsFunction(x, embedding: nil, conditions)
   }
 
-  /// - Parameter embedding: [B, 4 C], of the timestep.
+  /// - Parameter embedding: [B, 4 C], from the timestep.
   func callAsFunction(_ x: Tensor, embedding: Tensor?, _ conditions: DecodingConditions) throws
     -> Tensor
   {
@@ -162,7 +162,7 @@ struct ResidualStage: VideoVAEBlock {
 /// `attn`: single-head attention among the positions of a frame (ltx-core,
 /// `video_vae/attention.py`).
 struct FrameAttention: VideoVAEBlock {
-  /// [C]: of the norm, times sqrt(C).
+  /// [C]: the norm's scale, times sqrt(C).
   private let scale: Tensor
   private let toQKV: (weight: Tensor, bias: Tensor)
   private let toOut: (weight: Tensor, bias: Tensor)

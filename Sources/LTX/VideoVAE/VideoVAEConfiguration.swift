@@ -41,8 +41,8 @@ public enum VideoVAEConfiguration {
     public var padding: SpatialPadding
     /// In the order of execution.
     public var blocks: [Block]
-    /// Channels that the last convolution gives beside the means; they describe a variance that
-    /// nothing uses.
+    /// The channels of the last convolution's output besides the means; they describe a variance
+    /// that nothing uses.
     public var varianceChannels: Int
 
     public var compression: CompressionFactors { total(blocks, patchSize) }
@@ -55,7 +55,7 @@ public enum VideoVAEConfiguration {
     public var padding: SpatialPadding
     /// In the order of execution: reversed from the checkpoint's.
     public var blocks: [Block]
-    /// Channels of the first features.
+    /// The channels of the first features.
     public var bottleneckChannels: Int
     /// Whether a frame sees no later ones.
     public var isCausal: Bool
@@ -74,8 +74,8 @@ public enum VideoVAEConfiguration {
 }
 
 extension VideoVAEConfiguration.Encoder {
-  /// - Parameter config: the whole `config` of the checkpoint. An encoder described under
-  ///   `vae.encoder`, as `CausalDiffusionVAE` files do, is read from there.
+  /// - Parameter config: The complete `config` of the checkpoint. An encoder described under
+  ///   `vae.encoder`, as in `CausalDiffusionVAE` files, is read from there.
   /// - Throws: `ConfigurationError` for a value that is missing, of the wrong type, or not
   ///   supported.
   public init(_ config: Configuration) throws {
@@ -129,7 +129,7 @@ extension VideoVAEConfiguration.Encoder {
 }
 
 extension VideoVAEConfiguration.Decoder {
-  /// - Parameter config: the whole `config` of the checkpoint.
+  /// - Parameter config: The complete `config` of the checkpoint.
   /// - Throws: `ConfigurationError` for a value that is missing, of the wrong type, or not
   ///   supported.
   public init(_ config: Configuration) throws {
@@ -181,11 +181,11 @@ extension VideoVAEConfiguration.Decoder {
   }
 }
 
-/// The most pixels along an axis, or frames, that one latent cell can stand for; published models
-/// have 32 and 8.
+/// The max number of pixels along an axis, or frames, per latent cell; published models have 32 and
+/// 8.
 private let maxCompression = 4096
 
-/// Checks that the blocks' strides, multiplied, stay in the range of sizes.
+/// Checks that the product of the blocks' strides stays in the range of sizes.
 private func requireBounded(
   _ blocks: [VideoVAEConfiguration.Block], _ patch: Int, _ c: Configuration, _ key: String
 ) throws {
@@ -202,7 +202,7 @@ private func requireBounded(
   }
 }
 
-/// Variants that no published checkpoint uses and that this code does not compute.
+/// Variants that no published checkpoint uses and that aren't implemented here.
 private func requireSupported(_ c: Configuration, dimensions: Int) throws {
   let dimensions = try c.int("dims", default: dimensions, in: 1...3)
   guard dimensions == 3 else { throw c.error("dims", "is \(dimensions); only 3 is supported") }
