@@ -35,14 +35,14 @@ public struct PreprocessingError: Error, Equatable, Sendable, CustomStringConver
     case dataset
     /// The model or the text encoder.
     case model
-    /// A clip, or what was made from it.
+    /// A clip, or a file made from it.
     case media
     /// Output that can't be written.
     case writing
   }
 
   public let kind: Kind
-  /// The file as the caller named it.
+  /// The file's path as given by the caller.
   public let file: String
   /// The line in the file, from 1.
   public let line: Int?

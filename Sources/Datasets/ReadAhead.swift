@@ -1,6 +1,6 @@
 import Foundation
 
-/// Makes the elements of a sequence on its own threads, ahead of the one that is requested.
+/// Makes the elements of a sequence on separate threads, ahead of the requested one.
 public final class ReadAhead<Element: Sendable>: Sendable {
   private let queue: Queue
 
@@ -56,9 +56,9 @@ public final class ReadAhead<Element: Sendable>: Sendable {
   }
 
   /// - Parameters:
-  ///   - capacity: the number of elements that may wait or be in progress besides the next one.
-  ///   - threads: the number of elements that are made at a time.
-  ///   - make: called once for each of 0, 1, … up to `count`, on one of the threads.
+  ///   - capacity: The number of elements that may be waiting or in progress besides the next one.
+  ///   - threads: The number of elements that are made at a time.
+  ///   - make: Called once for each of 0, 1, … up to `count`, on one of the threads.
   public init(
     count: Int, capacity: Int = 1, threads: Int = 1, _ make: @escaping @Sendable (Int) -> Element
   ) {

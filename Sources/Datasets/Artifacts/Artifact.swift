@@ -1,10 +1,10 @@
 import LTX
 
-/// A kind of cached file: what it is made from, how it is read and encoded, and what inspection
-/// and decoding know about it.
+/// A kind of cached file: its inputs, how it is read and encoded, and the facts for inspection and
+/// decoding.
 ///
-/// A new kind is a type in a file of its own and a line in `Artifacts.all`. Preprocessing, checks,
-/// statistics and decoding ask the kinds and never list them.
+/// A new kind is a type in its own file and a line in `Artifacts.all`. Preprocessing, checks,
+/// statistics and decoding query the kinds and never list them.
 protocol Artifact: Sendable {
   // MARK: Names
 
@@ -22,7 +22,7 @@ protocol Artifact: Sendable {
   /// The column that only this kind is made from; nil for kinds that are made from the clip, its
   /// audio or its caption.
   var column: Role? { get }
-  /// The kind of file that a sample needs for this one to be of use.
+  /// The kind of file that a sample needs for this one to be useful.
   var base: CacheFolder? { get }
   /// Whether the sample can have such a file at all.
   func suits(_ sample: DatasetSample, _ options: PreprocessingOptions) -> Bool
@@ -38,14 +38,14 @@ protocol Artifact: Sendable {
 
   /// The part of a model that makes the files; nil for files that no model makes.
   var component: ModelFiles.Component? { get }
-  /// Returns what the file has to be made from.
+  /// Returns the inputs that the file must be made from.
   ///
   /// - Throws: `MediaError` for a source that is missing or can't be read.
   func expectation(_ inputs: ArtifactInputs) throws -> Expectation
-  /// Whether a file whose fingerprint matches is still what a run would make, as far as that
-  /// depends on what was found in the source.
+  /// Whether a file whose fingerprint matches is still the result that a run would produce, as far
+  /// as that depends on facts found in the source.
   func isCurrent(_ found: Fingerprint, expected: Fingerprint, _ rules: CacheRules) -> Bool
-  /// Whether upstream's `--overwrite` leaves files of this kind alone.
+  /// Whether upstream's `--overwrite` skips files of this kind.
   var survivesUpstreamOverwrite: Bool { get }
 
   // MARK: Reading and encoding
@@ -54,13 +54,13 @@ protocol Artifact: Sendable {
   var follows: CacheFolder? { get }
   /// Whether encoding is sure to need the model, so that it can be loaded before the work.
   var preloadsModel: Bool { get }
-  /// Reads the source and adds what is to be encoded to the sample.
+  /// Reads the source and adds the data to encode to the sample.
   ///
   /// - Throws: `MediaError` and others for a source that can't be used.
   func read(
     _ inputs: ArtifactInputs, _ fingerprint: Fingerprint, with reader: SampleReader,
     into sample: inout PreparedSample) throws
-  /// Notes that there is nothing to make the file from.
+  /// Records that there is nothing to make the file from.
   ///
   /// - Throws: `MediaError` if there should be.
   func noteAbsence(_ inputs: ArtifactInputs, in sample: inout PreparedSample) throws
@@ -69,7 +69,7 @@ protocol Artifact: Sendable {
 
   /// The kind whose files have the same layout, and should agree with these in channels and dtype.
   var family: CacheFolder { get }
-  /// Whether a file that consists of zeros is in order.
+  /// Whether a file of zeros is valid.
   var mayBeZero: Bool { get }
   /// The word for the source: a `clip`, a `reference`.
   var sourceNoun: String { get }
@@ -82,9 +82,10 @@ protocol Artifact: Sendable {
     _ file: CacheReading.File, of sample: String, in reading: CacheReading,
     _ checker: CacheChecker
   ) -> [(kind: DatasetProblem.Kind, problem: String)]
-  /// A clause in parentheses that explains why a sample has no such file; empty if nothing does.
+  /// A clause in parentheses that explains why a sample has no such file; empty if there is no
+  /// explanation.
   ///
-  /// - Parameter metadata: of the sample's main file.
+  /// - Parameter metadata: The metadata of the sample's main file.
   func absence(explainedBy metadata: [String: String]) -> String
 
   // MARK: Decoding
@@ -109,7 +110,7 @@ enum Artifacts {
 
   static subscript(folder: CacheFolder) -> (any Artifact)? { byFolder[folder] }
 
-  /// Returns the kind whose files lie in a folder of this name.
+  /// Returns the kind whose files are in a folder of this name.
   static func named(_ folder: String) -> (any Artifact)? {
     all.first { $0.folderNames.contains(folder) }
   }
@@ -120,7 +121,7 @@ enum Expectation {
   case made(Fingerprint)
   /// The clip has no audio to make the file from.
   ///
-  /// - isInOrder: whether nothing has to be reported.
+  /// - isInOrder: Whether nothing has to be reported.
   case absent(isInOrder: Bool)
   /// The answer follows from the clip, which has to be read first.
   case unknown

@@ -11,8 +11,8 @@ extension CacheFolder {
   public static let audioLatents = CacheFolder(rawValue: "audio_latents")
 }
 
-/// The audio latents of a sample: of the `audio` column, or else of the clip's own audio track.
-/// The metadata record how loud the audio was.
+/// The audio latents of a sample: from the `audio` column, or else from the clip's own audio track.
+/// The metadata record the loudness of the audio.
 struct AudioLatentsArtifact: Artifact {
   let folder = CacheFolder.audioLatents
   let noun = "audio latents"
@@ -94,7 +94,7 @@ struct AudioLatentsArtifact: Artifact {
 }
 
 extension PreparedSample {
-  /// Adds audio that is to be encoded.
+  /// Adds audio to encode.
   mutating func add(
     _ audio: PreparedAudio, of path: String, _ artifact: any Artifact, _ fingerprint: Fingerprint
   ) {
@@ -111,7 +111,7 @@ extension CachedValues {
   ///
   /// - Parameters:
   ///   - latents: [C, T, N] on the CPU.
-  ///   - duration: seconds of the audio.
+  ///   - duration: The length of the audio in seconds.
   static func audioLatents(_ latents: Tensor, duration: Double) -> CachedValues {
     [
       "latents": .tensor(latents), Self.timeSteps: .int(latents.size(1)),
@@ -141,7 +141,7 @@ extension CacheChecker {
   ) -> [(kind: DatasetProblem.Kind, problem: String)] {
     guard let audio = file.facts.audio, let duration = audio.duration else { return [] }
     let tokens = audioTokens
-    // A latent step for each group of spectrogram frames, the last of which may be short.
+    // One latent step per group of spectrogram frames, the last of which may be short.
     let frames = 1 + Int(duration * Double(tokens.sampleRate)) / tokens.hopLength
     let steps = (frames + tokens.compression - 1) / tokens.compression
     guard abs(audio.steps - steps) > 1 else { return [] }

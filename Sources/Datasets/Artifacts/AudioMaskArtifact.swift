@@ -17,7 +17,7 @@ extension Role {
 }
 
 /// The mask of a sample's audio, by the steps of its latents: [T], 1 where the audio is
-/// conditioned. How many steps there are is known once the audio is encoded.
+/// conditioned. The number of steps is known once the audio is encoded.
 struct AudioMaskArtifact: Artifact {
   let folder = CacheFolder.audioMasks
   let noun = "audio mask"
@@ -51,7 +51,7 @@ struct AudioMaskArtifact: Artifact {
           .options: rules.settings(rules.placement, rules.audioTrack),
         ])
       result[.clip] = audio[.source]
-      // The length of audio by itself can change with the durations that it can be cut to.
+      // The length of audio without a clip can change with the durations that it can be cut to.
       result[.seconds] = audio[.seconds] ?? "of \(rules.options.audioDurations)"
       return .made(result)
     }

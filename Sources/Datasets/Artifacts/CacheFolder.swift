@@ -1,6 +1,6 @@
 import Foundation
 
-/// A folder of a cache, by upstream's name for it. It holds one file for each sample.
+/// A folder of a cache, under upstream's name. It holds one file for each sample.
 ///
 /// The folders are declared beside their artifacts.
 public struct CacheFolder: RawRepresentable, Hashable, Sendable, Codable, CodingKeyRepresentable {

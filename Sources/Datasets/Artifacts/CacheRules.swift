@@ -3,14 +3,14 @@ import Media
 
 /// The options and models that cached files depend on, as their fingerprints name them.
 ///
-/// Each artifact picks those that count for it and no others, so that a change redoes what it
-/// changes and nothing else.
+/// Each artifact uses only those that affect it, so that a change redoes only the files that it
+/// affects.
 struct CacheRules: Sendable {
   let options: PreprocessingOptions
   let hashes: SourceHashes
   let factors: CompressionFactors
   let referenceBuckets: [ResolutionBucket]
-  /// The identity of the text encoder, with what its weights were quantized to.
+  /// The identity of the text encoder, with the quantization of its weights.
   let textEncoder: String
   private let identities: [ModelFiles.Component: String]
 
@@ -24,7 +24,7 @@ struct CacheRules: Sendable {
     self.factors = factors
     self.referenceBuckets = referenceBuckets
     var identities: [ModelFiles.Component: String] = [:]
-    // Most parts lie in one file, which is read once.
+    // Most components share one file, which is read once.
     var byPath: [String: String] = [:]
     for component in ModelFiles.Component.allCases {
       guard let path = options.models.path(of: component) else { continue }
@@ -36,7 +36,7 @@ struct CacheRules: Sendable {
       identities[.textEncoder] ?? "", isInt8: options.textEncoder8bit)
   }
 
-  /// Returns the identity of the file that a part of the model lies in.
+  /// Returns the identity of the file that contains a component.
   func identity(of component: ModelFiles.Component) -> String { identities[component] ?? "" }
 
   /// Checks that a source exists.
@@ -49,8 +49,8 @@ struct CacheRules: Sendable {
   /// The fingerprint of audio latents.
   ///
   /// - Parameters:
-  ///   - seconds: the length of a clip; nil if the audio's own length decides.
-  ///   - isClip: whether it is the clip's own audio, which is aligned with the image.
+  ///   - seconds: The length of a clip; nil if the audio's own length decides.
+  ///   - isClip: Whether it is the clip's own audio, which is aligned with the video.
   func audio(
     _ folder: CacheFolder, _ path: String, seconds: Double?, isClip: Bool = false
   ) throws -> Fingerprint {
@@ -83,8 +83,8 @@ struct CacheRules: Sendable {
     options.tiling.flatMap(\.height).map { "tiles=\($0.size)/\($0.overlap)" }
   }
 
-  /// The version of the rules by which frames are read. Version 3 added colors and transparency;
-  /// upstream's way has stayed at version 2.
+  /// The version of the rules for reading frames. Version 3 added colors and transparency; upstream
+  /// mode stays at version 2.
   var frameRules: Int { options.isCompatible ? 2 : 3 }
 
   var hdr: String? {
@@ -108,7 +108,7 @@ struct CacheRules: Sendable {
 
   var rate: String? { options.frameRate.map { "fps=\($0)" } }
 
-  /// Joins the settings that count for a file into its fingerprint's `options`.
+  /// Joins the settings that affect a file into its fingerprint's `options`.
   func settings(_ parts: String?...) -> String {
     (parts + [options.isCompatible ? "compat" : nil]).compactMap { $0 }.joined(separator: " ")
   }

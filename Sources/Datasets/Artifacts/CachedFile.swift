@@ -25,7 +25,7 @@ struct CachedValues: ExpressibleByDictionaryLiteral, Sendable {
     return true
   }
 
-  /// Returns the integer that is stored under the key.
+  /// Returns the integer stored under the key.
   func integer(_ key: String) -> Int? {
     guard case .int(let number)? = entries.first(where: { $0.key == key })?.value else {
       return nil
@@ -33,7 +33,7 @@ struct CachedValues: ExpressibleByDictionaryLiteral, Sendable {
     return number
   }
 
-  /// The values for a `.pt` file: numbers as Python's.
+  /// The values for a `.pt` file: numbers as Python numbers.
   var pickled: [(key: String, value: PickleValue)] {
     entries.map { key, value in
       switch value {
@@ -56,7 +56,7 @@ struct CachedValues: ExpressibleByDictionaryLiteral, Sendable {
   }
 }
 
-/// A file of a cache: the tensors and numbers of one sample, and what they were made from.
+/// A file of a cache: the tensors and numbers of one sample, and the inputs they were made from.
 struct CachedFile: Sendable {
   let folder: CacheFolder
   let path: String
@@ -88,10 +88,10 @@ struct CachedFile: Sendable {
     }
   }
 
-  /// Writes the file, and the folders above it. A file of the sample in the other format, which
-  /// training might find instead, is removed if it is one of ours.
+  /// Writes the file, and creates missing folders. If the sample has a file in the other format,
+  /// which training might find instead, it is removed if this program wrote it.
   ///
-  /// - Returns: the path of another tool's file that training might find instead, if there is one.
+  /// - Returns: The path of another tool's file that training might find instead, if there is one.
   /// - Throws: `TensorFileError` if the disk refuses, `TorchError`.
   func write(_ values: CachedValues, _ fingerprint: Fingerprint) throws -> String? {
     try makeFolder()
@@ -111,9 +111,9 @@ struct CachedFile: Sendable {
     (self.folder, self.path, self.format) = (folder, path, format)
   }
 
-  /// Removes the file if it carries a fingerprint.
+  /// Removes the file if it has a fingerprint.
   ///
-  /// - Returns: whether it was removed.
+  /// - Returns: Whether it was removed.
   @discardableResult
   func removeIfOurs() -> Bool {
     guard fingerprint?[.content] != nil else { return false }

@@ -5,7 +5,7 @@ struct ClipFacts: Equatable, Sendable {
   let shape: Clip.Shape
   let available: Clip.FrameSupply
   let hasAudio: Bool
-  /// A clause that says which frames are damaged; nil if none is.
+  /// A clause that names the damaged frames; nil if there are none.
   let damage: String?
 
   /// Whether the clip is an image, which can have no audio.
@@ -58,7 +58,7 @@ struct ClipFacts: Equatable, Sendable {
     case _ where isImage: return best(1) == bucket
     case .exactly(let count): return best(count) == bucket
     case .atLeast(let count):
-      // If a longer bucket would suit better, it is not known whether there are enough frames.
+      // If a longer bucket would fit better, it is unknown whether there are enough frames.
       return best(nil) == bucket && bucket.frames <= count
     }
   }

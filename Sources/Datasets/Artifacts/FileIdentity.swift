@@ -3,13 +3,13 @@ import LTX
 import Support
 import TensorFiles
 
-/// The identity of a text encoder as cached text features carry it.
+/// The identity of a text encoder in cached text features.
 public enum TextEncoderIdentity {
   private static let int8 = " int8"
 
   /// Returns the identity with the quantization of the weights.
   ///
-  /// - Parameter isInt8: whether the weights were quantized to int8 when they were loaded.
+  /// - Parameter isInt8: Whether the weights were quantized to int8 while loading.
   static func stored(_ identity: String, isInt8: Bool) -> String { identity + (isInt8 ? int8 : "") }
 
   /// Returns the `FileIdentity` of the text encoder's files, without the quantization.
@@ -19,8 +19,8 @@ public enum TextEncoderIdentity {
 }
 
 /// Distinguishes model files without reading all of their gigabytes: by their size, their first
-/// megabytes (the names and shapes of all tensors), the beginning of each tensor, and samples of the
-/// rest. Other weights differ everywhere.
+/// megabytes (the names and shapes of all tensors), the beginning of each tensor, and samples of
+/// the rest. Different weights differ almost everywhere.
 public enum FileIdentity {
   private static let start = 4 << 20
   private static let sample = 4096
@@ -37,7 +37,7 @@ public enum FileIdentity {
   public static func identity(of path: String) throws -> String {
     var hash = Hash()
     for file in try files(path) {
-      // A single file may be renamed; in a folder, names count.
+      // A single file may be renamed; in a folder, names matter.
       if file != path { hash.add(Array((file as NSString).lastPathComponent.utf8)) }
       try add(file, to: &hash)
     }

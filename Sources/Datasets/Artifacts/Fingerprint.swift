@@ -1,5 +1,5 @@
-/// A record of what a cached file was made from, stored in its metadata. The file is used again only
-/// if all of it is unchanged.
+/// A record of the inputs that a cached file was made from, stored in its metadata. The file is
+/// reused only if all of them are unchanged.
 ///
 /// The metadata also hold facts that were found while the file was made, such as the number of
 /// frames.
@@ -13,7 +13,7 @@ public struct Fingerprint: Equatable, Sendable {
     case clip = "clip_sha256"
     /// The text that the text encoder read.
     case prompt
-    /// The size that the source was brought to.
+    /// The size that the source was scaled to.
     case bucket
     /// The length of the audio, in seconds.
     case seconds
@@ -64,9 +64,9 @@ public struct Fingerprint: Equatable, Sendable {
     set { fields[key.rawValue] = newValue }
   }
 
-  /// Returns whether a file with this metadata was made from exactly this.
+  /// Returns whether a file with this metadata was made from exactly these inputs.
   func fits(_ metadata: Fingerprint) -> Bool {
-    // Bytes are compared, because Swift treats strings as equal that Unicode calls equivalent, and
+    // Bytes are compared, because Swift treats canonically equivalent strings as equal, and
     // tokenizers don't.
     fields.allSatisfy { metadata.fields[$0]?.utf8.elementsEqual($1.utf8) ?? false }
   }

@@ -32,7 +32,7 @@ struct SampleCheck: Sendable {
     ArtifactInputs(sample: sample, prompt: prompt, clip: clip, rules: rules)
   }
 
-  /// Whether a file exists and was made from what is expected.
+  /// Whether a file exists and was made from the expected inputs.
   func isUpToDate(
     _ artifact: any Artifact, _ sample: DatasetSample, _ expectation: Expectation
   ) -> Bool {
@@ -48,7 +48,8 @@ struct SampleCheck: Sendable {
     return artifact.isCurrent(found, expected: expected, rules)
   }
 
-  /// Returns what the latents of an earlier run record of their clip, if they are up to date.
+  /// Returns the clip's facts as recorded in the latents of an earlier run, if these are up to
+  /// date.
   func cachedFacts(_ sample: DatasetSample) throws -> ClipFacts? {
     let latents = VideoLatentsArtifact()
     guard sample.paths[.video] != nil, file(latents.folder, sample).exists,
@@ -57,7 +58,7 @@ struct SampleCheck: Sendable {
     return file(latents.folder, sample).fingerprint.flatMap(ClipFacts.init)
   }
 
-  /// Looks through a sample's files. Sources are read only if there is a file to compare them with.
+  /// Checks a sample's files. Sources are read only if there is a file to compare them with.
   ///
   /// - Throws: `MediaError` if the sample's main media file is missing or can't be read.
   func work(_ sample: DatasetSample) throws -> SampleWork {
@@ -103,6 +104,6 @@ struct SampleCheck: Sendable {
 }
 
 extension DatasetSample {
-  /// The folder of the file without which the sample is nothing.
+  /// The folder of the sample's main file, without which it can't be used.
   var mainFolder: CacheFolder { paths[.video] == nil ? .audioLatents : .latents }
 }

@@ -16,7 +16,7 @@ public struct SampleFile: Sendable {
   }
 
   public let path: String
-  /// The record of what the file was made from; empty in files of the official trainer.
+  /// The record of the file's inputs; empty in files of the official trainer.
   public let metadata: [String: String]
   /// The tensors by name, without the Python numbers of a `.pt` file.
   let arrays: [String: Array]
@@ -66,8 +66,8 @@ public struct SampleFile: Sendable {
     return array.shape
   }
 
-  /// Returns a number that is stored as a one-element tensor or, in `.pt`, as a Python number; nil
-  /// if it is missing.
+  /// Returns a number stored as a one-element tensor or, in `.pt`, as a Python number; nil if it is
+  /// missing.
   ///
   /// - Throws: `DatasetError` for a tensor of several elements.
   public func number(_ key: String) throws -> Double? {
@@ -98,7 +98,7 @@ public struct SampleFile: Sendable {
     }
   }
 
-  /// Returns how many elements of a mask are not 0.
+  /// Returns the number of nonzero elements of a mask.
   func count(nonZeroIn key: String) throws -> Int {
     guard let array = arrays[key] else { return 0 }
     let size = array.dtype.size

@@ -13,7 +13,7 @@ public struct SampleRepeats: Equatable, Sendable {
   /// The counts that the column accepts.
   public static let range = 1...10_000
 
-  /// Counts by the samples' names; 1 is left out.
+  /// Counts by the samples' names, without those that are 1.
   private var counts: [String: Int] = [:]
 
   /// The repeats of a cache without an index: 1 for every sample.
@@ -22,7 +22,7 @@ public struct SampleRepeats: Equatable, Sendable {
   /// Reads the index of a cache.
   ///
   /// - Parameter root: The folder of the cache, such as `.precomputed`.
-  /// - Throws: `DatasetError` for an index that is damaged.
+  /// - Throws: `DatasetError` for a damaged index.
   public init(cache root: String) throws {
     let path = "\(root)/\(Self.fileName)"
     guard FileManager.default.fileExists(atPath: path) else { return }
@@ -40,9 +40,10 @@ public struct SampleRepeats: Equatable, Sendable {
         + "\(Self.range.upperBound) (got \(wrong.value)). Run `ltx preprocess` again")
   }
 
-  /// Returns how often a sample appears in an epoch; 1 for samples that the index does not name.
+  /// Returns the number of times that a sample appears in an epoch; 1 for samples that aren't in
+  /// the index.
   ///
-  /// - Parameter sample: The name that its cached files go by, such as `scenes/a`.
+  /// - Parameter sample: The name of its cached files, such as `scenes/a`.
   public func repeats(of sample: String) -> Int { counts[sample] ?? 1 }
 
   mutating func set(_ count: Int, for sample: String) {

@@ -1,7 +1,7 @@
 import Foundation
 import Media
 
-/// The level that the metadata of cached audio latents record.
+/// The audio level in the metadata of cached audio latents.
 extension SampleLevel {
   /// Nil for files without the level, such as those of the official trainer.
   public init?(metadata: [String: String]) {
@@ -25,7 +25,7 @@ extension SampleLevel {
 public struct SilentAudio: Equatable, Sendable {
   /// The names of the samples whose audio is silent, in order.
   public let names: [String]
-  /// The number of samples whose audio latents record how loud the audio was.
+  /// The number of samples whose audio latents record the loudness of the audio.
   public let measured: Int
 
   /// - Parameter levels: the levels by the samples' names.
@@ -34,7 +34,7 @@ public struct SilentAudio: Equatable, Sendable {
     measured = levels.count
   }
 
-  /// A sentence that says how many samples are silent, and what follows from it; nil if none is.
+  /// A sentence with the number of silent samples and the consequences; nil if there are none.
   public var note: String? {
     guard let first = names.first else { return nil }
     let quiet = "digital silence, or below \(Int(SampleLevel.silence)) dBFS RMS"

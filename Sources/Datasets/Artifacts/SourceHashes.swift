@@ -12,8 +12,8 @@ final class SourceHashes: Sendable {
     var changed: String
     var inode: UInt
     var sha256: String
-    /// Whether the file had not changed for a while. A recent file may change again within a tick of
-    /// the file system's clock.
+    /// Whether the file had been unchanged for a while. A recent file may change again within a
+    /// tick of the file system's clock.
     var isSettled = true
 
     private enum CodingKeys: CodingKey { case bytes, modified, changed, inode, sha256 }
@@ -23,8 +23,8 @@ final class SourceHashes: Sendable {
   private let entries: Mutex<(known: [String: Entry], hasChanged: Bool)>
 
   /// - Parameters:
-  ///   - folder: the folder of the cache.
-  ///   - share: the share of this process. Each process writes its own file and reads those of all.
+  ///   - folder: The folder of the cache.
+  ///   - share: The share of this process. Each process writes its own file and reads those of all.
   init(folder: String, share: ProcessShare) {
     path = "\(folder)/.sources\(share.suffix).json"
     var known: [String: Entry] = [:]

@@ -10,14 +10,14 @@ extension CacheFolder {
   public static let conditions = CacheFolder(rawValue: "conditions")
 }
 
-/// The features that the text encoder makes from a caption. Captions are encoded before the media,
-/// so that the text encoder can leave the memory first.
+/// The features that the text encoder computes from a caption. Captions are encoded before the
+/// media, so that the text encoder can be freed first.
 struct TextFeaturesArtifact: Artifact {
   let folder = CacheFolder.conditions
   let noun = "text features"
   let contents = "text features"
   let base: CacheFolder? = .latents
-  /// The projection of the features; the text encoder has a key of its own in the fingerprint.
+  /// The projection of the features; the text encoder has its own key in the fingerprint.
   let component: ModelFiles.Component? = .transformer
   let decoding: CacheDecoding? = nil
 
@@ -36,7 +36,8 @@ struct TextFeaturesArtifact: Artifact {
       ])
   }
 
-  /// The fingerprint with what made the prompt out of the caption, which checks compare.
+  /// The fingerprint with the settings that turned the caption into the prompt, which checks
+  /// compare.
   func storedFingerprint(_ prompt: String, _ rules: CacheRules) -> Fingerprint {
     var fingerprint = fingerprint(prompt, rules)
     if let trigger = rules.options.captions.trigger {
@@ -117,7 +118,7 @@ public enum EmptyPrompt {
 
 extension PreprocessingPlan {
   /// The file of the empty prompt if it has to be written. The first process writes it for all. In
-  /// upstream's way the cache has upstream's files only.
+  /// upstream mode the cache contains only upstream's files.
   var pendingEmptyPrompt: CachedFile? {
     guard !work.isEmpty, options.share.index == 0, !options.isCompatible else { return nil }
     let artifact = TextFeaturesArtifact()

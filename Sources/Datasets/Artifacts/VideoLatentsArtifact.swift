@@ -9,8 +9,8 @@ extension CacheFolder {
   public static let latents = CacheFolder(rawValue: "latents")
 }
 
-/// The video latents of a clip. Its bucket, frame rate and audio are recorded in the metadata;
-/// what follows from them is known on a rerun without reading the clip.
+/// The video latents of a clip. The metadata record its bucket, frame rate and audio, so that a
+/// rerun doesn't have to read the clip.
 struct VideoLatentsArtifact: Artifact {
   let folder = CacheFolder.latents
   let noun = "latents"

@@ -137,7 +137,7 @@ public struct ClipCommand: Equatable, Sendable {
   }
 }
 
-/// The reason why a command made nothing.
+/// The reason why a command produced nothing.
 struct ClipCommandFailure: Error, CustomStringConvertible {
   let description: String
   init(_ description: String) { self.description = description }

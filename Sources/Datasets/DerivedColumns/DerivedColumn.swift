@@ -2,12 +2,12 @@ import Foundation
 
 /// A column of a dataset that is made from its clips, such as references or captions.
 ///
-/// `DerivedColumnMaker` asks it for the value of one clip after the other, and does the rest: it
-/// remembers what values were made from, resumes, replaces files atomically and writes the dataset.
+/// `DerivedColumnMaker` requests its values clip by clip, and does the rest: it records their
+/// inputs, resumes, replaces files atomically and writes the dataset.
 public protocol DerivedColumn: Sendable {
   /// The name of the column.
   var name: String { get }
-  /// Names that the column had once, which are removed from rows with a new value.
+  /// Earlier names of the column, which are removed from rows with a new value.
   var formerNames: [String] { get }
   /// One value, for messages: `reference`.
   var noun: String { get }
@@ -28,9 +28,9 @@ public protocol DerivedColumn: Sendable {
   /// Makes the value of a clip.
   ///
   /// - Parameters:
-  ///   - path: the file to write; nil for a value that is a text.
-  ///   - progress: called with what is being done, such as `frame 12`.
-  /// - Throws: any error, which fails the clip's rows.
+  ///   - path: The file to write; nil for a value that is a text.
+  ///   - progress: Called with the current activity, such as `frame 12`.
+  /// - Throws: Any error, which fails the clip's rows.
   func make(
     _ clip: DerivedClip, at path: String?, progress: (String) -> Void
   ) throws -> DerivedValue
@@ -44,7 +44,7 @@ extension DerivedColumn {
 
 /// A clip of a dataset.
 public struct DerivedClip: Equatable, Sendable {
-  /// The path as the dataset has it.
+  /// The path in the dataset.
   public let media: String
   /// The absolute path.
   public let source: String
@@ -57,7 +57,7 @@ public struct DerivedFile: Equatable, Sendable {
   public let folder: String
   /// The file's name in the folder.
   public let name: String
-  /// The path as the column has it.
+  /// The path in the column.
   public let value: String
 
   var path: String { "\(folder)/\(name)" }
@@ -86,7 +86,7 @@ public struct DerivedColumnOptions: Sendable {
   public var videoColumn: String?
   /// The path of the dataset with its new column; nil to change the dataset file itself.
   public var outputDataset: String?
-  /// Whether all values are made again, and values of unknown origin replaced.
+  /// Whether all values are made again, replacing values of unknown origin.
   public var overwrite = false
 
   public init(dataset: String) { self.dataset = dataset }
@@ -96,7 +96,7 @@ public struct DerivedColumnOptions: Sendable {
 public struct DerivedColumnSummary: Equatable, Sendable {
   /// The number of clips whose value was made in this run.
   public var made = 0
-  /// The number of clips whose value was made before, from the same source by the same options.
+  /// The number of clips whose value was made earlier, from the same source with the same options.
   public var upToDate = 0
   /// The number of clips whose value was written by hand and is kept.
   public var kept = 0

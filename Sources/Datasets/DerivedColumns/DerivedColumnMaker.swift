@@ -2,11 +2,11 @@ import Foundation
 import Media
 import Support
 
-/// Makes the values of a derived column, one clip after the other, and writes the column.
+/// Makes the values of a derived column, clip by clip, and writes the column.
 ///
-/// A run that was killed can be resumed: values that were made are known from their records.
+/// A run that was killed can be resumed: the records show which values have been made.
 public struct DerivedColumnMaker: Sendable {
-  /// Called with the number of clips that are done, of all clips, and what is being done.
+  /// Called with the number of finished clips, the number of all clips, and the current activity.
   public typealias Progress = (_ clips: Int, _ total: Int, _ detail: String) -> Void
 
   /// The outcome for a clip.
@@ -26,8 +26,7 @@ public struct DerivedColumnMaker: Sendable {
 
   /// Makes the values. A clip that can't be used fails only its rows, whose columns stay unchanged.
   ///
-  /// - Throws: `PreprocessingError` if the dataset can't be written, or was changed since it was
-  ///   planned.
+  /// - Throws: `PreprocessingError` if the dataset can't be written, or was changed after planning.
   public func run(progress: Progress = { _, _, _ in }) throws -> DerivedColumnSummary {
     var summary = DerivedColumnSummary()
     summary.failures = plan.failures
@@ -63,7 +62,7 @@ public struct DerivedColumnMaker: Sendable {
     return summary
   }
 
-  /// Writes the dataset. The dataset file itself is only replaced if it has not changed meanwhile.
+  /// Writes the dataset. The dataset file itself is only replaced if it is still unchanged.
   private func write(_ text: DatasetText) throws {
     func place(_ path: String) -> String {
       URL(fileURLWithPath: path).resolvingSymlinksInPath().path
@@ -164,7 +163,7 @@ public struct DerivedColumnMaker: Sendable {
     do {
       value = try column.make(clip, at: partial, progress: progress)
     } catch let error as MediaError where error.file == partial {
-      // The temporary name means nothing to the user.
+      // The user doesn't know the temporary name.
       throw MediaError(error.kind, file: file.value, error.what, remedy: error.remedy)
     }
     notes += value.notes.map { "\(clip.media): \($0)" }

@@ -2,7 +2,7 @@ import Foundation
 import Media
 import Support
 
-/// The values that a derived column needs, and where they go.
+/// The values that a derived column needs, and their destinations.
 public struct DerivedColumnPlan: Sendable {
   /// A value for all rows with the same clip.
   struct Job: Sendable {
@@ -16,7 +16,7 @@ public struct DerivedColumnPlan: Sendable {
   let options: DerivedColumnOptions
   /// The dataset file; nil for a folder of media, where a value is found by its file's name.
   let text: DatasetText?
-  /// The dataset file as it was read.
+  /// The original content of the dataset file.
   let original: Data
   /// The folder of the dataset.
   let folder: String
@@ -24,7 +24,7 @@ public struct DerivedColumnPlan: Sendable {
   /// The problems of rows that can't get a value.
   private(set) var failures: [PreprocessingError] = []
   let lines: [Int?]
-  /// The values that the rows have in the column now.
+  /// The current values of the rows in the column.
   let values: [String?]
   /// The files of a folder of media that are skipped.
   public let skipped: SkippedFiles
@@ -33,7 +33,8 @@ public struct DerivedColumnPlan: Sendable {
 
   /// Reads the dataset. No clip is opened yet.
   ///
-  /// - Throws: `Issue` for an option that can't be used, `PreprocessingError` for such a dataset.
+  /// - Throws: `Issue` for an option that can't be used, `PreprocessingError` for a dataset that
+  ///   can't.
   public init(_ column: any DerivedColumn, _ options: DerivedColumnOptions) throws {
     self.column = column
     self.options = options
@@ -87,7 +88,7 @@ public struct DerivedColumnPlan: Sendable {
     var places: [String: Int] = [:]
     var sources: Set<String> = []
     for (row, entry) in dataset.rows.enumerated() {
-      // In a folder, audio without a clip is a sample of its own.
+      // In a folder, audio without a clip is a separate sample.
       if entry.line == nil, entry.values[mediaColumn] == nil { continue }
       guard case .string(let value)? = entry.values[mediaColumn],
         case let media = value.trimmingCharacters(in: .whitespacesAndNewlines), !media.isEmpty
@@ -149,7 +150,7 @@ public struct DerivedColumnPlan: Sendable {
     }
   }
 
-  /// Checks that paths relative to the dataset's folder stay right in the output.
+  /// Checks that paths relative to the dataset's folder stay valid in the output.
   private func checkMove() throws {
     guard let output = options.outputDataset,
       absolutePath((output as NSString).deletingLastPathComponent) != folder,

@@ -23,14 +23,14 @@ struct FileStamp: Codable, Equatable, Sendable {
 /// that was truncated by a kill is ignored.
 struct DerivedRecords {
   struct Origin: Codable, Equatable, Sendable {
-    /// The path from the folder of the records, so that both may move.
+    /// The path relative to the folder of the records, so that both can be moved.
     let source: String
     let sourceStamp: FileStamp
     let madeBy: String
   }
 
   private struct Entry: Codable {
-    /// The name of the value's file; of a text, the path of the clip in the dataset.
+    /// The name of the value's file; for a text, the path of the clip in the dataset.
     let file: String
     /// The stamp of the value's file; nil for a text.
     let stamp: FileStamp?
@@ -105,7 +105,7 @@ struct DerivedRecords {
       .map { DerivedValue(text: $0.value, notes: $0.notes ?? []) }
   }
 
-  /// Returns whether a text was made from the clip, by whatever options.
+  /// Returns whether a text was made from the clip, with any options.
   func hasMade(_ text: String, of media: String) -> Bool {
     entries[media]?.contains { $0.value == text } ?? false
   }

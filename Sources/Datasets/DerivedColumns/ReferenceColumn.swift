@@ -7,8 +7,8 @@ public enum ReferenceKind: Equatable, Sendable {
   case filter(FrameFilter)
   case command(ClipCommand)
 
-  /// The text that records keep, which tells whether a reference is still the wanted one. The
-  /// numbers are versions; they are raised when the same options give other frames.
+  /// The text in the records, which shows whether a reference is still the wanted one. The numbers
+  /// are versions; they are raised when the same options give different frames.
   var signature: String {
     switch self {
     case .filter(.edges(let canny)): "canny 1, low \(canny.low), high \(canny.high)"
@@ -69,7 +69,7 @@ public struct ReferenceColumn: DerivedColumn {
       let value = folder.isEmpty ? name : folder == "/" ? "/\(name)" : "\(folder)/\(name)"
       return DerivedFile(folder: ownFolder, name: name, value: value)
     }
-    // Folders are kept, so that clips with the same name stay apart.
+    // Folders are kept, so that clips with the same name don't collide.
     let inside =
       Self.relative(ownFolder, to: clip.root).map { $0.isEmpty ? "" : "/\($0)" } ?? ownFolder
     let folder = outputFolder + (inside == "/" ? "" : inside)

@@ -9,7 +9,7 @@ struct CacheModel {
   let factors: CompressionFactors
   let audio: AudioTokens
 
-  /// - Throws: the errors of opening a checkpoint.
+  /// - Throws: The errors of opening a checkpoint.
   init(_ models: ModelFiles) throws {
     let checkpoint = try Checkpoint(models)
     identities = try Dictionary(
@@ -36,7 +36,7 @@ extension CacheChecker {
     DatasetProblem(kind, file: cache.relative(file.path), sample: name, text)
   }
 
-  /// Every file that can be used, with its kind and its sample's name.
+  /// All usable files, with their kind and sample's name.
   private func files(
     _ reading: CacheReading
   ) -> [(artifact: any Artifact, name: String, file: CacheReading.File)] {
@@ -64,7 +64,7 @@ extension CacheChecker {
     return counts.min { ($1.value, $0.key) < ($0.value, $1.key) }?.key
   }
 
-  /// Samples with some of their files only.
+  /// Samples that have only some of their files.
   func completeness(_ reading: CacheReading) -> [DatasetProblem] {
     var problems: [DatasetProblem] = []
     let primary = cache.primary
@@ -105,15 +105,15 @@ extension CacheChecker {
     }
   }
 
-  /// Returns how long the video of some latents is: 0 for an image, nil if the frame rate is not
-  /// known.
+  /// Returns the length of the video of some latents: 0 for an image, nil if the frame rate is
+  /// unknown.
   func seconds(_ file: CacheReading.File) -> Double? {
     guard let bucket = bucket(file) else { return nil }
     return bucket.frames == 1 ? 0 : file.facts.fps.map { Double(bucket.frames) / $0 }
   }
 
-  /// Returns the size in pixels that latents stand for, by the fingerprint or by the compression of
-  /// the model.
+  /// Returns the size of latents in pixels, from the fingerprint or from the compression of the
+  /// model.
   func bucket(_ file: CacheReading.File) -> ResolutionBucket? {
     guard let video = file.facts.video else { return nil }
     if model == nil, let recorded = Self.bucket(recordedIn: file.metadata) { return recorded }
@@ -149,7 +149,7 @@ extension CacheChecker {
         let usual = Self.mostCommon(files.compactMap { $0.value.metadata[key.rawValue] })
         for (name, file) in files {
           guard let recorded = file.metadata[key.rawValue] else { continue }
-          // An encoder that was quantized when it was loaded is still the given one.
+          // An encoder that was quantized while loading still counts as the given one.
           let made = key == .textEncoder ? TextEncoderIdentity.file(of: recorded) : recorded
           let isOther = given.map { $0 != made } ?? false
           guard isOther || recorded != usual && (given == nil || key == .textEncoder) else {

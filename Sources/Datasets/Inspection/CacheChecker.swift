@@ -5,18 +5,18 @@ import Media
 import Support
 import TensorFiles
 
-/// The options of a check: what to compare a cache with.
+/// The options of a check: the data to compare a cache with.
 public struct DatasetCheckOptions: Sendable {
   /// The dataset file; nil for the only one beside the cache.
   public var dataset: String?
-  /// The columns that are not found by their names.
+  /// Columns that can't be found by their names.
   public var columns: [Role: String] = [:]
   /// The model that the cache should have been made with.
   public var models: ModelFiles?
   /// The text encoder that the text features should have been made with. Its tokenizer counts the
   /// tokens of captions.
   public var textEncoder: String?
-  /// Whether to skip the media files, so that changes of them are not noticed.
+  /// Whether to skip the media files, so that changes to them aren't noticed.
   public var skipsSources = false
 
   public init() {}

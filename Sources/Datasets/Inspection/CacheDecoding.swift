@@ -51,9 +51,8 @@ struct CacheDecoding: Sendable {
 }
 
 extension CacheDecoder {
-  /// Draws a mask, white where it is 1. The mask of a video has each cell as large and each latent
-  /// frame as long as in the video; the mask of audio is a strip with a column for each latent
-  /// step.
+  /// Draws a mask, white where it is 1. In the mask of a video, cells and latent frames have their
+  /// size and length in the video; the mask of audio is a strip with one column per latent step.
   func drawMask(_ file: SampleFile, _ job: CacheDecodingJob) throws -> String {
     let mask = try file.tensor("mask").to(.float32)
     try requireFinite(mask, job.file)

@@ -55,7 +55,7 @@ public struct CacheDecodingJob: Sendable {
   }
 
   /// Lists the files of one folder. The audio of its videos is also written beside the output
-  /// folder, as upstream does it.
+  /// folder, like in upstream.
   private static func folder(
     _ folder: String, into output: String, _ options: CacheDecodingOptions
   ) throws -> [CacheDecodingJob] {
@@ -96,7 +96,7 @@ public struct CacheDecodingJob: Sendable {
     }
     let name = ((path as NSString).lastPathComponent as NSString).deletingPathExtension
     var job = CacheDecodingJob(file: path, output: "\(output)/\(name)", decoding: nil)
-    // The folder of the cache that the file lies in, however deep.
+    // The folder of the cache that contains the file, at any depth.
     var parts = absolutePath(path).split(separator: "/").map(String.init)
     var inner = [name]
     parts.removeLast()

@@ -11,12 +11,13 @@ struct CachedFacts {
     let tokens: Int
   }
 
-  /// Frame rates that are possible.
+  /// The range of plausible frame rates.
   static let frameRates = 0.01..<10_000
 
-  /// The name of the main tensor, whose dtype counts.
+  /// The name of the main tensor, which determines the dtype.
   let tensor: String
-  /// The layout that all files of a family should share, in words; nil where layouts may differ.
+  /// A description of the layout that all files of a family should share; nil if layouts may
+  /// differ.
   var signature: String?
   var video: LatentSizes?
   var fps: Double?
@@ -26,8 +27,8 @@ struct CachedFacts {
   var mask: [Int]?
 }
 
-/// The facts of all files of a cache. Files are opened one after the other, and only the facts stay
-/// in memory.
+/// The facts of all files of a cache. Files are opened one by one, and only the facts stay in
+/// memory.
 struct CacheReading {
   struct File {
     let path: String
@@ -47,8 +48,8 @@ struct CacheReading {
   private(set) var problems: [DatasetProblem] = []
 
   /// - Parameters:
-  ///   - scansNumbers: whether to look for values that are not finite, which reads all bytes.
-  ///   - progress: called with the number of files that have been read, and of all.
+  ///   - scansNumbers: Whether to look for values that aren't finite, which reads all bytes.
+  ///   - progress: Called with the number of files read, and of all.
   init(_ cache: DatasetCache, scansNumbers: Bool, progress: (Int, Int) -> Void = { _, _ in }) {
     self.cache = cache
     let total = cache.files.values.map(\.count).reduce(0, +)

@@ -3,7 +3,7 @@ import Media
 import Support
 import Torch
 
-/// A sample as a page shows it.
+/// A sample on a page.
 struct ClipPreview {
   /// The part of an image that the bucket uses, as fractions of its width and height.
   struct Crop: Equatable {
@@ -12,7 +12,7 @@ struct ClipPreview {
     let width: Double
     let height: Double
 
-    /// Nil if the bucket uses the whole image, except for less than half a percent.
+    /// Nil if the bucket uses the complete image, except for less than half a percent.
     init?(of source: (width: Int, height: Int), bucket: ResolutionBucket) {
       let (wide, high) = (
         Double(source.width) * Double(bucket.height), Double(source.height) * Double(bucket.width)
@@ -45,24 +45,24 @@ struct ClipPreview {
   /// The level of the audio over the clip's length, or over its first minute, from 0 to 1; empty
   /// without audio.
   fileprivate(set) var wave: [Float] = []
-  /// Why the page shows no images.
+  /// The reason why the page shows no images.
   fileprivate(set) var note: String?
 }
 
 extension ClipPreview {
-  /// The seconds of audio that are read if no bucket gives the length.
+  /// The length of audio in seconds that is read if no bucket gives one.
   private static let usualLength = 60.0
 
-  /// The columns of a waveform.
+  /// The number of columns of a waveform.
   static let waveColumns = 240
 
   /// Adds frames and the waveform of the media file.
   ///
   /// - Parameters:
-  ///   - audio: another file with the audio.
-  ///   - bucket: tells which frames count, and how they are cropped.
-  ///   - count: the number of images; 0 for the audio only.
-  ///   - side: the longer side of an image, in pixels.
+  ///   - audio: Another file with the audio.
+  ///   - bucket: Determines which frames are used, and how they are cropped.
+  ///   - count: The number of images; 0 for the audio only.
+  ///   - side: The longer side of an image, in pixels.
   mutating func look(
     at path: String, audio: String?, bucket: ResolutionBucket?, count: Int, side: Int
   ) {
@@ -102,7 +102,7 @@ extension ClipPreview {
     crop = bucket.flatMap { Crop(of: (reader.width, reader.height), bucket: $0) }
   }
 
-  /// Returns frames at even distances among the first `total`, and how many frames were decoded.
+  /// Returns evenly spaced frames among the first `total`, and the number of frames decoded.
   private static func frames(
     of reader: VideoReader, total: Int, count: Int, side: Int
   ) throws -> ([Data], decoded: Int) {
@@ -144,7 +144,7 @@ extension ClipPreview {
     }
   }
 
-  /// Returns positions at even distances, including the first and the last.
+  /// Returns evenly spaced positions, including the first and the last.
   private static func places(_ count: Int, of total: Int) -> Set<Int> {
     let count = min(count, total)
     return Set((0..<count).map { count == 1 ? 0 : $0 * (total - 1) / (count - 1) })
@@ -164,7 +164,7 @@ extension ClipPreview {
   }
 }
 
-/// The bytes of images that a page may hold, shared by its clips.
+/// The number of bytes of images that a page may hold, shared by its clips.
 struct ImageBudget {
   /// The bytes of a thumbnail: of 200 pixels about 7 KB, of 480 pixels about 30 KB.
   private static let usual = 8000

@@ -1,7 +1,7 @@
 import Foundation
 import Media
 
-/// A dataset as the checks see it.
+/// A dataset as input of the checks.
 struct DatasetListing: Sendable {
   struct Row: Sendable {
     /// The line in the dataset file, from 1; nil in a folder.
@@ -23,8 +23,8 @@ struct DatasetListing: Sendable {
   /// The other files of the folder.
   let skipped: SkippedFiles
 
-  /// - Parameter columns: the columns that the user named.
-  /// - Throws: `PreprocessingError` for a file that is not a dataset.
+  /// - Parameter columns: The columns that the user named.
+  /// - Throws: `PreprocessingError` for a file that isn't a dataset.
   init(path: String, columns: [Role: String] = [:]) throws {
     let dataset = try Dataset(path: path, columns: columns)
     self.path = path
@@ -44,7 +44,7 @@ struct DatasetListing: Sendable {
     }
   }
 
-  /// Returns the files beside a cache that could be its dataset, by their extensions, and at last
+  /// Returns the files beside a cache that could be its dataset, by their extensions, and finally
   /// the folder itself.
   static func candidates(beside cache: DatasetCache) -> [String] {
     let folder = (absolutePath(cache.root) as NSString).deletingLastPathComponent

@@ -2,8 +2,8 @@ import Foundation
 import Media
 import Support
 
-/// A page that shows a dataset: thumbnails, captions, buckets, audio, and problems. It is one HTML
-/// file that loads nothing but the clips.
+/// A page that shows a dataset: thumbnails, captions, buckets, audio, and problems. It is a single
+/// HTML file that loads only the clips.
 public struct DatasetPreview: Sendable {
   /// The max bytes of images, before base64 adds a third.
   private static let imageBytes = 24 << 20

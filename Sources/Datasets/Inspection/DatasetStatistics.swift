@@ -41,7 +41,7 @@ public struct DatasetStatistics: Codable, Sendable {
     public let duration: Double?
     public let captionCharacters: Int?
     public let captionTokens: Int?
-    /// The loudness of the media file's whole audio, in LUFS; nil without audio or for silence.
+    /// The loudness of all of the media file's audio, in LUFS; nil without audio or for silence.
     public let loudness: Double?
     /// The largest sample of the media file's audio, in dB of full scale.
     public let peak: Double?
@@ -62,9 +62,9 @@ public struct DatasetStatistics: Codable, Sendable {
   public let captionTokens: Spread?
   public let loudness: Spread?
   public let peak: Spread?
-  /// The number of samples with silent audio; nil if no file records how loud its audio was.
+  /// The number of samples with silent audio; nil if no file records the loudness of its audio.
   public let silentAudio: Int?
-  /// The number of samples whose audio latents record how loud the audio was.
+  /// The number of samples whose audio latents record the loudness of the audio.
   public let measuredAudio: Int
   /// Notes on unknown values, with the reason.
   public let notes: [String]
@@ -127,7 +127,7 @@ public struct DatasetStatistics: Codable, Sendable {
     loudness = Spread(samples.compactMap(\.loudness))
     peak = Spread(samples.compactMap(\.peak))
     var levels = reading.audioLevels(.audioLatents)
-    // Caches of other tools don't record how loud their audio was.
+    // Caches of other tools don't record the loudness of their audio.
     for sample in silentMedia where levels[sample] == nil {
       levels[sample] = SampleLevel(peak: -.infinity, rms: -.infinity)
     }

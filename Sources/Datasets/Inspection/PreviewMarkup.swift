@@ -98,13 +98,13 @@ enum PreviewMarkup {
   }
 }
 
-/// Problems that several clips of a page share word by word.
+/// Problems with the same text in several clips of a page.
 struct SharedProblems {
   /// The texts, the most common first.
   let texts: [(text: String, count: Int)]
   private let groups: [String: Int]
 
-  /// The number of clips from which on a problem counts as shared.
+  /// The number of clips from which a problem counts as shared.
   static let threshold = 3
 
   /// - Parameter problems: the problems of each clip.

@@ -31,7 +31,7 @@ public struct Dataset: Sendable {
   public let samples: [DatasetSample]
   /// The rows that can't be used.
   public let problems: [RowProblem]
-  /// The files of a folder that are skipped, and why; empty for a dataset file.
+  /// The files of a folder that are skipped, with the reason; empty for a dataset file.
   public let skipped: SkippedFiles
   public var rowCount: Int { samples.count + problems.count }
 
@@ -166,8 +166,8 @@ func absolutePath(_ path: String, in folder: String = FileManager.default.curren
   return "/" + parts.joined(separator: "/")
 }
 
-/// Returns the name of a media file's cached files. Files outside of the dataset's folder keep their
-/// whole path below the output folder, so that nothing is written elsewhere.
+/// Returns the name of a media file's cached files. Files outside of the dataset's folder keep
+/// their full path below the output folder, so that nothing is written elsewhere.
 func outputName(of path: String, root: String) -> String {
   let prefix = root == "/" ? root : root + "/"
   let relative = path.dropFirst(path.hasPrefix(prefix) ? prefix.count : 1)

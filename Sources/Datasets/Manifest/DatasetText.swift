@@ -1,8 +1,8 @@
 import Foundation
 import Support
 
-/// A dataset file as text, for setting columns of single rows. Everything else stays unchanged, byte
-/// for byte: the order of rows and keys, layout, quotes, line ends.
+/// A dataset file as text, for setting columns of single rows. Everything else stays unchanged,
+/// byte for byte: the order of rows and keys, layout, quotes, line ends.
 public struct DatasetText: Sendable {
   private enum Content: Sendable {
     /// A list of objects, or one object per line.
@@ -85,7 +85,7 @@ public struct DatasetText: Sendable {
   /// - Throws: `PreprocessingError` of kind `.writing`.
   public func write(to target: String? = nil) throws {
     guard hasChanged || (target ?? path) != path else { return }
-    // A symbolic link stays one, and its target is replaced.
+    // A symbolic link is kept, and its target is replaced.
     let place = URL(fileURLWithPath: target ?? path).resolvingSymlinksInPath().path
     try AtomicFile.write(Data(bytes), to: place) { [path] in
       PreprocessingError(.writing, file: target ?? path, "\($0.problem). \($0.remedy)")

@@ -2,13 +2,13 @@
 /// them, so that a damaged element does not affect the others.
 struct JSONElements {
   struct Element {
-    /// From 1.
+    /// Counted from 1.
     let line: Int
     let text: ArraySlice<UInt8>
   }
 
   private(set) var elements: [Element] = []
-  /// The problems between elements: idle commas, a missing end.
+  /// The problems between elements: extra commas, a missing end.
   private(set) var problems: [RowProblem] = []
 
   /// Nil if the text is not a list.
@@ -79,8 +79,8 @@ private struct Scanner {
     while let byte = current, Self.isBlank(byte) { step() }
   }
 
-  /// Up to the comma or bracket of the list that holds the element. One that lacks its closing
-  /// brackets ends before the next line that begins with a brace.
+  /// Moves to the comma or bracket of the list that holds the element. An element that lacks its
+  /// closing brackets ends before the next line that begins with a brace.
   mutating func element() -> ArraySlice<UInt8> {
     let start = position
     var depth = 0
@@ -94,7 +94,7 @@ private struct Scanner {
       case UInt8(ascii: ",") where depth == 0, UInt8(ascii: "]") where depth == 0:
         return bytes[start..<position]
       case UInt8(ascii: "}") where depth == 0:
-        // One bracket too many ends the element, which can't be read, and nothing else.
+        // An extra bracket ends only this element, which can't be read.
         step()
         return bytes[start..<position]
       case UInt8(ascii: "{") where startsLine && depth == 1 && bytes[start] == byte:
@@ -109,8 +109,8 @@ private struct Scanner {
     return bytes[start..<position]
   }
 
-  /// Past the closing quote. Strings hold no line ends, so one that meets its line's end was not
-  /// closed.
+  /// Moves past the closing quote. Strings contain no line ends, so one that reaches its line's end
+  /// was not closed.
   mutating func skipString() {
     step()
     while let byte = current, byte != UInt8(ascii: "\n") {

@@ -7,12 +7,12 @@ import Torch
 struct Clip: Sendable {
   /// [1, 3, F, H, W], float32, -1 to 1.
   let pixels: Tensor
-  /// Frames per second, by the container; 1 for an image.
+  /// Frames per second, from the container; 1 for an image.
   let frameRate: Double
   let bucket: ResolutionBucket
   /// The size that the aspect ratio was computed from.
   let shape: Shape
-  /// The frames that exist, as far as was read.
+  /// The number of existing frames, as far as known from reading.
   let available: FrameSupply
   let hasAudio: Bool
   let isImage: Bool
@@ -52,7 +52,7 @@ struct Clip: Sendable {
     var description: String { "\(width)x\(height)" }
   }
 
-  /// The number of frames that a file gives.
+  /// The number of frames in a file.
   enum FrameSupply: Equatable, Sendable, CustomStringConvertible {
     case exactly(Int)
     /// At least this number, after which reading stopped.
@@ -81,13 +81,13 @@ extension ClipReader {
   }
 }
 
-/// Reads clips in the size of the bucket that suits each best.
+/// Reads clips in the size of the bucket that fits best.
 struct ClipReader: Sendable {
   let buckets: [ResolutionBucket]
-  /// The frame rate that clips are brought to; nil keeps the rate of each clip.
+  /// The frame rate that clips are converted to; nil keeps the rate of each clip.
   var frameRate: Double?
-  /// Whether clips are read like upstream, which ignores rotation, the shape of pixels, and rates
-  /// that vary.
+  /// Whether clips are read like in upstream, which ignores rotation, the shape of pixels, and
+  /// variable frame rates.
   var isCompatible = false
   /// Whether interlaced frames are deinterlaced to one image each.
   var deinterlaces = true
@@ -114,12 +114,12 @@ struct ClipReader: Sendable {
   /// Reads the first frames of a clip, as many as its bucket has, scaled and cropped to the
   /// bucket's size.
   ///
-  /// The bucket depends on how many frames can be decoded, and the container can be wrong about
-  /// that. So the bucket for a long clip is tried first, and a clip that ends early is read again
-  /// for a shorter one.
+  /// The bucket depends on the number of frames that can be decoded, which the container may give
+  /// wrongly. So the bucket for a long clip is tried first, and a clip that ends early is read
+  /// again for a shorter one.
   ///
-  /// - Throws: `MediaError` as `check`, and for frames that can't be decoded; `Issue` for
-  ///   extreme shapes.
+  /// - Throws: The errors of `check`, `MediaError` for frames that can't be decoded, and `Issue`
+  ///   for extreme shapes.
   func read(_ path: String) throws -> Clip {
     let first = try open(path)
     let shape = shape(of: first)

@@ -1,8 +1,8 @@
 /// The frame rate of a clip, derived from the times of its frames.
 ///
-/// Containers round time stamps, miscount lengths, and give mean rates if frames are missing. So the
-/// rate is the one at which most frames follow each other; before a frame that comes later than this
-/// rate says, others are missing.
+/// Containers round timestamps, miscount lengths, and give mean rates if frames are missing. So the
+/// rate is the one at which most frames follow each other; before a frame that comes later than
+/// expected at this rate, others are missing.
 struct FrameClock: Equatable {
   enum Reading: Equatable {
     /// The frames follow the container's rate closely enough.
@@ -14,9 +14,9 @@ struct FrameClock: Equatable {
     case uneven(rate: Double)
   }
 
-  /// Frames per second by the container: the mean rate first, then the base of its time stamps.
+  /// Frames per second from the container: the mean rate first, then the base of its timestamps.
   let declared: [Double]
-  /// The unit of the time stamps, in seconds.
+  /// The unit of the timestamps, in seconds.
   let unit: Double
 
   private static let usualRates = [
@@ -31,7 +31,7 @@ struct FrameClock: Equatable {
       return .asDeclared
     }
     if let nominal = nominalRate(times) {
-      // If a single frame is late and the next one is in time, no frame is missing.
+      // If a single frame is late and the next one is on time, no frame is missing.
       let lags = zip(times, 0...).map { $0 * nominal - Double($1) }
       let lasting = lags.reversed().reduce(into: (least: Double.infinity, most: 0.0)) {
         result, lag in
@@ -57,7 +57,7 @@ struct FrameClock: Equatable {
     guard Double(near.count) > 0.7 * Double(distances.count) else { return nil }
     let sum = near.reduce(0, +)
     let rate = Double(near.count) / sum
-    // Time stamps are rounded, and over many frames a small difference of rates adds up.
+    // Timestamps are rounded, and over many frames a small difference of rates adds up.
     let tolerance = max(1.5 * unit / sum, min(0.002, 0.3 / Double(times.count)))
     func error(_ known: Double) -> Double { abs(known / rate - 1) }
     let known = declared.reversed().first { error($0) <= tolerance }

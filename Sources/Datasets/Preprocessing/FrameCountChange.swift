@@ -1,9 +1,9 @@
 import Foundation
 import Media
 
-/// The number of frames of a clip, before and after it is brought to another frame rate.
+/// The number of frames of a clip, before and after its frame rate is converted.
 struct FrameCountChange {
-  /// The frames in the file, and their rate by the container.
+  /// The frames in the file, and their rate from the container.
   let source: Int
   let rate: Double
   /// The frames at the new rate.
@@ -12,7 +12,8 @@ struct FrameCountChange {
   /// Whether the rate was requested; otherwise it is the clip's true rate.
   let isAsked: Bool
 
-  /// `49 frames at 30 fps are 41 at the requested 25 fps`; nil if the count or the rate stays.
+  /// `49 frames at 30 fps are 41 at the requested 25 fps`; nil if neither the count nor the rate
+  /// changes.
   var words: String? {
     guard source != frames, Self.text(rate) != Self.text(newRate) else { return nil }
     let counted =
@@ -30,8 +31,8 @@ extension ClipReader {
   /// is a still image.
   ///
   /// - Parameters:
-  ///   - available: the frames of the clip, at the rate of the bucket, if they were counted.
-  ///   - ownBucket: the bucket for the clip at its own rate.
+  ///   - available: The frames of the clip, at the rate of the bucket, if they were counted.
+  ///   - ownBucket: The bucket for the clip at its own rate.
   func bucketNotes(
     _ bucket: ResolutionBucket, _ reader: VideoReader, _ available: Int?,
     _ change: FrameCountChange?,

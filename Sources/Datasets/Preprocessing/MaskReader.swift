@@ -13,13 +13,13 @@ struct MaskReader: Sendable {
 
   private var rasterizer: MaskRasterizer { MaskRasterizer(factors: factors, rule: .keepsWhite) }
 
-  /// Reads a mask that is placed over the whole clip. It is scaled, cropped and grouped in time like
-  /// the clip: the first frame alone, then the frames of each latent frame, of which the whitest
-  /// counts.
+  /// Reads a mask that covers the complete clip. It is scaled, cropped and grouped in time like the
+  /// clip: the first frame alone, then the frames of each latent frame, of which the whitest is
+  /// used.
   ///
   /// - Parameters:
-  ///   - bucket: the bucket of the clip.
-  ///   - shape: the shape of the clip.
+  ///   - bucket: The bucket of the clip.
+  ///   - shape: The shape of the clip.
   /// - Returns: [F, H, W], float32, and a note if the mask ends before the clip, so that its last
   ///   frame is repeated.
   /// - Throws: `MediaError`, `Issue`.
@@ -41,8 +41,8 @@ struct MaskReader: Sendable {
   }
 
   /// Reads a mask like upstream (`process_videos.py`), which stretches the mask over the bucket
-  /// without cropping it like the clip, and groups frames by eights from the first one on. A mask
-  /// that ends early has fewer latent frames.
+  /// without cropping it like the clip, and groups frames by eights starting with the first one. A
+  /// mask that ends early has fewer latent frames.
   func compatibleCells(_ path: String, bucket: ResolutionBucket) throws -> Tensor {
     let rasterizer = MaskRasterizer(factors: factors, rule: .keepsWhite, grouping: .plain)
     let size = [bucket.height, bucket.width]

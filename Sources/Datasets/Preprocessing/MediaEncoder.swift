@@ -5,7 +5,7 @@ import NN
 import TensorFiles
 import Torch
 
-/// A sample whose files are encoded and not written yet.
+/// A sample whose files are encoded but not written yet.
 struct EncodedSample: Sendable {
   let sample: PreparedSample
   fileprivate(set) var files: [(file: PreparedFile, values: Result<CachedValues, any Error>)] = []
@@ -26,7 +26,7 @@ final class MediaEncoder {
   private var loadedVideo: VideoEncoder?
   private var loadedAudio: AudioEncoder?
 
-  /// Loads the models that these kinds of files are sure to need, so that a model that can't be
+  /// Loads the models that these kinds of files certainly need, so that a model that can't be
   /// loaded is reported at once.
   init(_ plan: PreprocessingPlan, _ artifacts: [any Artifact]) throws {
     self.plan = plan
@@ -43,7 +43,7 @@ final class MediaEncoder {
     return encoder
   }
 
-  /// Audio is encoded in float32, as upstream does it.
+  /// Audio is encoded in float32, like in upstream.
   private func audio() throws -> AudioEncoder {
     let encoder =
       try loadedAudio ?? plan.checkpoint.audioEncoder(dtype: .float32, device: plan.options.device)

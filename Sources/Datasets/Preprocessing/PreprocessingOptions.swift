@@ -17,7 +17,7 @@ public struct PreprocessingOptions: Sendable {
 
   /// The dataset file, `.json`, `.jsonl` or `.csv`, or a folder of media with captions beside them.
   public var dataset: String
-  /// The sizes to bring clips to; each clip gets the one that fits best.
+  /// The sizes to scale clips to; each clip gets the one that fits best.
   public var buckets: [ResolutionBucket]
   /// The lengths to cut audio without clips to, in seconds.
   public var audioDurations: [Double] = []
@@ -25,11 +25,11 @@ public struct PreprocessingOptions: Sendable {
   public var models: ModelFiles
   /// Whether the text encoder is quantized to int8.
   public var textEncoder8bit = false
-  /// The columns of the dataset that are not found by their names.
+  /// Columns that can't be found by their names.
   public var columns: [Role: String] = [:]
-  /// The word that is put before each caption, with a space.
+  /// The word that precedes each caption, with a space.
   public var loraTrigger: String?
-  /// Whether phrases with which language models begin captions are removed.
+  /// Whether typical opening phrases of language models are removed from captions.
   public var removesLLMPrefixes = false
   /// The folder of the cache; nil for `.precomputed` beside the dataset file or in the dataset
   /// folder.
@@ -44,8 +44,8 @@ public struct PreprocessingOptions: Sendable {
   public var audio = Audio.whereThereIs
   /// The audio track of clips, and of other files that have several.
   public var audioTrack = AudioTrackChoice.automatic
-  /// The frame rate that clips are brought to by dropping and repeating frames; nil keeps the rate
-  /// of each clip.
+  /// The frame rate that clips are converted to by dropping and repeating frames; nil keeps the
+  /// rate of each clip.
   public var frameRate: Double?
   /// Whether interlaced frames are deinterlaced to one image each.
   public var deinterlaces = true
@@ -57,7 +57,7 @@ public struct PreprocessingOptions: Sendable {
   public var referenceDownscale = 1
   /// The step between the frames of a reference that are used, after the first frame.
   public var referenceTemporalScale = 1
-  /// Whether everything follows upstream's scripts, including their known faults.
+  /// Whether everything follows upstream's scripts, including their known bugs.
   public var isCompatible = false
   public var share = ProcessShare.whole
   public var device = Device.cpu
@@ -84,7 +84,7 @@ public struct PreprocessingOptions: Sendable {
 
 /// The changes to a caption before the text encoder reads it.
 struct CaptionCleaning: Sendable {
-  /// The word that is put before each caption, without surrounding whitespace.
+  /// The word that precedes each caption, without surrounding whitespace.
   let trigger: String?
   let removesPrefixes: Bool
 
@@ -118,7 +118,7 @@ struct CaptionCleaning: Sendable {
   }
 }
 
-/// The part of a dataset that one of several processes works on: every `count`-th sample, starting
+/// The part of a dataset that one of several processes handles: every `count`-th sample, starting
 /// with the `index`-th.
 public struct ProcessShare: Equatable, Sendable {
   public let index: Int
@@ -132,8 +132,8 @@ public struct ProcessShare: Equatable, Sendable {
     (self.index, self.count, self.localIndex) = (index, count, localIndex)
   }
 
-  /// The share that a launcher gives to this process, by the ranks in the environment; the whole
-  /// dataset without a launcher.
+  /// The share that a launcher assigns to this process, by the ranks in the environment; the
+  /// complete dataset without a launcher.
   ///
   /// - Throws: `Issue` for a variable that is missing or out of range.
   public init(environment: [String: String] = ProcessInfo.processInfo.environment) throws {

@@ -6,15 +6,15 @@ import NN
 import Support
 import TensorFiles
 
-/// The work that a dataset needs. Planning loads no model and decodes no long clip; all mistakes
-/// that can be known before the work are found here.
+/// The work that a dataset needs. Planning loads no model and decodes no long clip; it finds all
+/// problems that can be found before the work starts.
 public struct PreprocessingPlan: Sendable {
   let options: PreprocessingOptions
   let checkpoint: Checkpoint
   let check: SampleCheck
   let hashes: SourceHashes
   public let outputFolder: String
-  /// The samples that can be used, as far as is known.
+  /// The samples that can be used, as far as known.
   let work: [SampleWork]
   /// The index of repeats with those of the dataset; nil if this process does not write it.
   let repeats: SampleRepeats?
@@ -70,7 +70,7 @@ public struct PreprocessingPlan: Sendable {
         where !wanted.contains(folder) && check.file(folder, sample).exists {
           unasked[folder, default: 0] += 1
         }
-        // A sample without a column that others fill would be skipped in training.
+        // A sample without a column that other samples have would be skipped in training.
         for artifact in Artifacts.all where artifact.suits(sample, options) {
           guard let role = artifact.column, dataset.columns[role] != nil,
             sample.paths[role] == nil
@@ -112,7 +112,8 @@ public struct PreprocessingPlan: Sendable {
     return absolutePath(".precomputed", in: folder)
   }
 
-  /// Checks that the model has the parts that the dataset needs, and the text encoder its files.
+  /// Checks that the model has the components that the dataset needs, and the text encoder its
+  /// files.
   private static func requireModels(
     _ checkpoint: Checkpoint, _ options: PreprocessingOptions, _ dataset: Dataset
   ) throws {
@@ -199,7 +200,7 @@ public struct PreprocessingPlan: Sendable {
     return scaled
   }
 
-  /// The index of an earlier run with the counts of this dataset.
+  /// The index of an earlier run, updated with the counts of this dataset.
   private static func repeats(
     _ dataset: Dataset, _ cache: String, _ report: inout PreprocessingReport
   ) -> SampleRepeats {

@@ -5,9 +5,9 @@ import Support
 /// The result of preprocessing a dataset: counts, and all problems and notes with their reasons.
 public struct PreprocessingReport: Codable, Sendable {
   public enum Severity: String, Codable, Sendable {
-    /// Something was requested and not made.
+    /// A requested file could not be made.
     case failure
-    /// Something was made, but the result is less than expected.
+    /// A file was made, but the result is less than expected.
     case warning
   }
 
@@ -21,10 +21,10 @@ public struct PreprocessingReport: Codable, Sendable {
     public let sample: String?
     /// The folder of the file that was not made; nil for the whole row.
     public let folder: CacheFolder?
-    /// The file if there is one, the problem, and what to do.
+    /// The file if there is one, the problem, and the remedy.
     public let reason: String
 
-    /// `dataset.json:3: clip.mp4: what is wrong. What to do.`
+    /// `dataset.json:3: clip.mp4: the problem. The remedy.`
     public var description: String { (line.map { "\(dataset):\($0)" } ?? dataset) + ": \(reason)" }
   }
 
@@ -58,7 +58,7 @@ public struct PreprocessingReport: Codable, Sendable {
   public var withSilentAudio = 0
   public var notes: [String] = []
   public var problems: [Problem] = []
-  /// Why the run ended early; nil if it did not.
+  /// The reason why the run ended early; nil if it didn't.
   public var interruption: String?
 
   public var failures: [Problem] { problems.filter { $0.severity == .failure } }

@@ -10,7 +10,7 @@ import Torch
 public enum PreprocessingEvent: Sendable {
   public enum Phase: Sendable { case captions, media }
 
-  /// The models are being loaded; `total` samples follow, the others being cached already.
+  /// The models are being loaded; `total` samples follow, the others are cached already.
   case loading(Phase, total: Int)
   case advanced(Phase, done: Int, total: Int)
 }
@@ -18,7 +18,7 @@ public enum PreprocessingEvent: Sendable {
 /// Encodes clips, audio and captions to the latents and text features that training reads, like
 /// upstream's dataset scripts. `docs/preprocessing.md` describes the files.
 ///
-/// Each file appears whole or not at all and carries its `Fingerprint`, so that a run that was
+/// Each file appears complete or not at all and carries its `Fingerprint`, so that a run that was
 /// killed can be resumed. The text encoder is freed before the VAEs are loaded, and media are read
 /// ahead of the encoders.
 public final class Preprocessor {
@@ -27,7 +27,7 @@ public final class Preprocessor {
   private let shouldStop: () -> Bool
   private var report: PreprocessingReport
 
-  /// - Parameter shouldStop: asked after each sample; true ends the run, which a rerun resumes.
+  /// - Parameter shouldStop: Checked after each sample; true ends the run, which a rerun resumes.
   public init(
     _ plan: PreprocessingPlan, notify: @escaping (PreprocessingEvent) -> Void = { _ in },
     shouldStop: @escaping () -> Bool = { false }
@@ -38,11 +38,11 @@ public final class Preprocessor {
     report = plan.report
   }
 
-  /// Does the work and writes the report, also if the work fails.
+  /// Does the work and writes the report, even if the work fails.
   ///
-  /// - Throws: what loading the models throws; `PreprocessingError` of kind `.writing`;
-  ///   `TorchError` if memory runs out. A sample that can't be used is not an error, but an entry
-  ///   of the report.
+  /// - Throws: The errors of loading the models; `PreprocessingError` of kind `.writing`;
+  ///   `TorchError` if memory runs out. A sample that can't be used is an entry of the report, not
+  ///   an error.
   public func run() throws -> PreprocessingReport {
     let began = Date()
     do {
@@ -95,7 +95,7 @@ public final class Preprocessor {
     }
   }
 
-  /// Counts samples with silent audio, whether this run has encoded them or an earlier one.
+  /// Counts samples with silent audio, whether they were encoded in this run or an earlier one.
   private func noteSilentAudio() {
     var levels: [String: SampleLevel] = [:]
     for work in plan.work
@@ -124,8 +124,8 @@ public final class Preprocessor {
     let pending = plan.work.filter { $0.pending.contains(artifact.folder) }
     let emptyPrompt = plan.pendingEmptyPrompt
     guard !pending.isEmpty || emptyPrompt != nil else { return }
-    // Captions with equal bytes are encoded once. Strings that Unicode calls equivalent can have
-    // different tokens.
+    // Captions with equal bytes are encoded once. Canonically equivalent strings can have different
+    // tokens.
     let works = Dictionary(grouping: pending) { Array($0.prompt.utf8) }
       .values.sorted { $0[0].sample.index < $1[0].sample.index }
     notify(.loading(.captions, total: pending.count))
@@ -208,7 +208,7 @@ public final class Preprocessor {
   /// the models.
   private static let readers = max(1, min(4, ProcessInfo.processInfo.activeProcessorCount / 2))
 
-  /// Writes the files of a sample and adds what happened to the report.
+  /// Writes the files of a sample and adds the result to the report.
   private func take(_ encoded: EncodedSample) throws {
     let sample = encoded.sample
     if let fatal = sample.fatal { throw fatal }

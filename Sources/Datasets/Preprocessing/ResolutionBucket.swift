@@ -2,7 +2,7 @@ import Foundation
 import LTX
 import Support
 
-/// A size that clips are brought to, in pixels and frames.
+/// A size that clips are scaled to, in pixels and frames.
 public struct ResolutionBucket: Hashable, Sendable, CustomStringConvertible {
   public let width: Int
   public let height: Int
@@ -42,7 +42,7 @@ public struct ResolutionBucket: Hashable, Sendable, CustomStringConvertible {
     }
   }
 
-  /// Checks that the size is one that latents can have.
+  /// Checks that latents can have this size.
   ///
   /// - Throws: `Issue` about `buckets` that suggests the nearest possible size.
   func requireFit(_ factors: CompressionFactors) throws {

@@ -17,15 +17,15 @@ struct PreparedAudio: Sendable {
 
 /// Reads audio and its masks.
 struct SampleAudioReader: Sendable {
-  /// Whether audio is read like upstream, which ignores time stamps and returns no audio if a part
-  /// of it can't be decoded.
+  /// Whether audio is read like in upstream, which ignores timestamps and returns no audio if a
+  /// part of it can't be decoded.
   var isCompatible = false
   /// The audio track of clips, and of other files that have several.
   var track = AudioTrackChoice.automatic
 
-  /// The offset between lips and voice above which viewers notice it, in seconds.
+  /// The offset between video and audio above which viewers notice it, in seconds.
   private static let tolerance = 0.04
-  /// The max length of the audio of one clip, in seconds. Longer files are not clips or have wrong
+  /// The max length of the audio of one clip, in seconds. Longer files aren't clips or have wrong
   /// times.
   private static let longest = 3600.0
   /// The peak above which a note is given, in dB of full scale. Decoders of lossy codecs overshoot a
@@ -117,8 +117,8 @@ struct SampleAudioReader: Sendable {
     return PreparedAudio(audio: audio, level: level, notes: notes)
   }
 
-  /// Returns how much of the audio is used, in seconds; nil for audio that is shorter than all
-  /// durations.
+  /// Returns the length of the audio that is used, in seconds; nil for audio that is shorter than
+  /// all durations.
   static func duration(of length: Double, among durations: [Double]) -> Double? {
     durations.isEmpty ? length : durations.filter { $0 <= length }.max()
   }
@@ -156,14 +156,13 @@ struct SampleAudioReader: Sendable {
   /// Reads the mask of audio for T time steps: [T], float32, 1 where the audio is conditioned and
   /// not generated.
   ///
-  /// The mask is audio as long as the audio that it belongs to, with values of 0 and 1; or a tensor
-  /// of any length in a `.pt` or safetensors file, which is stretched. A step is 1 if its mean level
-  /// is above 0.5. In upstream's way (`isCompatible`), audio is stretched too, and one sample stands
-  /// for each step.
+  /// The mask is audio of the same length with values of 0 and 1, or a tensor of any length in a
+  /// `.pt` or safetensors file, which is stretched. A step is 1 if its mean level is above 0.5. In
+  /// upstream mode (`isCompatible`), audio is stretched too, and each step uses a single sample.
   ///
   /// - Parameters:
   ///   - steps: T
-  ///   - configuration: the audio VAE's, which gives the length of a step.
+  ///   - configuration: The audio VAE's, which gives the length of a step.
   func mask(_ path: String, steps: Int, configuration: AudioVAEConfiguration) throws -> Tensor {
     if path.hasSuffix(".pt") || path.hasSuffix(".safetensors") {
       let file = try SampleFile(path: path)

@@ -28,12 +28,12 @@ struct PreparedSample: Sendable {
   let work: SampleWork
   var files: [PreparedFile] = []
   var upToDate: Set<CacheFolder>
-  /// The files that could not be read, and why.
+  /// The files that could not be read, with the reason.
   var failures: [(folder: CacheFolder, reason: String)] = []
   var warnings: [(folder: CacheFolder, reason: String)] = []
   /// The facts of the clip, once they are known.
   var clip: ClipFacts?
-  /// When the clip's first frame is shown, on the clock that its audio shares; nil if the clip was
+  /// The time of the clip's first frame, on the clock that its audio shares; nil if the clip was
   /// not read.
   var clipStart: Double?
   var corrections: Set<Clip.Correction> = []
@@ -48,7 +48,7 @@ struct PreparedSample: Sendable {
   }
 }
 
-/// Reads the media of samples. This half of the work needs no model and runs ahead.
+/// Reads the media of samples. This part of the work needs no model and runs ahead.
 struct SampleReader: Sendable {
   let check: SampleCheck
   let checkpoint: Checkpoint
@@ -61,7 +61,7 @@ struct SampleReader: Sendable {
 
   func clips(_ buckets: [ResolutionBucket]) -> ClipReader { ClipReader(options, buckets: buckets) }
 
-  /// Reads masks, which are white on black whatever clips are composited on.
+  /// Reads masks, which are white on black whatever background clips are composited on.
   var masks: MaskReader {
     var clips = clips
     clips.color.background = .black
@@ -83,7 +83,7 @@ struct SampleReader: Sendable {
         // Another process may have cached the clip meanwhile.
         if result.clip == nil { result.clip = try check.cachedFacts(sample) }
       } catch {
-        // The sample's other files follow from the clip.
+        // The sample's other files depend on the clip.
         note(error, .latents, &result)
         return result
       }
@@ -105,7 +105,7 @@ struct SampleReader: Sendable {
   private func note(_ error: any Error, _ folder: CacheFolder, _ result: inout PreparedSample) {
     if let error = error as? MediaError, error.kind == .system { result.fatal = error }
     if let error = error as? TorchError, error.kind == .outOfMemory { result.fatal = error }
-    // Other errors don't name the file.
+    // Other errors don't include the file.
     let place = error is MediaError ? "" : "\(result.work.sample.media): \(folder.noun): "
     result.failures.append((folder, "\(place)\(describe(error))"))
   }
@@ -119,7 +119,7 @@ struct SampleReader: Sendable {
     switch expectation {
     case .unknown: return
     case .absent:
-      // Latents of audio that the clip once had, or their mask, would go unnoticed.
+      // Latents of audio that the clip no longer has, or their mask, would go unnoticed.
       check.file(artifact.folder, sample).removeIfOurs()
       try artifact.noteAbsence(inputs, in: &result)
     case .made(let fingerprint):
@@ -146,9 +146,9 @@ struct SampleReader: Sendable {
   }
 
   /// Reads the audio of a separate file: as long as the clip or, without a clip, as one of the
-  /// durations allows.
+  /// durations.
   ///
-  /// - Parameter isPadded: whether audio that is shorter than the clip ends in silence.
+  /// - Parameter isPadded: Whether audio that is shorter than the clip is padded with silence.
   func readColumn(
     _ artifact: any Artifact, _ path: String, _ inputs: ArtifactInputs,
     _ fingerprint: Fingerprint, isPadded: Bool, into sample: inout PreparedSample
@@ -169,7 +169,7 @@ struct SampleReader: Sendable {
     sample.add(audio, of: path, artifact, fingerprint)
   }
 
-  /// Returns when a clip's first frame is shown, for clips whose latents are cached.
+  /// Returns the time of a clip's first frame, for clips whose latents are cached.
   func firstFrame(_ path: String) throws -> Double {
     let reader = try clips.open(path)
     _ = try reader.next()
