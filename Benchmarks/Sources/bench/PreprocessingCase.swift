@@ -85,7 +85,7 @@ struct PreprocessingCase {
       return report(
         "upstream's packages/ltx-trainer is missing; set LTX_TRAINER and PYTHON to compare with it")
     }
-    try report(line("reference", theirs, referenceOutput))
+    try report(line("upstream", theirs, referenceOutput))
     report(
       String(
         format:

@@ -207,7 +207,7 @@ struct TrainingCase {
       return report(
         "upstream's packages/ltx-trainer is missing; set LTX_TRAINER and PYTHON to compare with it")
     }
-    report(line("reference", theirs))
+    report(line("upstream", theirs))
     func least(_ runs: [WatchedRun]) -> Double { runs.map(\.seconds).min() ?? .nan }
     func most(_ runs: [WatchedRun], _ peak: KeyPath<WatchedRun, Int>) -> Double {
       Double(runs.map { $0[keyPath: peak] }.max() ?? 0)
