@@ -4,31 +4,31 @@ import Torch
 
 /// A change of one linear layer that can be trained, stored and combined with others.
 ///
-/// The weight W becomes W + strength * change. A kind of adapter (LoRA, DoRA, LoKr, ...) is one type
-/// that conforms, in a file of its own, and a line in `AdapterKinds.all`. Layers, files, training
-/// and tools know adapters by this protocol alone.
+/// The weight W becomes W + strength * change. A kind of adapter (LoRA, DoRA, LoKr, ...) is one
+/// conforming type, in its own file, and a line in `AdapterKinds.all`. Layers, files, training and
+/// tools use adapters only through this protocol.
 public protocol Adapter: Sendable {
   /// The name in configurations and metadata: `lora`.
   static var name: String { get }
   /// The name in messages: `LoRA`.
   static var title: String { get }
-  /// The tensors that the kind can have, and what files call them.
+  /// The tensors that the kind can have, and their names in files.
   static var roles: [AdapterRole] { get }
 
   /// Whether these roles, found together in a file, make an adapter of this kind. `AdapterKinds`
-  /// asks the kinds in their order.
+  /// checks the kinds in their order.
   static func isKind(of roles: Set<String>) -> Bool
 
-  /// An adapter of given tensors with scale 1.
+  /// An adapter with the given tensors and scale 1.
   ///
-  /// - Throws: `AdapterProblem` for tensors that are missing or don't go together.
+  /// - Throws: `AdapterProblem` for tensors that are missing or don't fit together.
   init(_ tensors: [String: Tensor]) throws
 
-  /// A new adapter, to be trained. It doesn't change the layer yet.
+  /// A new adapter to train. It doesn't change the layer yet.
   ///
   /// - Parameters:
-  ///   - layer: the layer that it is for.
-  ///   - generator: the source of random numbers.
+  ///   - layer: The layer to adapt.
+  ///   - generator: The source of random numbers.
   init(
     for layer: BaseLayer, _ settings: AdapterSettings, generator: Generator, dtype: DType
   ) throws
@@ -38,42 +38,42 @@ public protocol Adapter: Sendable {
 
   /// The tensors by role, in the order in which they are trained and saved.
   var tensors: [(role: String, tensor: Tensor)] { get }
-  /// The same adapter with other values or other places of its tensors.
+  /// The same adapter with transformed tensors: other values, or another device.
   func mapTensors(_ transform: (_ role: String, _ tensor: Tensor) throws -> Tensor) throws -> Self
 
-  /// The factor of the change that comes with the adapter, alpha / rank as a rule.
+  /// The factor of the change that belongs to the adapter, usually alpha / rank.
   var scale: Double { get set }
-  /// The factor of the whole change of the layer that the user chooses.
+  /// The user's factor for the full change of the layer.
   var strength: Double { get set }
   /// Dropout of the adapter's inputs; nil for none.
   var dropout: AdapterDropout.Layer? { get set }
 
   /// The rank that alpha is divided by; nil for an adapter without factors, whose scale is 1.
   var rank: Int? { get }
-  /// [O, I] of the layers that the adapter fits; nil for tensors that don't go together.
+  /// [O, I] of the layers that the adapter fits; nil for tensors that don't fit together.
   var weightShape: [Int]? { get }
   /// The dtype to write the adapter in.
   var dtype: DType { get }
 
   // MARK: Computing
 
-  /// Whether the change depends on the layer's weight. Such an adapter can be neither scaled nor
-  /// merged with others by its tensors alone.
+  /// Whether the change depends on the layer's weight. Such an adapter can't be scaled or merged
+  /// with others from its tensors alone.
   static var dependsOnWeight: Bool { get }
 
-  /// The adapter as part of a layer, with everything that it derives from the layer's weight.
+  /// The adapter as part of a layer, with all values that it derives from the layer's weight.
   func attached(to layer: BaseLayer) throws -> Self
 
-  /// The change as one product of two factors that a layer can add together with its own product;
-  /// nil where the change is something else, or the dropout is active.
+  /// The change as a product of two factors that a layer can add together with its own product; nil
+  /// if it can't be written so, or dropout is active.
   var lowRankTerm: LowRankTerm? { get }
 
   /// strength * the change of the layer's output.
   ///
   /// - Parameters:
   ///   - x: [..., I]
-  ///   - layer: the layer without adapters.
-  ///   - base: x W^T, [..., O]; given to adapters that depend on the weight.
+  ///   - layer: The layer without adapters.
+  ///   - base: x W^T, [..., O]; passed to adapters that depend on the weight.
   /// - Returns: [..., O]
   func change(_ x: Tensor, of layer: BaseLayer, base: Tensor?) throws -> Tensor
 
@@ -88,7 +88,7 @@ public protocol Adapter: Sendable {
   /// the weight.
   ///
   /// - Parameters:
-  ///   - sum: [O, I] in bfloat16, which may be overwritten; nil for no changes yet.
+  ///   - sum: [O, I] in bfloat16, which may be overwritten; nil if there are no changes yet.
   ///   - weight: [O, I]
   func addingChange(to sum: Tensor?, weight: Tensor) throws -> Tensor
 
@@ -102,24 +102,24 @@ public protocol Adapter: Sendable {
 
   /// The tensors by their names in a file, with everything that a reader needs.
   ///
-  /// - Throws: `AdapterProblem` for a naming scheme that has no names for them.
+  /// - Throws: `AdapterProblem` if the naming scheme has no names for them.
   func fileTensors(_ naming: AdapterNaming) throws -> [(name: String, tensor: Tensor)]
 
   /// The adapter with a factor multiplied into one of its tensors.
   func absorbing(_ factor: Double) throws -> Self
 
-  /// The same change as a LoRA; nil where it depends on the weight, or where the factors would be
-  /// larger than the weight.
+  /// The same change as a LoRA; nil if it depends on the weight, or if the factors would be larger
+  /// than the weight.
   func lowRank() throws -> LoRAAdapter?
 
   /// The square of the Frobenius norm of the change at strength 1, in float64; with a weight, of
-  /// the change of that weight.
+  /// the change to that weight.
   ///
   /// - Parameter weight: W, [O, I].
   func squaredNorm(onto weight: Tensor?) throws -> Double
 }
 
-/// A linear layer without its adapters, as adapters see it.
+/// A linear layer without its adapters, as input of adapters.
 public struct BaseLayer: Sendable {
   public let inputs: Int
   public let outputs: Int
@@ -134,9 +134,9 @@ public struct BaseLayer: Sendable {
   }
 }
 
-/// Tensors that don't make an adapter.
+/// An error about tensors that don't make an adapter.
 public struct AdapterProblem: Error, Equatable, Sendable {
-  /// The tensor that is wrong; nil for the adapter as a whole.
+  /// The invalid tensor; nil for the adapter as a whole.
   public let role: String?
   /// The problem, to be read after the tensor's or the module's name.
   public let problem: String
@@ -195,7 +195,7 @@ extension Adapter {
     return copy
   }
 
-  /// An adapter with the same effect and another scale; adapters without a rank keep theirs.
+  /// An adapter with the same effect but another scale; adapters without a rank keep theirs.
   public func rescaled(to scale: Double) throws -> Self {
     guard rank != nil, scale != self.scale else { return self }
     return try absorbing(self.scale / scale).with(scale: scale)
@@ -206,7 +206,7 @@ extension Adapter {
   /// Whether training changes one of the tensors.
   var isTrained: Bool { tensors.contains { $0.tensor.requiresGrad } }
 
-  /// x in the adapter's dtype, partly dropped in training.
+  /// x in the adapter's dtype, with dropout in training.
   func input(_ x: Tensor, _ dtype: DType) throws -> Tensor {
     let x = try x.to(dtype)
     return try dropout?(x) ?? x
@@ -241,7 +241,7 @@ extension Adapter {
 extension Tensor {
   /// The largest absolute value; NaN or infinity if there is one.
   package func largestValue() throws -> Double {
-    // libtorch computes nothing in 8 bits.
+    // libtorch doesn't compute in 8 bits.
     try (dtype.size == 1 ? to(.float32) : self).abs().amax().to(.float64).item()
   }
 }

@@ -1,29 +1,30 @@
 import Synchronization
 import Torch
 
-/// Dropout of the inputs of adapters, in training only (Srivastava et al., "Dropout", 2014;
+/// Dropout of the inputs of adapters, in training only (Srivastava et al., "Dropout", 2014; applied
 /// where peft applies it).
 ///
 /// A mask is a function of the seed, the pass and the layer, not of a random state. So a block that
-/// is rebuilt in the backward pass draws the same mask again, and so does a resumed run.
+/// is recomputed in the backward pass draws the same mask again, and so does a resumed run.
 public final class AdapterDropout: Sendable {
-  /// The share of a layer's inputs that is dropped, from 0 to 1. The other inputs are divided by one
-  /// minus that.
+  /// The fraction of a layer's inputs that is dropped, from 0 to 1. The other inputs are divided by
+  /// one minus that.
   public let probability: Double
   private let seed: UInt64
   /// The number of the current pass; nil outside of training.
   private let pass = Mutex<Int?>(nil)
 
-  /// - Precondition: `probability` lies between 0 and 1.
+  /// - Precondition: `probability` is between 0 and 1.
   public init(probability: Double, seed: UInt64) {
     precondition((0...1).contains(probability), "a probability lies between 0 and 1")
     self.probability = probability
     self.seed = seed
   }
 
-  /// Runs a forward and backward pass with masks. Outside of this nothing is dropped.
+  /// Runs a forward and backward pass with masks. Outside of a pass nothing is dropped.
   ///
-  /// - Parameter number: unique in the run: it counts steps, their parts and ranks.
+  /// - Parameter number: A number that is unique in the run: it counts steps, their parts and
+  ///   ranks.
   public func inPass<R>(_ number: Int, _ body: () throws -> R) rethrows -> R {
     pass.withLock { $0 = number }
     defer { pass.withLock { $0 = nil } }
@@ -38,7 +39,7 @@ public final class AdapterDropout: Sendable {
     /// Whether a pass is running in which inputs are dropped.
     var isActive: Bool { source.probability > 0 && source.pass.withLock { $0 != nil } }
 
-    /// Sets a share of x to zero and scales the rest; returns x unchanged outside of a pass.
+    /// Sets a fraction of x to zero and scales the rest; returns x unchanged outside of a pass.
     func callAsFunction(_ x: Tensor) throws -> Tensor {
       let p = source.probability
       guard p > 0, let pass = source.pass.withLock({ $0 }) else { return x }

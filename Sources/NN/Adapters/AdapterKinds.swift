@@ -2,8 +2,8 @@ import Torch
 
 /// All kinds of adapters. A new kind is a type that conforms to `Adapter`, and its line here.
 public enum AdapterKinds {
-  /// A kind stands after kinds whose tensors it has too: files are recognized from the last to the
-  /// first.
+  /// A kind comes after the kinds whose tensors it also has: files are recognized from the last to
+  /// the first.
   public static let all: [AdapterKind] = [
     LoRAAdapter.kind,
     DoRAAdapter.kind,
@@ -11,7 +11,7 @@ public enum AdapterKinds {
     LoHaAdapter.kind,
   ]
 
-  /// The kind of an adapter with these tensors; nil for none that is known.
+  /// The kind of an adapter with these tensors; nil if it is unknown.
   public static func kind(of roles: Set<String>) -> AdapterKind? {
     all.last { $0.type.isKind(of: roles) }
   }
@@ -22,9 +22,9 @@ public enum AdapterKinds {
       role.spellings.map { ($0, role.name) }
     }, uniquingKeysWith: { first, _ in first })
 
-  /// The module and the role that a key names; nil for a key of something else.
+  /// The module and the role that a key names; nil for other keys.
   public static func role(ofKey key: String) -> (module: String, role: String)? {
-    // If several spellings match, the longest one counts: `lora.down.weight`.
+    // If several spellings match, the longest one is used: `lora.down.weight`.
     var dots = key.indices.filter { key[$0] == "." }.suffix(5)
     while let dot = dots.popFirst() {
       if let role = rolesBySpelling[String(key[key.index(after: dot)...])] {
@@ -34,11 +34,12 @@ public enum AdapterKinds {
     return nil
   }
 
-  /// The adapters that trained parameters belong to, in the order of the parameters.
+  /// The adapters of trained parameters, in the order of the parameters.
   ///
   /// - Parameters:
-  ///   - parameters: by the path of a module, a dot and a role; others are skipped.
-  ///   - scale: the scale of training.
+  ///   - parameters: Parameters whose keys are a module's path, a dot and a role; others are
+  ///     skipped.
+  ///   - scale: The scale in training.
   /// - Throws: `AdapterProblem`.
   public static func adapters(
     of parameters: [Parameter], scale: Double
@@ -81,9 +82,9 @@ public struct AdapterKind: Sendable, Hashable, RawRepresentable, CaseIterable {
 
 /// A tensor of an adapter.
 public struct AdapterRole: Sendable {
-  /// The name that training knows the tensor by, `lora_A.weight`.
+  /// The tensor's name in training, `lora_A.weight`.
   public let name: String
-  /// Every name that files give it, after the module's name and a dot.
+  /// All names of the tensor in files, after the module's name and a dot.
   public let spellings: [String]
 
   public init(_ name: String, also others: [String] = []) {
@@ -97,24 +98,24 @@ public struct AdapterRole: Sendable {
 
 /// The naming schemes of adapter files.
 public enum AdapterNaming: Sendable {
-  /// ComfyUI's and that of LTX-2's own trainers.
+  /// The scheme of ComfyUI and of LTX-2's own trainers.
   case comfyUI
   case kohya
-  /// peft's, which diffusers uses too. peft keeps the alpha beside the file.
+  /// The scheme of peft and diffusers. peft keeps the alpha beside the file.
   case peft
 }
 
-/// Settings of new adapters.
+/// The settings of new adapters.
 public struct AdapterSettings: Sendable, Equatable {
   public var rank: Int
   public var alpha: Double
   public var scaling = AdapterScaling.alphaOverRank
-  /// The size that LoKr's small factor should have in each dimension; -1 for the one nearest to the
+  /// The desired size of LoKr's small factor in each dimension; -1 for the one nearest to the
   /// square root.
   public var factor = -1
   /// Whether LoKr's small factor is a product too.
   public var decomposesBoth = false
-  /// Whether LoKr's large factor is a whole matrix, whatever the rank.
+  /// Whether LoKr's large factor is a full matrix, whatever the rank.
   public var isFullMatrix = false
 
   public init(rank: Int, alpha: Double, scaling: AdapterScaling = .alphaOverRank) {

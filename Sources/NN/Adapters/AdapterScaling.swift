@@ -1,4 +1,4 @@
-/// How alpha becomes the factor of an adapter's change.
+/// The rule that turns alpha into the scale of an adapter's change.
 public enum AdapterScaling: Sendable, Equatable {
   /// alpha / rank (Hu et al., "LoRA", 2021).
   case alphaOverRank

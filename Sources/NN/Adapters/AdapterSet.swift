@@ -2,12 +2,12 @@ import Torch
 
 /// Adapters by the path of the module that they change.
 public struct AdapterSet: Sendable {
-  /// Where the adapters of a layer go when it is built.
+  /// The placement of a layer's adapters when the layer is built.
   public enum Placement: String, Sendable, CaseIterable {
-    /// They stay beside the weight, which is not copied. This takes less memory, and a change of
+    /// Kept beside the weight, which is not copied. This takes less memory, and a change of
     /// strength costs nothing.
     case separate
-    /// They are added to a copy of the weight. Each step is as fast as without adapters.
+    /// Added to a copy of the weight. Each step is as fast as without adapters.
     case fused
   }
 
@@ -32,7 +32,7 @@ public struct AdapterSet: Sendable {
 extension [any Adapter] {
   /// W plus the changes of all adapters, in the weight's dtype.
   ///
-  /// The changes that don't depend on the weight are summed in bfloat16, as ltx-core does
+  /// The changes that don't depend on the weight are summed in bfloat16, like in ltx-core
   /// (`ltx_core.loader.fuse_loras`), and so is the weight, even one in float32. The other changes,
   /// which ltx-core doesn't know, are computed in float32 and added to that.
   ///

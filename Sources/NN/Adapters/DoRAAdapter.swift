@@ -6,7 +6,7 @@ import Torch
 /// over the inputs of each output (Liu et al., "DoRA: Weight-Decomposed Low-Rank Adaptation", 2024,
 /// equation 5).
 ///
-/// As in section 4.3 of the paper, no gradient goes through the norm. The strength interpolates
+/// No gradient goes through the norm, which is section 4.3 of the paper. The strength interpolates
 /// between the original layer and the changed one.
 public struct DoRAAdapter: Adapter {
   public static let name = "dora"
@@ -131,7 +131,7 @@ public struct DoRAAdapter: Adapter {
     }
     let seen = try lora.input(x, lora.down.dtype)
     let isDropping = dropout?.isActive ?? false
-    // As in peft, the magnitude acts on what is left after dropout.
+    // Like in peft, the magnitude acts on the inputs that remain after dropout.
     let through =
       try isDropping ? layer.weight.matmul(seen.to(x.dtype)) : base ?? layer.weight.matmul(x)
     // In this form, the graph keeps one tensor of the output's size.
@@ -141,8 +141,8 @@ public struct DoRAAdapter: Adapter {
 
   /// m / ||W + scale * B A||: [O], float32.
   ///
-  /// The norm's square is |w|^2 + 2 scale w (B A)^T + scale^2 |B A|^2 row by row, so that nothing of
-  /// the size of W is made for B A.
+  /// The norm's square is |w|^2 + 2 scale w (B A)^T + scale^2 |B A|^2 row by row, so that B A,
+  /// which has the size of W, is never formed.
   private func factor(_ weight: Tensor, rowNorms: Tensor) throws -> Tensor {
     let norms = try withoutGrad {
       try withoutAutocast(on: weight.device) {

@@ -1,8 +1,8 @@
 import Torch
 
-/// New adapters, to be trained, for the linear layers whose names match.
+/// New adapters to train, for the linear layers whose names match.
 public struct FreshAdapters: Sendable {
-  /// Names that a layer's path must be, or end in after a dot: `to_q`, `to_out.0`. These are the
+  /// Names that a layer's path must equal, or end in after a dot: `to_q`, `to_out.0`. These are the
   /// rules of peft's `target_modules`.
   public let targets: [String]
   public let kind: AdapterKind
@@ -14,7 +14,7 @@ public struct FreshAdapters: Sendable {
   private(set) var initial: InitialAdapters?
   private var isExcluded: @Sendable (String) -> Bool = { _ in false }
 
-  /// - Parameter generator: the source of the initial values, layer by layer in the order of
+  /// - Parameter generator: The source of the initial values, layer by layer in the order of
   ///   building.
   public init(
     targets: [String], kind: AdapterKind = LoRAAdapter.kind, settings: AdapterSettings,
@@ -31,7 +31,7 @@ public struct FreshAdapters: Sendable {
   /// The factor of every change.
   public var scale: Double { settings.scale }
 
-  /// Returns the same without some layers, which are named by their paths. A target that matches
+  /// Returns the same adapters without some layers, given by their paths. A target that matches
   /// nothing else is unmatched.
   public func excluding(_ isExcluded: @escaping @Sendable (String) -> Bool) -> FreshAdapters {
     var copy = self
@@ -40,7 +40,8 @@ public struct FreshAdapters: Sendable {
     return copy
   }
 
-  /// Returns the same, starting from adapters that were trained before instead of random values.
+  /// Returns the same adapters, starting from adapters that were trained earlier instead of random
+  /// values.
   public func continuing(_ initial: InitialAdapters) -> FreshAdapters {
     var copy = self
     copy.initial = initial

@@ -1,10 +1,10 @@
 import Torch
 
-/// Adapters that were trained before, to continue from, by the path of the module that they change.
+/// Adapters from earlier training to continue from, by the path of the module that they change.
 public struct InitialAdapters: Sendable {
   /// The file that they come from, for messages.
   public let file: String
-  /// With the scale of the run that continues from them.
+  /// The adapters, with the scale of the run that continues from them.
   public let adapters: [String: any Adapter]
 
   public init(file: String, adapters: [String: any Adapter]) {
@@ -44,7 +44,8 @@ struct AdaptedLayer: Sendable {
   let inputs: Int
   let outputs: Int
 
-  /// How a given adapter differs from the one that the layer would get; nil if it doesn't.
+  /// The difference between a given adapter and the one that the layer would get; nil if there is
+  /// none.
   func difference(_ given: any Adapter, _ fresh: FreshAdapters) -> String? {
     guard !given.fits(inputs: inputs, outputs: outputs, fresh) else { return nil }
     let kind = type(of: given).kind
@@ -61,14 +62,14 @@ struct AdaptedLayer: Sendable {
   }
 }
 
-/// Adapters to continue from that are not the ones that a run trains.
+/// An error about adapters to continue from that don't match the ones that a run trains.
 public struct AdapterMismatch: Error, CustomStringConvertible, Sendable {
   public let file: String
   /// Layers that the run trains and the file has no adapter for.
   public let missing: [String]
   /// Layers of the file that the run doesn't train.
   public let unexpected: [String]
-  /// Layers whose adapters differ in rank, size or kind, and how.
+  /// Layers whose adapters differ in rank, size or kind, with the difference.
   public let others: [String]
 
   var isEmpty: Bool { missing.isEmpty && unexpected.isEmpty && others.isEmpty }

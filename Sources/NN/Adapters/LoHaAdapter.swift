@@ -76,7 +76,7 @@ public struct LoHaAdapter: Adapter {
   /// factor is the elementwise product of a column of A1 and one of A2, each row of the second that
   /// of a row of B1 and one of B2.
   ///
-  /// - Returns: [O, R1 R2] and [R1 R2, I]; nil where they would be larger than the weight.
+  /// - Returns: [O, R1 R2] and [R1 R2, I]; nil if they would be larger than the weight.
   private func factors(_ dtype: DType? = nil) throws -> (up: Tensor, down: Tensor)? {
     let (outputs, inputs) = (a1.size(0), b1.size(1))
     let rank = b1.size(0) * b2.size(0)

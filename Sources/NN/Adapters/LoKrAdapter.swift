@@ -7,7 +7,7 @@ import Torch
 /// "Navigating Text-To-Image Customization: From LyCORIS Fine-Tuning to Model Evaluation", 2024).
 ///
 /// Names, shapes and initial values are those of LyCORIS, whose files ComfyUI loads too. With two
-/// whole matrices there is no rank, and the scale is 1.
+/// full matrices there is no rank, and the scale is 1.
 public struct LoKrAdapter: Adapter {
   public static let name = "lokr"
   public static let title = "LoKr"
@@ -114,7 +114,7 @@ public struct LoKrAdapter: Adapter {
     (scale, strength, dropout) = (other.scale, other.strength, other.dropout)
   }
 
-  /// Uniform in +-1/sqrt(columns), but for the last tensor, which is zero.
+  /// Uniform in +-1/sqrt(columns), except for the last tensor, which is zero.
   public init(
     for layer: BaseLayer, _ settings: AdapterSettings, generator: Generator, dtype: DType
   ) throws {
@@ -132,8 +132,8 @@ public struct LoKrAdapter: Adapter {
     if rank != nil { scale = settings.scale }
   }
 
-  /// As LyCORIS decides: a factor is a product where that has fewer columns than half of its
-  /// larger side. W1 is one only if that was asked for.
+  /// LyCORIS's rule: a factor is a product if its rank is less than half of its larger side. W1 is
+  /// a product only if requested.
   public static func shapes(inputs: Int, outputs: Int, _ settings: AdapterSettings)
     -> [String: [Int]]
   {

@@ -110,8 +110,8 @@ public struct LoRAAdapter: Adapter {
 
   // MARK: Files and tools
 
-  /// Nothing but kohya's readers expects an alpha, so the scale is multiplied into B. kohya's alpha
-  /// is the rank, which stands for a scale of 1.
+  /// Only kohya's readers expect an alpha, so the scale is multiplied into B. kohya's alpha is the
+  /// rank, which stands for a scale of 1.
   public func fileTensors(_ naming: AdapterNaming) throws -> [(name: String, tensor: Tensor)] {
     let up = try absorbing(scale).up
     switch naming {
@@ -145,7 +145,7 @@ public struct LoRAAdapter: Adapter {
 }
 
 extension [String: Tensor] {
-  /// Checks tensors of an adapter that are matrices.
+  /// Checks tensors of an adapter that must be matrices.
   ///
   /// - Throws: `AdapterProblem` for one that isn't a matrix of a floating-point dtype, or is empty.
   func requireFactors(_ roles: String...) throws {
@@ -162,7 +162,7 @@ extension [String: Tensor] {
 }
 
 extension Generator {
-  /// Uniform numbers from -bound to bound.
+  /// Uniform values from -bound to bound.
   func uniform(_ shape: [Int], bound: Double) throws -> Tensor {
     try uniform(shape) * (2 * bound) - bound
   }

@@ -1,7 +1,7 @@
 import TensorFiles
 import Torch
 
-/// The values themselves, in a floating-point dtype that layers compute in.
+/// Unquantized values in a floating-point dtype that layers compute in.
 struct DenseFormat: WeightFormat {
   static let names: [String] = []
   static let companions: [String] = []
@@ -15,7 +15,7 @@ struct DenseFormat: WeightFormat {
   }
 
   var shape: [Int] { entry.shape }
-  // No layer computes in float64.
+  // Layers don't compute in float64.
   var dtype: DType { entry.dtype == .float64 ? .float32 : entry.dtype }
   var title: String { "\(entry.dtype)" }
   var isQuantized: Bool { false }

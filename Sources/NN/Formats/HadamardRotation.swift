@@ -12,7 +12,7 @@ struct HadamardRotation: Sendable {
   /// [G, G], float32
   let matrix: Tensor
 
-  /// - Parameter group: a power of 4.
+  /// - Parameter group: A power of 4.
   init(group: Int, device: Device) throws {
     let base: [Float] = [1, 1, 1, -1, 1, 1, -1, 1, 1, -1, 1, 1, -1, 1, 1, 1]
     var size = 4
@@ -45,10 +45,10 @@ struct HadamardRotation: Sendable {
 }
 
 extension Tensor {
-  /// Rotates a weight [O, I] as ConvRot does before it quantizes. The rotation is its own inverse,
-  /// so this also rotates such a weight back.
+  /// Rotates a weight [O, I] like ConvRot before it quantizes. The rotation is its own inverse, so
+  /// this also rotates such a weight back.
   ///
-  /// - Parameter group: a power of 4 that divides I.
+  /// - Parameter group: A power of 4 that divides I.
   func rotatedForQuantization(group: Int) throws -> Tensor {
     try HadamardRotation(group: group, device: device)(self)
   }

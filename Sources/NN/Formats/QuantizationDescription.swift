@@ -5,8 +5,8 @@ import Torch
 /// The description of a quantized weight in a checkpoint: ComfyUI's `comfy_quant`, a tensor of
 /// bytes beside `weight` that hold a JSON object, or the same object in the file's metadata.
 ///
-/// Every member is either applied or refused by name: one that is ignored could stand for a
-/// transformation without which the weight means nothing.
+/// Every member is either applied or refused by name: an ignored one could stand for a
+/// transformation without which the weight is meaningless.
 package struct QuantizationDescription: Sendable {
   /// The key of the metadata that holds the descriptions of all layers: `{"layers":
   /// {"path.of.layer": {...}}}`.
@@ -21,8 +21,8 @@ package struct QuantizationDescription: Sendable {
   let shape: [Int]?
   private let object: Configuration
 
-  /// - Parameter object: the description; errors name the file and the key that it has.
-  /// - Throws: `ConfigurationError` for a format that is not supported.
+  /// - Parameter object: The description; errors name its file and its key.
+  /// - Throws: `ConfigurationError` for an unsupported format.
   init(_ object: Configuration) throws {
     name = try object.string("format")
     guard WeightFormats.names.contains(name) else {
@@ -33,7 +33,7 @@ package struct QuantizationDescription: Sendable {
           + "\(WeightFormats.names.sorted().joined(separator: ", "))). \(UnsupportedFormat.advice)")
     }
     _ = try object.string("orig_dtype", default: "")
-    // Products are always made in the dtype of the computation, never in eight bits.
+    // Products are always computed in the dtype of the computation, never in eight bits.
     _ = try object.bool("full_precision_matrix_mult", default: false)
     shape = object.has("orig_shape") ? try object.ints("orig_shape", count: 0...8) : nil
     self.object = object
@@ -42,8 +42,8 @@ package struct QuantizationDescription: Sendable {
   /// The members that only some formats have.
   ///
   /// - Parameters:
-  ///   - known: the names that the format understands.
-  ///   - inParams: those of them that may be in the object `params` instead.
+  ///   - known: The names that the format supports.
+  ///   - inParams: Those of them that may be in the object `params` instead.
   /// - Throws: `ConfigurationError` for any other member.
   func options(_ known: [String], inParams: [String] = []) throws -> Options {
     let params = try object.object("params", isOptional: true)
@@ -78,12 +78,12 @@ package struct QuantizationDescription: Sendable {
 }
 
 extension TensorSource {
-  /// The description of the weight of a layer, read from the tensor of bytes beside it; nil if
-  /// there is none.
+  /// The description of the weight of a layer, read from the tensor of bytes beside it; nil if the
+  /// layer has none.
   ///
-  /// - Parameter layer: the path with its closing dot; empty at the root.
-  /// - Throws: `WeightError` for a tensor that does not hold bytes, or bytes that are not a JSON
-  ///   object; `ConfigurationError` for a description that is not supported.
+  /// - Parameter layer: The path with its trailing dot; empty at the root.
+  /// - Throws: `WeightError` for a tensor that doesn't hold bytes, or bytes that aren't a JSON
+  ///   object; `ConfigurationError` for an unsupported description.
   package func quantizationDescription(_ layer: String) throws -> QuantizationDescription? {
     let key = layer + QuantizationDescription.tensorName
     guard let entry = entries[key] else { return nil }

@@ -2,10 +2,10 @@
 
 import Torch
 
-/// Quantizes weights in memory to eight bits an element, with a scale for each row.
+/// Quantizes weights in memory to eight bits per element, with a scale for each row.
 ///
-/// The largest element of each row is at the end of the range: 127, or 448 of float8. In int8 a
-/// value moves by at most half of a 127th of its row's largest one.
+/// The largest element of each row is mapped to the end of the range: 127, or 448 in float8. In
+/// int8 a value moves by at most half of a 127th of its row's largest one.
 struct RowQuantizer: Sendable {
   /// int8 or float8E4M3.
   let elementType: DType
@@ -16,7 +16,7 @@ struct RowQuantizer: Sendable {
 
   /// - Parameters:
   ///   - weight: [O, I] in a floating-point dtype, which stays the dtype of the values.
-  ///   - key: of the weight.
+  ///   - key: The key of the weight.
   func quantize(_ weight: Tensor, key: String = "weight") throws -> ScaledWeight {
     let (rows, columns) = (weight.size(0), weight.size(1))
     let arithmetic = arithmetic ?? weight.dtype
@@ -29,14 +29,14 @@ struct RowQuantizer: Sendable {
     for start in stride(from: 0, to: rows, by: step) {
       let count = min(step, rows - start)
       let values = try weight.narrow(0, start, count).to(arithmetic)
-      // A row of zeros has no scale; any will do.
+      // The scale of a row of zeros is arbitrary.
       let largest = try values.abs().amax([1], keepdim: true)
         .clamped(min: Scalar(arithmetic.smallestNormal * end))
       let scale = try largest / end
       try scales.narrow(0, start, count).copy_(scale)
       let quotients = try values / scale
       let rounded = isInteger ? try quotients.round() : quotients
-      // Rounded scales may take a quotient beyond the end.
+      // Rounded scales may push a quotient beyond the end of the range.
       try rounded.clamp_(
         min: Scalar(isInteger && arithmetic != .float32 ? -128 : -end), max: Scalar(end))
       try elements.narrow(0, start, count).copy_(rounded)

@@ -13,7 +13,7 @@ package struct ScaledFloatFormat: WeightFormat {
   private let key: String
   private let elementType: DType
   private let scale: StoredScale?
-  /// The description that is written beside the weight; nil if the file's own stays, or if none is
+  /// The description that is written beside the weight; nil if the file's own is kept, or none is
   /// needed.
   private let newDescription: (key: String, bytes: [UInt8])?
   package let shape: [Int]
@@ -40,13 +40,13 @@ package struct ScaledFloatFormat: WeightFormat {
     newDescription = nil
   }
 
-  /// float8_e4m3fn with one scale for the tensor, as ComfyUI reads it.
+  /// float8_e4m3fn with one scale for the tensor, the format that ComfyUI reads.
   ///
   /// The description tells programs that could multiply in eight bits not to, because there is no
   /// scale of the layer's inputs.
   ///
   /// - Parameters:
-  ///   - key: of the weight, which ends in `weight`.
+  ///   - key: The key of the weight, which ends in `weight`.
   ///   - shape: [O, I]
   package init(newWeight key: String, shape: [Int]) {
     self.key = key
@@ -102,10 +102,10 @@ package struct ScaledFloatFormat: WeightFormat {
 }
 
 extension Weights {
-  /// A tensor by whose dtype older files of ComfyUI say which float8 the weights beside it are in.
+  /// A tensor whose dtype shows, in older files of ComfyUI, which float8 the weights beside it use.
   package static let scaledFP8Marker = "scaled_fp8"
 
-  /// Checks that the weights here are in the float8 that `scaled_fp8` says, if the file has it.
+  /// Checks that the weights here use the float8 that `scaled_fp8` states, if the file has it.
   ///
   /// - Throws: `WeightError` for a marker of another dtype, and for a weight in the other float8.
   public func requireScaledFP8MarkerFits() throws {

@@ -2,26 +2,25 @@
 
 import Torch
 
-/// A weight whose values are its elements, in eight bits, times a scale.
+/// A weight with eight-bit elements, whose values are the elements times a scale.
 struct ScaledWeight: StoredWeight {
   private let elementSlot: WeightSlot
   private let scaleSlot: WeightSlot?
   let dtype: DType
-  /// Whether products are multiplied by the scale, and not the elements.
+  /// Whether products are multiplied by the scale instead of the elements.
   ///
-  /// Integers up to 127 are exact in bfloat16, so the product is the better place for the scales of
-  /// rows: nothing of the size of the weight is made in float32, and no element is rounded a second
-  /// time.
+  /// Integers up to 127 are exact in bfloat16, so scales of rows are better applied to the product:
+  /// no float32 copy of the weight is needed, and no element is rounded a second time.
   private let scalesProduct: Bool
   /// The rotation of the inputs that was applied to the weight before it was quantized. The layer's
   /// inputs are rotated the same way, which is cheaper than rotating the weight back at every call,
-  /// and moves no element of it.
+  /// and doesn't round its elements.
   private let rotation: HadamardRotation?
 
   /// - Parameters:
   ///   - elements: [O, I], int8 or a floating-point dtype.
   ///   - scale: [1] or [O, 1], float32; nil if the elements are the values.
-  ///   - scalesProduct: nil decides by what keeps the elements exact.
+  ///   - scalesProduct: Nil chooses the way that keeps the elements exact.
   init(
     elements: WeightSlot, scale: WeightSlot?, dtype: DType, rotation: HadamardRotation? = nil,
     scalesProduct: Bool? = nil
@@ -42,7 +41,7 @@ struct ScaledWeight: StoredWeight {
   var shape: [Int] { elementSlot.tensor.shape }
   var slots: [WeightSlot] { [elementSlot] + [scaleSlot].compactMap { $0 } }
 
-  /// Products are made in float32 and rounded once.
+  /// Products are computed in float32 and rounded once.
   func dequantized() throws -> Tensor {
     guard let scale else { return try elements.to(dtype) }
     let shape = scale.rank == 2 ? [-1] + Array(repeating: 1, count: elements.rank - 1) : [1]

@@ -1,11 +1,11 @@
 import TensorFiles
 import Torch
 
-/// The scale beside a weight in a file: one number for the tensor, or one for each row.
+/// The scale beside a weight in a file: one for the tensor, or one for each row.
 struct StoredScale: Sendable {
-  /// `weight_scale`, or as older files of ComfyUI have it, `scale_weight`. Scales of a layer's
-  /// inputs, by which other programs multiply in eight bits, have no effect here: products are made
-  /// in the dtype of the computation.
+  /// `weight_scale` or, in older files of ComfyUI, `scale_weight`. Scales of a layer's inputs,
+  /// which other programs need to multiply in eight bits, have no effect here: products are
+  /// computed in the dtype of the computation.
   static let companions = [key, olderKey, "input_scale", "scale_input"]
   private static let key = "weight_scale"
   private static let olderKey = "scale_weight"
@@ -26,7 +26,7 @@ struct StoredScale: Sendable {
     rows = header.entry?.shape.first ?? 1
   }
 
-  /// A new scale for the whole of a weight, in float32.
+  /// A new scale for a complete weight, in float32.
   init(of weight: String, rows: Int) {
     key = "\(weight)_scale"
     (dtype, shape) = (.float32, [])
@@ -38,7 +38,7 @@ struct StoredScale: Sendable {
 
   /// Reads the scale: [1] or [rows, 1], float32.
   ///
-  /// - Throws: `WeightError` for a scale that is not one positive number, or one for each row.
+  /// - Throws: `WeightError` unless the scale is one positive number, or one for each row.
   func load(from store: WeightStore) throws -> WeightSlot {
     func fail(_ problem: String) -> WeightError {
       let layer = key.lastIndex(of: ".").map { String(key[...$0]) } ?? ""
@@ -66,10 +66,10 @@ struct StoredScale: Sendable {
     return WeightSlot(key: key, tensor: try scale.reshape(isPerRow ? [rows, 1] : [1]))
   }
 
-  /// Quantizes values to elements of a dtype, the largest at the end of its range.
+  /// Quantizes values to elements of a dtype, mapping the largest to the end of its range.
   ///
   /// - Parameter values: [rows, columns], float32.
-  /// - Returns: the elements, and the scale in its own shape and dtype.
+  /// - Returns: The elements, and the scale in its own shape and dtype.
   func quantize(_ values: Tensor, to elementType: DType) throws -> (
     elements: Tensor, scale: Tensor
   ) {
@@ -87,12 +87,12 @@ struct StoredScale: Sendable {
   /// The parts of a description that all scaled formats share, checked against the weight.
   ///
   /// - Parameters:
-  ///   - scale: beside the weight.
-  ///   - elementType: the dtype that the description names.
-  /// - Returns: the scale, and the size of the groups of inputs that were rotated (ConvRot); nil
+  ///   - scale: The scale beside the weight.
+  ///   - elementType: The dtype that the description names.
+  /// - Returns: The scale, and the size of the groups of inputs that were rotated (ConvRot); nil
   ///   for no rotation.
-  /// - Throws: `WeightError` for a description that does not fit the weight; `ConfigurationError`
-  ///   for a member that is not supported.
+  /// - Throws: `WeightError` for a description that doesn't fit the weight; `ConfigurationError`
+  ///   for an unsupported member.
   static func apply(
     _ description: QuantizationDescription, to header: WeightHeader, _ scale: StoredScale?,
     elementType: DType
@@ -145,7 +145,7 @@ struct StoredScale: Sendable {
   }
 
   /// The sizes of groups that can be rotated: powers of 4. ComfyUI's files have 256, or less if 256
-  /// does not divide the inputs.
+  /// doesn't divide the inputs.
   private static let rotationGroups = [4, 16, 64, 256, 1024]
 
   /// The group size of files that do not state it.

@@ -2,15 +2,15 @@
 
 import Torch
 
-/// The weight of a linear layer in memory, and how it multiplies.
+/// The weight of a linear layer in memory, and its multiplication.
 ///
 /// Its tensors are in slots, so that they can be moved between calls.
 public protocol StoredWeight: Sendable {
-  /// [O, I], of the values that the weight stands for.
+  /// The shape of the weight's values, [O, I].
   var shape: [Int] { get }
   /// The dtype of these values.
   var dtype: DType { get }
-  /// The tensors that the weight is made of.
+  /// The weight's tensors.
   var slots: [WeightSlot] { get }
 
   /// Returns the values, [O, I].

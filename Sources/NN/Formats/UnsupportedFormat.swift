@@ -1,18 +1,18 @@
 import TensorFiles
 import Torch
 
-/// Formats of quantized weights that are recognized, so that an error can name them, but not read:
-/// packed 4-bit formats, scales in blocks, other libraries' layouts.
+/// Formats of quantized weights that are recognized, so that an error can name them, but not
+/// supported: packed 4-bit formats, scales in blocks, other libraries' layouts.
 ///
 /// The tensors beside a weight show the format. Only layers that can't be read are compared, so a
 /// model may use one of the names for something else. A format that is in `WeightFormats.all` is
 /// never reported.
 enum UnsupportedFormat {
-  /// What to do about a file in such a format.
+  /// The advice for a file in such a format.
   static let advice = "Use the model's bfloat16, scaled fp8 or int8 file."
 
-  /// The formats by names of tensors that only they have, below the path of a layer. The first one
-  /// that is found counts.
+  /// The formats by names of tensors that only they have, below the path of a layer. The first
+  /// match is used.
   private static let signatures = allSignatures.filter {
     !WeightFormats.companions.contains($0.name)
   }
@@ -65,7 +65,7 @@ enum UnsupportedFormat {
   /// Returns the format of a layer's weight, and the tensor that shows it; nil if none is
   /// recognized.
   ///
-  /// - Parameter prefix: the path of the layer with its closing dot.
+  /// - Parameter prefix: The path of the layer with its trailing dot.
   static func recognize(_ prefix: String, in entries: [String: TensorEntry]) -> (
     format: String, key: String
   )? {
@@ -94,10 +94,10 @@ enum UnsupportedFormat {
   /// Names that layers of other models may have as well.
   private static let unspecific: Set<String> = ["g_idx", "proj_down", "codebooks"]
 
-  /// Recognizes a format by any layer of a part of a model. Other libraries' files may have other
-  /// layers, such as one for queries, keys and values together.
+  /// Recognizes a format by any layer of a part of a model. Other libraries' files may have
+  /// different layers, such as one for queries, keys and values together.
   ///
-  /// - Parameter scope: the prefix of the keys; empty for all.
+  /// - Parameter scope: The prefix of the keys; empty for all.
   static func recognizeAny(_ scope: String, in entries: [String: TensorEntry]) -> (
     format: String, key: String
   )? {
@@ -111,7 +111,7 @@ enum UnsupportedFormat {
     return nil
   }
 
-  /// An explanation to follow the name of one of ComfyUI's formats that are not read.
+  /// An explanation to follow the name of one of ComfyUI's unsupported formats.
   static func title(ofComfyFormat name: String) -> String {
     switch name {
     case "nvfp4": " (4-bit floats with a scale for each 16)"
@@ -126,12 +126,12 @@ enum UnsupportedFormat {
 }
 
 extension TensorSource {
-  /// The error for a layer that can't be read because its format is not supported; nil if no format
+  /// The error for a layer that can't be read because its format is unsupported; nil if no format
   /// is recognized.
   ///
-  /// - Parameter prefix: the path of the layer with its closing dot.
+  /// - Parameter prefix: The path of the layer with its trailing dot.
   package func unsupportedFormatError(layer prefix: String) -> WeightError? {
-    // The description says it best.
+    // The description gives the clearest error.
     do {
       _ = try quantizationDescription(prefix)
     } catch let error as WeightError {
@@ -139,15 +139,15 @@ extension TensorSource {
     } catch let error as ConfigurationError {
       return WeightError(file: error.file, key: error.key, problem: error.problem)
     } catch {
-      // A file that can't be read fails again where its tensors are.
+      // A file that can't be read fails again when its tensors are read.
     }
     return UnsupportedFormat.recognize(prefix, in: entries).map(unsupportedFormatError)
   }
 
-  /// The error for a file without a layer that its model has, because the file is in a format that
-  /// is not supported; nil if no format is recognized.
+  /// The error for a file that lacks a layer of its model because the file is in an unsupported
+  /// format; nil if no format is recognized.
   ///
-  /// - Parameter scope: the prefix of the keys of a part of the model; empty for the whole file.
+  /// - Parameter scope: The prefix of the keys of a part of the model; empty for the complete file.
   package func unsupportedFormatError(anywhereBelow scope: String) -> WeightError? {
     UnsupportedFormat.recognizeAny(scope, in: entries).map(unsupportedFormatError)
   }

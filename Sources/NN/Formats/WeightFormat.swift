@@ -3,29 +3,28 @@
 import TensorFiles
 import Torch
 
-/// A way in which files store weights.
+/// A storage format of weights in files.
 ///
 /// A value describes one weight of a file in this format. To add a format, write one file with a
 /// conforming type and add the type to `WeightFormats.all`.
 package protocol WeightFormat: Sendable {
-  /// The names by which `comfy_quant` calls the format; empty for a format that only the tensors
-  /// themselves show.
+  /// The format's names in `comfy_quant`; empty for a format that only the tensors themselves show.
   static var names: [String] { get }
 
-  /// The names of the tensors that the format understands beside a `weight`, `weight_scale` for
-  /// example. A tensor of another name that belongs to the weight is an error.
+  /// The names of the tensors that the format supports beside a `weight`, such as `weight_scale`. A
+  /// tensor of another name that belongs to the weight is an error.
   static var companions: [String] { get }
 
   /// Recognizes the format of a weight. Reads headers and the description, never elements.
   ///
-  /// - Returns: nil for a weight in another format.
+  /// - Returns: Nil for a weight in another format.
   /// - Throws: `WeightError` or `ConfigurationError` for a weight that is in this format but can't
   ///   be read.
   init?(_ header: WeightHeader) throws
 
   /// The shape of the values, [O, I] of a linear layer.
   var shape: [Int] { get }
-  /// The dtype of the values if nothing asks for another one.
+  /// The default dtype of the values.
   var dtype: DType { get }
   /// The format's name for users: `int8_tensorwise (ConvRot 256)`.
   var title: String { get }
@@ -34,22 +33,22 @@ package protocol WeightFormat: Sendable {
 
   /// Loads the weight for a layer.
   ///
-  /// - Parameter dtype: of the values; nil for the format's own.
-  /// - Throws: `WeightError` for companion tensors with values that can't be right.
+  /// - Parameter dtype: The dtype of the values; nil for the format's own.
+  /// - Throws: `WeightError` for companion tensors with implausible values.
   func load(dtype: DType?, from store: WeightStore) throws -> any StoredWeight
 
   /// Loads the values that adapters are added to, in the dtype in which the sum is stored.
   ///
-  /// - Parameter dtype: as in `load`.
+  /// - Parameter dtype: As in `load`.
   func valuesToFuse(dtype: DType?, from store: WeightStore) throws -> Tensor
 
-  /// The tensors that a file has for the weight.
+  /// The weight's tensors in a file.
   var tensors: [WeightTensor] { get }
 
-  /// Stores other values in this format.
+  /// Stores new values in this format.
   ///
-  /// - Parameter values: the shape of the weight, float32 and finite.
-  /// - Returns: the tensors listed by `tensors`, by key.
+  /// - Parameter values: The new values in the shape of the weight, float32 and finite.
+  /// - Returns: The tensors listed by `tensors`, by key.
   func encode(_ values: Tensor) throws -> [String: Tensor]
 }
 
@@ -76,19 +75,19 @@ package struct WeightTensor: Sendable {
 
 /// The formats that the program reads.
 package enum WeightFormats {
-  /// In the order in which a weight without a description is compared with them.
+  /// The order in which a weight without a description is compared with them.
   static let all: [any WeightFormat.Type] = [
     Int8Format.self, ScaledFloatFormat.self, DenseFormat.self,
   ]
 
-  /// The names of all tensors that a format understands beside a `weight`.
+  /// The names of all tensors that a format supports beside a `weight`.
   package static let companions: Set<String> = Set(
     all.flatMap { $0.companions } + [QuantizationDescription.tensorName])
 
-  /// The names by which descriptions call the formats.
+  /// The names of the formats in descriptions.
   static let names = all.flatMap { $0.names }
 
-  /// Whether a key is that of a tensor beside a weight, and not of a weight itself.
+  /// Whether a key names a tensor beside a weight, and not a weight itself.
   package static func isCompanion(_ key: String) -> Bool {
     companions.contains { key == $0 || key.hasSuffix(".\($0)") }
   }

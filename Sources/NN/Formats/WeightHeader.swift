@@ -6,13 +6,12 @@ package struct WeightHeader: Sendable {
   package let key: String
   /// Nil if the file has no tensor of this name; a format may store a weight under other names.
   package let entry: TensorEntry?
-  /// The path of the layer with its closing dot, for a tensor that is named `weight`; nil for
-  /// others.
+  /// The path of the layer with its trailing dot, for a tensor named `weight`; nil for others.
   package let layer: String?
   /// The description beside the weight.
   let description: QuantizationDescription?
 
-  /// - Throws: as `TensorSource.quantizationDescription(_:)`.
+  /// - Throws: The same errors as `TensorSource.quantizationDescription(_:)`.
   package init(_ key: String, in source: any TensorSource) throws {
     self.key = key
     self.source = source
@@ -27,8 +26,8 @@ package struct WeightHeader: Sendable {
 
   /// The key of a tensor beside the weight, if the file has it.
   ///
-  /// - Parameter name: of the tensor beside one that is named `weight`. `weight_scale` stands for
-  ///   `table_scale` beside a tensor named `table`.
+  /// - Parameter name: The name of a tensor beside one that is named `weight`. `weight_scale`
+  ///   stands for `table_scale` beside a tensor named `table`.
   func companion(_ name: String) -> String? {
     let candidate =
       name.hasPrefix("weight") ? key + name.dropFirst("weight".count) : layer.map { $0 + name }

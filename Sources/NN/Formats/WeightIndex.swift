@@ -1,10 +1,10 @@
 import TensorFiles
 
-/// The weights of a file by format, and the tensors that lie beside them.
+/// The weights of a file by format, and the tensors beside them.
 package final class WeightIndex: Sendable {
   private let source: any TensorSource
-  /// The keys of tensors that describe how a weight is stored, by the path of its layer with the
-  /// closing dot. Few files have any, and a weight looks for its own without a search.
+  /// The keys of tensors that describe the storage of a weight, by the path of its layer with the
+  /// trailing dot. Few files have any, and a weight finds its own without a search.
   private let companions: [String: [String]]
 
   package init(_ source: any TensorSource) {
@@ -16,11 +16,10 @@ package final class WeightIndex: Sendable {
     self.companions = companions
   }
 
-  /// The format of a weight; nil if the file does not have it.
+  /// The format of a weight; nil if the file doesn't have it.
   ///
-  /// - Throws: `WeightError` for a weight in a format that is not supported, and for a tensor
-  ///   beside it that its format does not understand; `ConfigurationError` for a description that
-  ///   is not supported.
+  /// - Throws: `WeightError` for a weight in an unsupported format, and for a tensor beside it that
+  ///   its format doesn't support; `ConfigurationError` for an unsupported description.
   package func format(of key: String) throws -> (any WeightFormat)? {
     let header = try WeightHeader(key, in: source)
     guard let format = try recognize(header) else {
@@ -43,27 +42,27 @@ package final class WeightIndex: Sendable {
     return format
   }
 
-  /// Whether a key is that of a weight with tensors beside it that describe how it is stored.
+  /// Whether a key names a weight with tensors beside it that describe its storage.
   package func isDescribed(_ key: String) -> Bool {
     WeightHeader.layer(of: key).map { companions[$0] != nil } ?? false
   }
 
   private func recognize(_ header: WeightHeader) throws -> (any WeightFormat)? {
     for type in WeightFormats.all {
-      // A description decides. Its format has to be the weight's.
+      // A description takes precedence. Its format has to be the weight's.
       if let name = header.description?.name, !type.names.contains(name) { continue }
       if let format = try type.init(header) { return format }
     }
     return nil
   }
 
-  /// The keys of the tensors that describe how a weight is stored.
+  /// The keys of the tensors that describe the storage of a weight.
   func companionKeys(of key: String) -> [String] {
     guard let layer = WeightHeader.layer(of: key) else { return [] }
     return companions[layer]?.sorted() ?? []
   }
 
-  /// The path of the layer whose weight a tensor belongs to, by its name: everything that begins
+  /// The path of the layer whose weight a tensor belongs to, by its name: every name that begins
   /// with the weight's own name, `weight_scale` or `weight.absmax`, and all scales.
   private static func layer(describedBy key: String) -> String? {
     let names = key.split(separator: ".", omittingEmptySubsequences: false)
@@ -85,13 +84,13 @@ package final class WeightIndex: Sendable {
 }
 
 extension WeightHeader {
-  /// Whether a key is that of a tensor of this name beside the weight.
+  /// Whether a key names a tensor of this name beside the weight.
   fileprivate func isNamed(_ other: String, _ name: String) -> Bool {
     layer.map { other == $0 + name } ?? false
   }
 
-  /// The error for a weight that can't be read because its layer is in a known format that is not
-  /// supported.
+  /// The error for a weight that can't be read because its layer is in a known but unsupported
+  /// format.
   var unsupportedFormatError: WeightError? {
     source.unsupportedFormatError(layer: key.lastIndex(of: ".").map { String(key[...$0]) } ?? "")
   }

@@ -4,16 +4,16 @@ import Torch
 
 /// y = x W^T + b, plus the changes of its adapters.
 ///
-/// The scope that the layer is built from decides how its weight is stored, where it lives, and
-/// which adapters it has.
+/// The scope that the layer is built from determines the storage and the device of its weight, and
+/// its adapters.
 public struct Linear: Sendable {
   private let layer: BaseLayer
   private let biasSlot: WeightSlot?
   public let adapters: [any Adapter]
 
   /// - Parameters:
-  ///   - inputs, outputs: the sizes that the configuration asks for; nil takes the checkpoint's.
-  ///   - bias: whether the layer has a bias, as the configuration says.
+  ///   - inputs, outputs: The sizes from the configuration; nil uses the checkpoint's.
+  ///   - bias: Whether the configuration has a bias for the layer.
   public init(_ w: Weights, inputs: Int? = nil, outputs: Int? = nil, bias: Bool = true) throws {
     let stored = try w.storedWeight("weight", shape: [outputs ?? -1, inputs ?? -1])
     layer = BaseLayer(weight: stored, device: w.device)
@@ -24,7 +24,7 @@ public struct Linear: Sendable {
   public var inputs: Int { layer.inputs }
   public var outputs: Int { layer.outputs }
 
-  /// The dtype of the weight's values, whatever it is stored in.
+  /// The dtype of the weight's values, whatever its storage.
   public var dtype: DType { layer.weight.dtype }
 
   /// [O, I]: the values of the weight.
@@ -39,7 +39,7 @@ public struct Linear: Sendable {
     guard !adapters.contains(where: { type(of: $0).dependsOnWeight }) else {
       return try separately(x)
     }
-    // The first adapter may be added in the operation that multiplies.
+    // The first adapter may be added in the same operation as the multiplication.
     let term = adapters.first?.lowRankTerm
     var y = try layer.weight.matmul(x, bias, adding: term)
     for adapter in term == nil ? adapters[...] : adapters.dropFirst() {
@@ -48,7 +48,8 @@ public struct Linear: Sendable {
     return y
   }
 
-  /// With an adapter that depends on the weight. Each changes the layer as if it were alone.
+  /// The output with an adapter that depends on the weight. Each changes the layer as if it were
+  /// alone.
   private func separately(_ x: Tensor) throws -> Tensor {
     let base = try layer.weight.matmul(x)
     var y = try bias.map { try (base + $0).to(base.dtype) } ?? base

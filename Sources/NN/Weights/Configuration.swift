@@ -15,7 +15,7 @@ public struct Configuration: Sendable {
   /// Objects that come from other files.
   private var parts: [String: Configuration] = [:]
 
-  /// - Throws: `ConfigurationError` when the text is not a JSON object, or an object in it has two
+  /// - Throws: `ConfigurationError` if the text isn't a JSON object, or an object in it has two
   ///   members of one name.
   public init(json: String, file: String, path: String = "config") throws {
     let value: JSON
@@ -38,7 +38,7 @@ public struct Configuration: Sendable {
     self.path = path
   }
 
-  /// A configuration in which some objects are another file's.
+  /// A configuration in which some objects come from another file.
   public func replacing(_ key: String, by part: Configuration?) -> Configuration {
     var members = values
     members[key] = part.map { .object($0.values) }
@@ -56,13 +56,13 @@ public struct Configuration: Sendable {
   /// Whether the key is present with the value null, which differs from a missing key.
   public func isNull(_ key: String) -> Bool { values[key] == .null }
 
-  /// The largest size of anything in a model: a width, a vocabulary, a sample rate. Products of two
-  /// fit into an `Int` with room to spare; larger numbers are damage.
+  /// The max size of anything in a model: a width, a vocabulary, a sample rate. Products of two fit
+  /// into an `Int` with room to spare; larger numbers mean damage.
   public static let maxSize = 1 << 20
   /// The limit on the number of layers, or of blocks of one kind, of a model.
   public static let maxLayers = 1024
 
-  /// An integer in a range, which every caller must state: it bounds loops, reservations and
+  /// An integer in a range, which every caller must state: it bounds loops, allocations and
   /// products.
   ///
   /// - Throws: `ConfigurationError` that names the number and the range.

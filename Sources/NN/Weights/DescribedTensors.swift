@@ -15,13 +15,13 @@ package final class DescribedTensors: TensorSource {
   package var name: String { base.name }
   package var metadata: [String: String] { base.metadata }
 
-  /// The prefixes that a layer's name may have in one of the two places and lack in the other.
+  /// The prefixes that a layer's name may have in only one of the two places.
   private static let prefixes = ["model.diffusion_model.", "diffusion_model.", "model."]
 
   /// Returns the source with the descriptions in its metadata; the source itself if it has none.
   ///
-  /// - Throws: `ConfigurationError` for metadata that is not JSON of the expected form, that
-  ///   describes a layer that the file does not have, or contradicts the description beside the
+  /// - Throws: `ConfigurationError` for metadata that isn't JSON of the expected form, that
+  ///   describes a layer that the file doesn't have, or that contradicts the description beside the
   ///   layer.
   package static func describing(_ source: any TensorSource) throws -> any TensorSource {
     guard let json = source.metadata[QuantizationDescription.metadataKey] else { return source }

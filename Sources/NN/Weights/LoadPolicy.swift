@@ -5,21 +5,21 @@ import Torch
 /// the same for all of them.
 public struct LoadPolicy: Sendable {
   /// The dtype that floating-point tensors are converted to; nil keeps each in the file's dtype,
-  /// and asks the disk for nothing before it is used.
+  /// and reads nothing from the disk before it is used.
   public var dtype: DType?
   public var device: Device
-  /// Adapters that were trained before, by the path of the module that they modify.
+  /// Trained adapters, by the path of the module that they modify.
   public var adapters: AdapterSet
-  /// New adapters, to be trained, for each linear layer that they match.
+  /// New adapters to train, for each linear layer that they match.
   public var freshAdapters: FreshAdapters?
-  /// The tensors that are trained themselves.
+  /// The tensors of the model that are trained.
   public var trained: TrainedWeights?
   /// The storage of linear layers' weights in memory.
   public var storage: WeightStorage
   /// Tensors that other models have loaded from the same files, to share them.
   public var loaded: LoadedTensors?
-  /// Whether models are built only to see what they are made of. The disk is not asked for tensors,
-  /// and tensors that no layer reads are not an error.
+  /// Whether models are built only for inspection. Tensors are not read from the disk, and tensors
+  /// that no layer uses are not an error.
   public var isInspected: Bool
 
   public init(
@@ -37,8 +37,7 @@ public struct LoadPolicy: Sendable {
     self.isInspected = isInspected
   }
 
-  /// The same policy without training the tensors and the layers that are named here, by their keys
-  /// and paths.
+  /// The same policy without training some tensors and layers, given by their keys and paths.
   public func excludingFromTraining(_ isExcluded: @escaping @Sendable (String) -> Bool)
     -> LoadPolicy
   {
@@ -50,7 +49,7 @@ public struct LoadPolicy: Sendable {
 }
 
 /// Tensors that models have loaded from files, converted and moved to a device. Another model that
-/// is built from the same files shares them. They stay in memory for as long as this object does.
+/// is built from the same files shares them. They stay in memory as long as this object.
 public final class LoadedTensors: Sendable {
   private struct Key: Hashable {
     let file: String

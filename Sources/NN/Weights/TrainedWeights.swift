@@ -1,12 +1,12 @@
 import Foundation
 import Torch
 
-/// The tensors of a checkpoint that are trained themselves: weights, biases, norms and tables.
+/// The tensors of a checkpoint that are trained: weights, biases, norms and tables.
 ///
 /// They are kept in float32, whatever the file's dtype, as leaves that record gradients. All others
-/// are loaded as the policy says.
+/// are loaded according to the policy.
 public struct TrainedWeights: Sendable {
-  /// The names of the trained tensors; nil for everything that a model reads below the scope.
+  /// The names of the trained tensors; nil for all that a model reads below the scope.
   ///
   /// A pattern is one or more names with dots between them, and matches where they are consecutive
   /// parts of a tensor's key: `attn1`, `to_out.0`, `transformer_blocks.0`, `bias`. In a name, `*`
@@ -25,7 +25,7 @@ public struct TrainedWeights: Sendable {
     self.dtype = dtype
   }
 
-  /// The same without the tensors that are named here, by their keys.
+  /// The same without some tensors, given by their keys.
   public func excluding(_ isExcluded: @escaping @Sendable (String) -> Bool) -> TrainedWeights {
     var copy = self
     let before = self.isExcluded

@@ -3,12 +3,12 @@ import Torch
 /// The place where a layer finds one of its weights.
 ///
 /// A layer reads `tensor` at every call instead of keeping the tensor, so that an execution plan
-/// can decide where the weight lives between calls: on the device that computes, in host memory, or
-/// in shards. A resident weight costs one more reference, and no lock.
+/// can decide where the weight is between calls: on the device that computes, in host memory, or in
+/// shards. A resident weight costs one more reference, and no lock.
 ///
-/// A slot is `Sendable` by promise, as `Tensor` is: any number of threads may read it, but
-/// `replace(with:)` needs to be ordered with all reads. Plans replace the weights of a block before
-/// or after it runs, on the thread that runs it.
+/// A slot is unchecked `Sendable`, like `Tensor`: any number of threads may read it, but
+/// `replace(with:)` must be ordered with all reads. Plans replace the weights of a block before or
+/// after it runs, on the thread that runs it.
 public final class WeightSlot: Sendable {
   /// The key of the weight in the unified layout of the checkpoint.
   public let key: String
@@ -27,7 +27,7 @@ public final class WeightSlot: Sendable {
 
   /// Puts a tensor with the same values in the slot: a copy on another device, for example.
   ///
-  /// - Precondition: the tensor has the shape and dtype of the one before, and is a leaf that
+  /// - Precondition: The tensor has the shape and dtype of the previous one, and is a leaf that
   ///   records gradients if the weight is trained.
   public func replace(with tensor: Tensor) {
     precondition(

@@ -17,20 +17,20 @@ public struct WeightStorage: Sendable {
     self.isExcluded = isExcluded
   }
 
-  /// In the format of the file. Quantized weights are dequantized each time their layer runs. The
-  /// values are those of `dequantized`, in half or a quarter of its memory.
+  /// Weights stay in the format of the file. Quantized weights are dequantized each time their
+  /// layer runs. The values are those of `dequantized`, in half or a quarter of its memory.
   public static let asStored = WeightStorage(.asStored)
-  /// In the dtype of the policy. Layers dequantize nothing while they run.
+  /// Weights are stored in the dtype of the policy, so that layers don't dequantize while they run.
   public static let dequantized = WeightStorage(.dequantized)
-  /// Quantized to int8 with a scale for each row while they are loaded: about half the memory of
-  /// bfloat16. Weights that are quantized in the file stay in its format.
+  /// Weights are quantized to int8 with a scale for each row while loading: about half the memory
+  /// of bfloat16. Weights that are quantized in the file stay in its format.
   public static let int8 = WeightStorage(
     .quantized(RowQuantizer(elementType: .int8, arithmetic: .float32)))
 
-  /// As `int8`, but with the values of optimum-quanto, which computes scales and quotients in the
+  /// Like `int8`, but with the values of optimum-quanto, which computes scales and quotients in the
   /// weight's own dtype, and also in `.float8E4M3`.
   ///
-  /// - Parameter isExcluded: by the path of a layer, whether its weight stays in the file's format.
+  /// - Parameter isExcluded: Whether the weight of the layer at a path stays in the file's format.
   /// - Precondition: `elementType` is one of the two.
   public static func quanto(
     _ elementType: DType, excluding isExcluded: @escaping @Sendable (String) -> Bool

@@ -11,12 +11,12 @@ package final class WeightStore: Sendable {
 
   private struct Record {
     var usedKeys: Set<String> = []
-    /// Paths of the linear layers that have been built.
+    /// The paths of the linear layers that have been built.
     var linears: [String] = []
-    /// Those with fresh adapters.
+    /// The layers with fresh adapters.
     var adapted: [AdaptedLayer] = []
     var parameters: [Parameter] = []
-    /// Held by their layers alone: a view must not keep weights in memory.
+    /// Weak, because a view must not keep weights in memory: only the layers hold them.
     var slots: [WeakSlot] = []
     /// Keyed by group size: all layers share one.
     var rotations: [Int: HadamardRotation] = [:]
@@ -45,7 +45,7 @@ package final class WeightStore: Sendable {
 
   func markUsed(_ key: String) { record.withLock { _ = $0.usedKeys.insert(key) } }
 
-  /// The rotation of groups of a size, on the policy's device.
+  /// The rotation for groups of a size, on the policy's device.
   func rotation(group: Int) throws -> HadamardRotation {
     if let made = record.withLock({ $0.rotations[group] }) { return made }
     let rotation = try HadamardRotation(group: group, device: policy.device)
@@ -54,12 +54,12 @@ package final class WeightStore: Sendable {
   }
 
   /// Reads a tensor onto the policy's device. A tensor that is copied on the way is not kept in
-  /// memory twice: the file's pages are released. Otherwise it is a view of the file, and the disk
-  /// is asked for it now, so that it is there when it is used.
+  /// memory twice: the file's pages are released. Otherwise it is a view of the file, which is
+  /// prefetched now, so that it is there when it is used.
   func read(_ key: String, dtype: DType?) throws -> Tensor {
     markUsed(key)
     func load() throws -> Tensor {
-      // Without a dtype models are built only to see whether everything fits.
+      // Without a dtype models are built only to check whether everything fits.
       let isUsed = policy.dtype != nil && !policy.isInspected
       if isUsed { source.prepareToRead(key) }
       let stored = try source.tensor(key)
@@ -78,7 +78,7 @@ package final class WeightStore: Sendable {
     return try format.load(dtype: dtype, from: self)
   }
 
-  /// Checks a weight while it is loaded: attention on the CPU can turn NaN into zeros, so that the
+  /// Checks a weight while loading: attention on the CPU can turn NaN into zeros, so that the
   /// result looks right.
   private func requireFinite(_ tensor: Tensor, _ key: String) throws {
     guard tensor.dtype.isFloatingPoint, tensor.count > 0 else { return }
@@ -103,7 +103,7 @@ package final class WeightStore: Sendable {
     return trained.dtype
   }
 
-  /// A trained tensor, with memory of its own: nothing may write to the file, or to a tensor that
+  /// A trained tensor, with its own memory: nothing may write to the file, or to a tensor that
   /// others share.
   func parameter(_ key: String, _ read: () throws -> Tensor) throws -> Tensor {
     if let parameter = record.withLock({ $0.parameters.first { $0.key == key } }) {
@@ -119,7 +119,7 @@ package final class WeightStore: Sendable {
     return leaf
   }
 
-  /// The adapters that stay beside the weight.
+  /// The adapters that are kept beside the weight.
   func adapters(of path: String, _ layer: BaseLayer) throws -> [any Adapter] {
     var adapters = policy.adapters.placement == .separate ? policy.adapters[path] : []
     let isAdapted = policy.freshAdapters?.matches(path) ?? false
@@ -165,7 +165,7 @@ package final class WeightStore: Sendable {
   /// The ends of the paths of linear layers, from which targets are suggested.
   var linearNames: [String] {
     let names = record.withLock { $0.linears }.map { path in
-      // A numbered layer is named together with its parent: `to_out.0`.
+      // A numbered layer is shown together with its parent: `to_out.0`.
       let parts = path.split(separator: ".")
       let count = parts.last.map { $0.allSatisfy(\.isNumber) } == true ? 2 : 1
       return parts.suffix(count).joined(separator: ".")

@@ -1,15 +1,15 @@
 import TensorFiles
 import Torch
 
-/// A path-scoped view of a checkpoint, from which layers are made: `Linear(weights / "attn1" /
+/// A path-scoped view of a checkpoint, from which layers are built: `Linear(weights / "attn1" /
 /// "to_q")`.
 ///
-/// The policy of the view decides how a layer is made: dtype, device, adapters, which tensors are
-/// trained. Models don't know it. A tensor that is missing or has another shape than the
-/// configuration says throws, and names its key.
+/// The policy of the view decides how a layer is built: its dtype, device, adapters, and trained
+/// tensors. Models don't know the policy. A tensor that is missing or doesn't have the shape in the
+/// configuration throws an error that names its key.
 public struct Weights: Sendable {
   let store: WeightStore
-  /// The prefix of the keys below, without the closing dot; empty at the root.
+  /// The prefix of the keys below, without the trailing dot; empty at the root.
   public let path: String
 
   /// The root of a checkpoint.
@@ -43,13 +43,12 @@ public struct Weights: Sendable {
     return store.source.entries.keys.contains { $0 == path || $0.hasPrefix(prefix) }
   }
 
-  /// A tensor of the checkpoint, converted and moved as the policy says. A quantized one is
-  /// dequantized. Adapters that are to be fused are part of it. A trained one is a leaf in the
-  /// dtype of training.
+  /// A tensor of the checkpoint, converted and moved according to the policy. A quantized one is
+  /// dequantized. It includes adapters to fuse. A trained one is a leaf in the dtype of training.
   ///
-  /// - Parameter shape: the shape that the configuration says; -1 for a dimension that is free.
+  /// - Parameter shape: The shape from the configuration; -1 for a dimension that is free.
   /// - Throws: `WeightError` for a tensor that is missing, has another shape, or is in a format
-  ///   that can't be read; `ConfigurationError` for a description that is not supported.
+  ///   that can't be read; `ConfigurationError` for an unsupported description.
   public func tensor(_ name: String, shape: [Int]? = nil) throws -> Tensor {
     let format = try format(of: name, shape: shape)
     guard let dtype = store.trainedDType(key(name)) else {
@@ -58,11 +57,11 @@ public struct Weights: Sendable {
     return try store.parameter(key(name)) { try tensor(name, format, dtype: dtype) }
   }
 
-  /// A slot with a tensor, for a layer that finds it there at each call. Blocks list it.
+  /// A slot with a tensor, where a layer finds it at each call. Blocks list it.
   ///
   /// - Parameters:
-  ///   - shape: as in `tensor(_:shape:)`, which throws the same errors.
-  ///   - prepare: computes the tensor that the layer uses from the checkpoint's, once.
+  ///   - shape: As in `tensor(_:shape:)`, which throws the same errors.
+  ///   - prepare: Computes, once, the tensor that the layer uses from the checkpoint's.
   public func slot(
     _ name: String, shape: [Int]? = nil, _ prepare: (Tensor) throws -> Tensor = { $0 }
   ) throws -> WeightSlot {
@@ -71,9 +70,9 @@ public struct Weights: Sendable {
     return slot
   }
 
-  /// The weight of a linear layer, stored as the policy says.
+  /// The weight of a linear layer, stored according to the policy.
   ///
-  /// - Parameter shape: as in `tensor(_:shape:)`, which throws the same errors.
+  /// - Parameter shape: As in `tensor(_:shape:)`, which throws the same errors.
   func storedWeight(_ name: String, shape: [Int]) throws -> any StoredWeight {
     let format = try format(of: name, shape: shape)
     let storage = store.policy.storage
@@ -150,19 +149,19 @@ public struct Weights: Sendable {
       ?? WeightError(file: file, key: key(name), problem: "is missing from the checkpoint")
   }
 
-  /// The error for a tensor whose layer is in a known format that is not supported.
+  /// The error for a tensor whose layer is in a known but unsupported format.
   private func unsupportedFormatError(_ name: String) -> WeightError? {
     let key = key(name)
     return store.source.unsupportedFormatError(
       layer: key.lastIndex(of: ".").map { String(key[...$0]) } ?? "")
   }
 
-  /// Checks that a tensor is there and can be read, without reading its elements.
+  /// Checks that a tensor exists and can be read, without reading its elements.
   ///
-  /// - Throws: the errors of `tensor(_:shape:)`.
+  /// - Throws: The errors of `tensor(_:shape:)`.
   public func requireReadable(_ name: String) throws {
     let format = try format(of: name, shape: nil)
-    // Elements can look readable, and mean something else because of the tensors beside them.
+    // Elements can look readable, but mean something else because of the tensors beside them.
     if let error = unsupportedFormatError(name) { throw error }
     _ = try store.load(format, key(name), dtype: nil)
   }
@@ -170,7 +169,8 @@ public struct Weights: Sendable {
   /// The shape of a tensor's values, without reading them.
   public func shape(of name: String) throws -> [Int] { try format(of: name, shape: nil).shape }
 
-  /// The adapters that stay beside the linear layer here, in the order in which they were added.
+  /// The adapters that are kept beside the linear layer here, in the order in which they were
+  /// added.
   func adapters(of layer: BaseLayer) throws -> [any Adapter] {
     try store.adapters(of: path, layer).map { try $0.checked(for: layer, path, of: file) }
   }
@@ -184,8 +184,8 @@ public struct Weights: Sendable {
     return store.parameters.filter { $0.key.hasPrefix(prefix) }
   }
 
-  /// The slots of the layers that have been built below here, in the order of building, as far as
-  /// the layers still exist.
+  /// The slots of the layers that have been built below here, in the order of building, if the
+  /// layers still exist.
   public var slots: [WeightSlot] {
     let prefix = path.isEmpty ? "" : path + "."
     return store.slots.filter { $0.key.hasPrefix(prefix) }
@@ -197,9 +197,9 @@ public struct Weights: Sendable {
 
   /// Checks, after a model has been built, that every adapter found its module.
   ///
-  /// - Throws: `WeightError` that names the first module that the model does not have;
+  /// - Throws: `WeightError` that names the first module that the model doesn't have;
   ///   `UnmatchedTarget` for a name of fresh adapters or trained weights; `AdapterMismatch` for
-  ///   adapters to continue from that are not those of the layers.
+  ///   adapters to continue from that don't match those of the layers.
   public func requireAllAdaptersUsed() throws {
     if let path = store.unusedAdapters().first {
       throw WeightError(
@@ -215,9 +215,9 @@ public struct Weights: Sendable {
 
   /// Checks, after a model has been built here, that it has read every tensor below.
   ///
-  /// For a file that is only inspected, this is not checked; see `unusedKeys`.
+  /// A file that is only inspected is not checked; see `unusedKeys`.
   ///
-  /// - Parameter isKnown: whether a key below here, without the path, is known not to be read.
+  /// - Parameter isKnown: Whether a key below here, without the path, is known to be unused.
   /// - Throws: `WeightError` that names the first one.
   public func requireAllUsed(except isKnown: (String) -> Bool = { _ in false }) throws {
     guard !store.policy.isInspected else { return }
@@ -241,7 +241,7 @@ public struct Weights: Sendable {
   }
 }
 
-/// A tensor of a checkpoint that does not fit the model, or can't be read.
+/// An error about a tensor of a checkpoint that doesn't fit the model, or can't be read.
 public struct WeightError: Error, CustomStringConvertible, Sendable {
   public let file: String
   public let key: String
