@@ -8,11 +8,11 @@ extension AdapterChange {
   /// The change that a run has made to the adapters that it continued from.
   ///
   /// - Parameters:
-  ///   - parameters, initial: by the keys of `init(_:scale:checkpoint:)`, now and before the first
-  ///     step.
+  ///   - parameters, initial: The parameters now and before the first step, by the keys of
+  ///     `init(_:scale:checkpoint:)`.
   ///   - scale: `FreshAdapters.scale`.
-  ///   - checkpoint: gives base norms.
-  /// - Throws: what reading the checkpoint throws; `TorchError`.
+  ///   - checkpoint: The source of base norms.
+  /// - Throws: The errors of reading the checkpoint; `TorchError`.
   public init(
     _ parameters: [Parameter], since initial: [Parameter], scale: Double, checkpoint: Checkpoint
   ) throws {
@@ -44,13 +44,13 @@ extension AdapterChange {
     self.init(layers)
   }
 
-  /// The change that full fine-tuning has made: |W - W'| beside |W'| for each trained tensor.
+  /// The change made by full fine-tuning: |W - W'| relative to |W'| for each trained tensor.
   ///
   /// - Parameters:
-  ///   - weights: by their keys in the unified layout.
-  ///   - checkpoint: that the run started from.
-  ///   - report: called after each tensor: reading them all takes as long as loading the model.
-  /// - Throws: what reading the checkpoint throws; `TorchError`.
+  ///   - weights: The weights by their keys in the unified layout.
+  ///   - checkpoint: The checkpoint that the run started from.
+  ///   - report: Called after each tensor: reading them all takes as long as loading the model.
+  /// - Throws: The errors of reading the checkpoint; `TorchError`.
   public init(
     weights: [Parameter], checkpoint: Checkpoint,
     report: (_ done: Int, _ total: Int) throws -> Void = { _, _ in }
@@ -61,7 +61,7 @@ extension AdapterChange {
       let end = parameter.key.lastIndex(of: ".") ?? parameter.key.startIndex
       let module = String(parameter.key[..<end])
       let name = String(parameter.key[end...].drop { $0 == "." })
-      // On the device of training, which may be much faster.
+      // Computed on the device of training, which may be much faster.
       let device = parameter.tensor.device
       let before = try (base / module).tensor(name).to(device, .float32)
       let change = try parameter.tensor.detach().to(.float32) - before
@@ -75,8 +75,8 @@ extension AdapterChange {
 
 extension AdapterChange.Layer {
   /// - Parameters:
-  ///   - change: of the layer, any shape.
-  ///   - base: what it was before.
+  ///   - change: The change of the layer, any shape.
+  ///   - base: The weight before the change.
   fileprivate init(path: String, change: Tensor, base: Tensor) throws {
     func norm(_ x: Tensor) throws -> Double {
       let sum: Double = try x.flatten().square().sum([0], dtype: .float64).item()

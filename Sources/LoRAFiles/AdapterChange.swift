@@ -5,8 +5,8 @@ import LTX
 import NN
 import Torch
 
-/// How far adapters move the layers that they change: the norm of the change beside |W|, Frobenius
-/// norms, for each layer, each modality and each block.
+/// The size of adapters' changes: the norm of the change relative to |W|, both Frobenius norms, for
+/// each layer, each modality and each block.
 ///
 ///     // From a file, alone or beside the checkpoint it is meant for:
 ///     let change = try AdapterChange(LoRAFile(path: path), checkpoint: checkpoint)
@@ -25,38 +25,38 @@ import Torch
 public struct AdapterChange: Codable, Sendable {
   /// The change of one layer.
   public struct Layer: Codable, Sendable {
-    /// In ComfyUI's format, `diffusion_model.transformer_blocks.0.attn1.to_q`.
+    /// The path in ComfyUI's format, `diffusion_model.transformer_blocks.0.attn1.to_q`.
     public let path: String
     public let part: LoRAPart
     /// The number of the transformer block; nil for a layer outside of the blocks.
     public let block: Int?
-    /// The norm of the change at strength 1. NaN if a tensor is not finite.
+    /// The norm of the change at strength 1; NaN if a tensor is not finite.
     public let norm: Double
     /// |W|; nil without base weights.
     public let baseNorm: Double?
-    /// The norm of a weight of the usual spread 1 / sqrt(I): sqrt(O).
+    /// The norm of a weight with the typical spread 1 / sqrt(I): sqrt(O).
     public let typicalNorm: Double
 
     public var isFinite: Bool { norm.isFinite }
     public var isZero: Bool { norm == 0 }
-    /// The norm as a share of |W|.
+    /// The norm relative to |W|.
     public var relative: Double? { baseNorm.map { $0 > 0 ? norm / $0 : norm == 0 ? 0 : .infinity } }
   }
 
-  /// Layers taken together: norms are those of all their weights side by side.
+  /// A group of layers: its norms are those of all its weights together.
   public struct Group: Codable, Sendable {
     /// `video`, `audio`, `cross`, `block 3`, `all`.
     public let name: String
     public let layers: Int
-    /// Layers whose adapter is exactly zero.
+    /// The number of layers whose adapter is exactly zero.
     public let zeroLayers: Int
-    /// Layers whose adapter is not finite.
+    /// The number of layers whose adapter is not finite.
     public let nonFiniteLayers: Int
     /// The norm of the finite layers.
     public let norm: Double
-    /// Nil if a layer has none.
+    /// The norm of the base weights; nil if a layer has none.
     public let baseNorm: Double?
-    /// The norm that weights of the usual spread would have.
+    /// The norm of weights with the typical spread.
     public let typicalNorm: Double
 
     init(_ name: String, _ layers: [Layer]) {
@@ -72,23 +72,23 @@ public struct AdapterChange: Codable, Sendable {
       typicalNorm = root(finite.map(\.typicalNorm))
     }
 
-    /// The norm as a share of |W|; nil without base weights.
+    /// The norm relative to |W|; nil without base weights.
     public var relative: Double? { baseNorm.map { $0 > 0 ? norm / $0 : norm == 0 ? 0 : .infinity } }
-    /// `relative`, or without base weights an estimate: the share of weights of the usual spread,
-    /// which is right to a factor of a few.
+    /// `relative` or, without base weights, an estimate: the norm relative to weights with the
+    /// typical spread, which is accurate to a factor of a few.
     public var share: Double { relative ?? (typicalNorm > 0 ? norm / typicalNorm : 0) }
-    /// Whether the change is too small to matter: below `AdapterChange.barelyMoved` of the base
-    /// weights, or below a hundredth of that where the base weights are only estimated.
+    /// Whether the change is too small to matter: below `AdapterChange.barelyMoved` relative to the
+    /// base weights, or below a hundredth of that if the base weights are only estimated.
     public var barelyMoves: Bool {
       share < (relative == nil ? AdapterChange.barelyMoved / 100 : AdapterChange.barelyMoved)
     }
   }
 
-  /// The share of the base weights below which adapters count as barely moved: 0.05 %. LoRAs that
-  /// do something visible are at 0.3 % to 10 %.
+  /// The relative change below which adapters count as barely moved: 0.05 %. LoRAs with a visible
+  /// effect are at 0.3 % to 10 %.
   public static let barelyMoved = 5e-4
 
-  /// In the order given.
+  /// The layers in the given order.
   public let layers: [Layer]
   public let total: Group
   /// The modalities that have adapters.
@@ -110,9 +110,9 @@ public struct AdapterChange: Codable, Sendable {
   /// The change that a file makes at strength 1.
   ///
   /// - Parameters:
-  ///   - checkpoint: gives base norms for the layers that it has.
-  ///   - report: called after each layer.
-  /// - Throws: what reading the files throws.
+  ///   - checkpoint: The source of base norms for the layers that it has.
+  ///   - report: Called after each layer.
+  /// - Throws: The errors of reading the files.
   public init(
     _ file: LoRAFile, checkpoint: Checkpoint? = nil,
     report: (_ done: Int, _ total: Int) throws -> Void = { _, _ in }
@@ -132,11 +132,11 @@ public struct AdapterChange: Codable, Sendable {
   /// The change that the adapters of a training run make.
   ///
   /// - Parameters:
-  ///   - parameters: by their keys in the unified layout,
+  ///   - parameters: The parameters by their keys in the unified layout,
   ///     `model.diffusion_model.<module>.lora_A.weight`; others are skipped.
   ///   - scale: `FreshAdapters.scale`.
-  ///   - checkpoint: gives base norms.
-  /// - Throws: what reading the checkpoint throws; `AdapterProblem`; `TorchError`.
+  ///   - checkpoint: The source of base norms.
+  /// - Throws: The errors of reading the checkpoint; `AdapterProblem`; `TorchError`.
   public init(_ parameters: [Parameter], scale: Double, checkpoint: Checkpoint? = nil) throws {
     let base = checkpoint.map(BaseWeights.init)
     var layers: [Layer] = []
@@ -151,7 +151,7 @@ public struct AdapterChange: Codable, Sendable {
     self.init(layers)
   }
 
-  /// The blocks in a few groups of neighbors, from the first to the last.
+  /// The blocks in a few groups of neighbors, in order.
   public func depth(groups: Int = 4) -> [Group] {
     let numbers = Set(layers.compactMap(\.block)).sorted()
     guard numbers.count > 1 else { return [] }
@@ -167,7 +167,7 @@ public struct AdapterChange: Codable, Sendable {
   // MARK: In words
 
   /// Findings for the user, most important first: adapters that are not finite, zero, or barely
-  /// moved, by modality; otherwise how far they moved.
+  /// moved, by modality; otherwise the size of the change.
   public var sentences: [String] {
     guard !layers.isEmpty else { return [] }
     var result: [String] = []
@@ -185,7 +185,7 @@ public struct AdapterChange: Codable, Sendable {
     return result
   }
 
-  /// Whether adapters of a modality, or all, do nothing that could be noticed, or are not finite.
+  /// Whether adapters of a modality, or all, have no noticeable effect, or are not finite.
   public var isSuspicious: Bool {
     total.nonFiniteLayers > 0 || parts.contains { $0.barelyMoves }
   }
@@ -213,16 +213,16 @@ extension AdapterChange.Group {
 
 extension AdapterChange.Layer {
   /// - Parameters:
-  ///   - path: the layer in ComfyUI's format.
-  ///   - adapter: on the CPU.
+  ///   - path: The layer's path in ComfyUI's format.
+  ///   - adapter: The adapter, on the CPU.
   ///   - weight: W, [O, I].
-  /// - Throws: `TorchError` for shapes that don't go together.
+  /// - Throws: `TorchError` for shapes that don't fit together.
   public init(path: String, _ adapter: any Adapter, weight: Tensor? = nil) throws {
     let square = try adapter.squaredNorm(onto: weight)
     self.path = path
     part = LoRAPart(path: path)
     block = Self.block(path)
-    // Rounding may take a sum of zeros below 0, and must not hide a NaN.
+    // Rounding may push a sum of zeros below 0, and must not hide a NaN.
     norm = square < 0 ? 0 : square.squareRoot()
     baseNorm = try weight.map {
       let sum: Double = try $0.to(.float32).square().sum([1], dtype: .float64).sum().item()
@@ -249,14 +249,14 @@ private struct BaseWeights {
     weights = checkpoint.weights(LoadPolicy(storage: .dequantized))
   }
 
-  /// Nil for a layer that the checkpoint does not have.
+  /// Nil for a layer that the checkpoint doesn't have.
   func weight(of path: String) throws -> Tensor? {
     let layer = LoRAFile.checkpointPath(path)
     guard checkpoint.source.entries["\(layer).weight"] != nil else { return nil }
     return try (weights / layer).tensor("weight")
   }
 
-  /// Lets the file's pages go, or the whole file would seem to be in memory.
+  /// Releases the file's pages; otherwise the complete file would seem to be in memory.
   func release(_ path: String) {
     checkpoint.source.release("\(LoRAFile.checkpointPath(path)).weight")
   }

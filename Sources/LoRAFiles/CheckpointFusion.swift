@@ -5,30 +5,30 @@ import Support
 import TensorFiles
 import Torch
 
-/// A checkpoint with LoRAs added to its weights, to be written tensor by tensor: never the whole
-/// model in memory.
+/// A checkpoint with LoRAs fused into its weights, written tensor by tensor, so that the model is
+/// never in memory as a whole.
 ///
-/// It does what the checkpoint does with the LoRAs beside it: what `TransformerBuilder` leaves out
-/// is left out here.
+/// The result has the effect of the checkpoint with separate LoRAs: adapters that
+/// `TransformerBuilder` skips are skipped here too.
 public struct CheckpointFusion: Sendable {
   /// The dtype that matrices are written in.
   public enum Form: String, Sendable, CaseIterable {
-    /// Each as the checkpoint has it: a quantized one is quantized again, in its own format.
+    /// The checkpoint's own dtypes: a quantized weight is quantized again, in its own format.
     case asStored
-    /// The matrices of the transformer's blocks, and all that are quantized, in float8_e4m3fn with
-    /// a scale.
+    /// float8_e4m3fn with a scale for the matrices of the transformer's blocks, and for all that
+    /// are quantized.
     case float8
   }
 
   private let checkpoint: Checkpoint
   private let adapters: AdapterSet
   private let form: Form
-  /// The file without the tensors that its metadata stands for.
+  /// The file without the tensors that come from its metadata.
   private let source: any TensorSource
   /// The formats of the weights that are quantized in the output, by key. The others are written
   /// unchanged, or in the dtype of the file.
   private let quantized: [String: any WeightFormat]
-  /// The keys of the tensors that these weights have in the checkpoint and not in the output.
+  /// The keys of these weights' tensors that are in the checkpoint but not in the output.
   private let removedKeys: Set<String>
   /// Notes about skipped adapters, with reasons.
   public let notes: [String]
@@ -39,8 +39,8 @@ public struct CheckpointFusion: Sendable {
   /// The number of weights that are quantized.
   public var quantizedCount: Int { quantized.count }
 
-  /// - Throws: `WeightError` for a LoRA that does not fit, for a strength that is not finite, and
-  ///   for a weight that is stored in a format that can't be read.
+  /// - Throws: `WeightError` for a LoRA that doesn't fit, for a strength that isn't finite, and for
+  ///   a weight that is stored in a format that can't be read.
   public init(
     _ checkpoint: Checkpoint, loras: [(file: LoRAFile, strength: Double)], form: Form = .asStored
   ) throws {
@@ -60,7 +60,7 @@ public struct CheckpointFusion: Sendable {
     var removedKeys: Set<String> = []
     for (key, entry) in checkpoint.source.entries where key.hasSuffix(".weight") {
       guard let stored = try index.format(of: key) else { continue }
-      // A single tensor holds other values without a new scale.
+      // A tensor without a scale can hold other values unchanged.
       let isScaled = stored.isQuantized && stored.tensors.count > 1
       switch form {
       case .asStored:
@@ -70,7 +70,7 @@ public struct CheckpointFusion: Sendable {
           if changed.contains(key) { quantized[key] = stored }
         } else if isScaled || Self.isEligible(key, entry) {
           quantized[key] = ScaledFloatFormat(newWeight: key, shape: stored.shape)
-          // The scale of the inputs is right for any format.
+          // The scale of the inputs is valid for any format.
           removedKeys.formUnion(stored.tensors.map(\.key))
           removedKeys.insert(Self.descriptionKey(of: key))
         }
@@ -85,21 +85,21 @@ public struct CheckpointFusion: Sendable {
   }
 
   /// Whether a matrix is one that fp8 files of LTX-2 have in fp8: those of attention and
-  /// feed-forward layers of the transformer's blocks, but for the gates of attention heads, which
-  /// are small and sensitive.
+  /// feed-forward layers of the transformer's blocks, except for the gates of attention heads,
+  /// which are small and sensitive.
   private static func isEligible(_ key: String, _ entry: TensorEntry) -> Bool {
     key.hasPrefix("\(Checkpoint.Prefix.transformer).transformer_blocks.") && entry.shape.count == 2
       && entry.dtype.isFloatingPoint && !key.hasSuffix(".to_gate_logits.weight")
   }
 
-  /// Writes all tensors of the checkpoint under their own names, in their own dtypes unless `form`
-  /// says otherwise, and its metadata.
+  /// Writes all tensors of the checkpoint under their own names, by default in their own dtypes,
+  /// and its metadata.
   ///
-  /// - Parameter report: called after each tensor.
-  /// - Returns: how many of the adapted weights differ from the checkpoint's: a small change may be
-  ///   lost in their dtype.
-  /// - Throws: `WeightError` for a weight that is no longer finite with the LoRAs, or is too large
-  ///   for its dtype.
+  /// - Parameter report: Called after each tensor.
+  /// - Returns: The number of adapted weights that differ from the checkpoint's: a small change may
+  ///   be lost in their dtype.
+  /// - Throws: `WeightError` for a weight that isn't finite with the LoRAs, or is too large for its
+  ///   dtype.
   @discardableResult
   public func write(
     to path: String, report: (_ done: Int, _ total: Int) throws -> Void = { _, _ in }
@@ -108,7 +108,7 @@ public struct CheckpointFusion: Sendable {
     let wide = checkpoint.weights(LoadPolicy(dtype: .float32, adapters: adapters))
     let changed = Set(adapters.paths.map { "\($0).weight" })
     let plan = try entries()
-    // Tensors with another name in their own file get it back.
+    // Tensors that have another name in their own file keep that name.
     let names = Dictionary(
       plan.entries.map { (storedKey($0.key), $0.key) }, uniquingKeysWith: { first, _ in first })
     let entries = plan.entries.map { (key: storedKey($0.key), dtype: $0.dtype, shape: $0.shape) }
@@ -116,8 +116,8 @@ public struct CheckpointFusion: Sendable {
     var changedCount = 0
     // The tensors of the weight that was quantized last: they are neighbors in the file.
     var encoded: (key: String, tensors: [String: Tensor])?
-    // The file's pages are released as soon as they have been copied, or the whole file would seem
-    // to be in memory.
+    // The file's pages are released as soon as they have been copied; otherwise the complete file
+    // would seem to be in memory.
     var written: String?
     try writeSafetensors(entries, metadata: plan.metadata, to: path) { stored in
       let key = names[stored] ?? stored
@@ -163,7 +163,7 @@ public struct CheckpointFusion: Sendable {
 
   /// The tensors of a weight with the LoRAs added.
   ///
-  /// - Parameter weights: with the LoRAs, in float32.
+  /// - Parameter weights: The weights with the LoRAs, in float32.
   private func encode(_ key: String, in format: any WeightFormat, _ weights: Weights) throws
     -> [String: Tensor]
   {
@@ -194,7 +194,7 @@ public struct CheckpointFusion: Sendable {
     var metadata: [String: String]
     /// The weight that each tensor of a quantized weight belongs to, by their keys.
     var owners: [String: String] = [:]
-    /// The JSON of `comfy_quant` tensors that the file does not have itself.
+    /// The JSON of `comfy_quant` tensors that the file itself doesn't have.
     var descriptions: [String: [UInt8]] = [:]
   }
 
@@ -224,7 +224,7 @@ public struct CheckpointFusion: Sendable {
 }
 
 extension Tensor {
-  /// Whether two tensors on the CPU have one dtype and hold the same bits.
+  /// Whether two tensors on the CPU have the same dtype and bits.
   fileprivate func hasSameBytes(as other: Tensor) throws -> Bool {
     guard dtype == other.dtype else { return false }
     return try contiguous().withUnsafeBytes { own in

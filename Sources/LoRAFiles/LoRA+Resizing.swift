@@ -8,7 +8,7 @@ extension LoRA {
   public enum Size: Sendable {
     /// A rank. Layers of a lower rank stay unchanged.
     case rank(Int)
-    /// For each layer, the lowest rank that keeps this share of its energy, the square of the
+    /// The lowest rank of each layer that keeps this share of its energy, the square of the
     /// Frobenius norm of B A.
     case energy(Double)
   }
@@ -30,8 +30,8 @@ extension LoRA {
   /// (Eckart and Young, 1936). A layer of another kind becomes a LoRA, if its change can be written
   /// as two factors.
   ///
-  /// - Parameter report: called after each layer.
-  /// - Throws: `LoRAError` for a rank below 1, a share that is not in (0, 1], values that are not
+  /// - Parameter report: Called after each layer.
+  /// - Throws: `LoRAError` for a rank below 1, a share that isn't in (0, 1], values that aren't
   ///   finite, and layers that can't be written as two factors.
   public func resized(
     to size: Size, report: (_ done: Int, _ total: Int) throws -> Void = { _, _ in }
@@ -68,9 +68,9 @@ extension LoRA {
 extension LoRA.Layer {
   /// B A is never formed: with B = Q T and A^T = P S from QR decompositions, its singular values
   /// are those of the small matrix T S^T, whose leading left vectors U give B' = Q U and A' = U^T T
-  /// A. All of it in float64.
+  /// A. All of it is computed in float64.
   ///
-  /// - Returns: nil if a value is not finite.
+  /// - Returns: Nil if a value isn't finite.
   fileprivate func resized(
     _ factors: LoRAAdapter, to size: LoRA.Size
   ) throws -> (LoRA.Layer, LoRA.ResizedLayer)? {
@@ -81,7 +81,7 @@ extension LoRA.Layer {
     let small = try t.matmul(s.transpose(0, 1))
     guard try small.isAllFinite() else { return nil }
     let (values, vectors) = try small.matmul(small.transpose(0, 1)).eigh()  // ascending
-    // Rounding makes tiny ones negative.
+    // Rounding can make tiny ones negative.
     let squares: [Double] = try values.array().map { max($0, 0) }.reversed()
     let energy = squares.reduce(0, +)
     let newRank: Int
@@ -89,7 +89,7 @@ extension LoRA.Layer {
     case .rank(let new): newRank = min(new, rank)
     case .energy(let share):
       var sum = 0.0
-      // Rounding must not make a share of 1 out of reach.
+      // Rounding must not make a share of 1 unreachable.
       newRank = min(
         rank,
         squares.firstIndex { square in
@@ -105,7 +105,8 @@ extension LoRA.Layer {
     // B A has no more singular values than its smaller side; the rest of the rank is zeros.
     let count = min(newRank, squares.count)
     let leading = try vectors.narrow(1, vectors.size(1) - count, count).flip([1])
-    // The square root of each singular value goes to either factor, so that both are of one size.
+    // The square root of each singular value goes into each factor, so that both have the same
+    // size.
     let roots = squares.prefix(count).map { $0 > energy * 1e-24 ? $0.squareRoot().squareRoot() : 1 }
     let root = try Tensor(roots)
     var up = try q.matmul(leading) * root

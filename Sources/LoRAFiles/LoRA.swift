@@ -3,22 +3,22 @@ import NN
 import TensorFiles
 import Torch
 
-/// The adapters of a LoRA file as values that can be changed and written: merged, scaled, resized.
+/// The adapters of a LoRA file as values that can be modified and written: merged, scaled, resized.
 public struct LoRA: Sendable {
   public struct Layer: Sendable {
     /// The layer in ComfyUI's format, `diffusion_model.transformer_blocks.0.attn1.to_q`.
     public let path: String
-    /// With strength 1.
+    /// The adapter with strength 1.
     public internal(set) var adapter: any Adapter
-    /// The dtype to write the adapter in. Changed tensors are float32 until then, and so are
-    /// rounded once.
+    /// The dtype to write the adapter in. Modified tensors are float32 until then, so that they are
+    /// rounded only once.
     var dtype: DType
 
     public var kind: AdapterKind { type(of: adapter).kind }
     public var rank: Int? { adapter.rank }
     public var part: LoRAPart { LoRAPart(path: path) }
 
-    /// The layer with its effect times a factor.
+    /// The layer with its effect multiplied by a factor.
     func scaled(by factor: Double) throws -> Layer {
       var layer = self
       layer.adapter = try adapter.absorbing(factor)
@@ -31,17 +31,17 @@ public struct LoRA: Sendable {
     }
   }
 
-  /// The file or files that it comes from, for messages.
+  /// The file or files of the LoRA, for messages.
   public let name: String
-  /// Sorted by path.
+  /// The layers, sorted by path.
   public internal(set) var layers: [Layer]
   public internal(set) var metadata: [String: String]
-  /// Notes about how it was made: parts that were trained on different models.
+  /// Warnings about its origin, such as parts that were trained on different models.
   public internal(set) var warnings: [String] = []
-  /// Nil if the file does not tell.
+  /// The base model; nil if the file doesn't name it.
   let base: LoRABase?
 
-  /// - Throws: `WeightError` for tensors that are not finite.
+  /// - Throws: `WeightError` for tensors that aren't finite.
   public init(_ file: LoRAFile) throws {
     try file.requireFinite()
     name = file.path
@@ -68,10 +68,10 @@ public struct LoRA: Sendable {
 
   // MARK: Changing
 
-  /// The LoRA with its effect times a factor.
+  /// The LoRA with its effect multiplied by a factor.
   ///
-  /// - Parameter parts: the modalities to scale; the others stay unchanged.
-  /// - Throws: `LoRAError` for a factor that is not finite, and for layers whose effect depends on
+  /// - Parameter parts: The modalities to scale; the others stay unchanged.
+  /// - Throws: `LoRAError` for a factor that isn't finite, and for layers whose effect depends on
   ///   the weight.
   public func scaled(by factor: Double, parts: Set<LoRAPart> = Set(LoRAPart.allCases)) throws
     -> LoRA
@@ -128,7 +128,7 @@ public struct LoRA: Sendable {
   ///
   /// Metadata is kept unless the files disagree about it.
   ///
-  /// - Throws: `LoRAError` for a strength that is not finite, for layers of different shapes, for
+  /// - Throws: `LoRAError` for a strength that isn't finite, for layers of different shapes, for
   ///   adapters that can't be written as two factors, and for LoRAs that were trained on references
   ///   of different sizes.
   public static func merged(_ loras: [(lora: LoRA, strength: Double)]) throws -> LoRA {
@@ -164,7 +164,7 @@ public struct LoRA: Sendable {
     }
     for key in conflicts { metadata[key] = nil }
     if loras.count > 1 { for key in scaleKeys { metadata[key] = nil } }
-    // Sums are LoRAs, whatever their parts were.
+    // Sums are LoRAs, whatever kind their parts were.
     let changesKind = layers.values.contains { parts in
       parts.count > 1 && parts.contains { $0.kind != LoRAAdapter.kind }
     }
@@ -218,10 +218,10 @@ public struct LoRA: Sendable {
     }
   }
 
-  /// Writes the adapters. A LoRA has no alpha but the one that kohya's readers expect, which equals
-  /// the rank and stands for a scale of 1.
+  /// Writes the adapters. A LoRA has no alpha except the one that kohya's readers expect, which
+  /// equals the rank and stands for a scale of 1.
   ///
-  /// - Parameter dtype: the dtype of the tensors; nil keeps each layer's own.
+  /// - Parameter dtype: The dtype of the tensors; nil keeps each layer's own.
   /// - Throws: `LoRAError` for a layer that the format has no name for, and for values beyond the
   ///   range of the dtype; `TensorFileError` if the disk refuses.
   public func write(to path: String, format: LoRAFormat = .comfyUI, dtype: DType? = nil) throws {

@@ -3,14 +3,14 @@ import LTX
 import NN
 import TensorFiles
 
-/// The generations of LTX-2, whose transformers differ in a few layers.
+/// The versions of LTX-2, whose transformers differ in a few layers.
 public enum ModelGeneration: String, Codable, Sendable, CaseIterable {
   case ltx2 = "LTX-2"
   case ltx23 = "LTX-2.3"
 }
 
 extension Checkpoint {
-  /// Read from the configuration: LTX-2.3 modulates its text cross-attention.
+  /// The version, from the configuration: LTX-2.3 modulates its text cross-attention.
   ///
   /// - Throws: `ConfigurationError` for a damaged configuration.
   public var generation: ModelGeneration {
@@ -21,9 +21,9 @@ extension Checkpoint {
   }
 }
 
-/// The model that a LoRA was trained on, as far as its file tells.
+/// The model that a LoRA was trained on, as far as known from its file.
 public struct LoRABase: Sendable, Equatable {
-  /// Nil where the file does not tell, or names another model.
+  /// Nil if the file doesn't name its model, or names another one.
   public let generation: ModelGeneration?
   /// `LTX-2`, `LTX-2 or LTX-2.3`, `LTX-Video 0.9`.
   public let name: String
@@ -32,7 +32,7 @@ public struct LoRABase: Sendable, Equatable {
 }
 
 extension LoRAFile {
-  /// The base by the layers that are changed, or else by what the metadata say.
+  /// The base model, from the layers that are changed, or else from the metadata.
   public var base: LoRABase {
     if let base = structuralBase ?? declaredBase { return base }
     if isNarrow {
@@ -45,7 +45,7 @@ extension LoRAFile {
       reason: "it changes only layers that both have; --model CHECKPOINT tells whether it fits")
   }
 
-  /// Features that only one of the generations has.
+  /// Features that only one of the versions has.
   private var structuralBase: LoRABase? {
     func base(_ generation: ModelGeneration, _ reason: String) -> LoRABase {
       LoRABase(generation: generation, name: generation.rawValue, reason: reason)
@@ -75,14 +75,14 @@ extension LoRAFile {
     return nil
   }
 
-  /// Keys under which trainers write the base model, the most particular first.
+  /// Keys under which trainers write the base model, the most specific first.
   private static let baseKeys = [
     "model_version", "base_model", "base_model_version", "ss_base_model_version",
     "modelspec.architecture",
     "ss_sd_model_name", "base_model_file",
   ]
 
-  /// The base model that the metadata name.
+  /// The base model in the metadata.
   var declaredBase: LoRABase? {
     for key in Self.baseKeys {
       guard let text = metadata[key], !text.isEmpty else { continue }
@@ -103,10 +103,10 @@ extension LoRAFile {
     return nil
   }
 
-  /// The version in the name of a model of Lightricks': [2, 3] in `ltx-2.3-22b-dev`, [0, 9, 7] in
+  /// The version in the name of a model by Lightricks: [2, 3] in `ltx-2.3-22b-dev`, [0, 9, 7] in
   /// `ltxv-13b-0.9.7`.
   ///
-  /// - Parameter isBare: whether the text may be the version alone.
+  /// - Parameter isBare: Whether the text may be the version alone.
   static func version(in text: String, isBare: Bool = false) -> [Int]? {
     let text = text.prefix(300).lowercased()
     guard let start = text.range(of: "ltx")?.upperBound ?? (isBare ? text.startIndex : nil) else {
@@ -116,7 +116,7 @@ extension LoRAFile {
     while let first = rest.firstIndex(where: { $0.isASCII && $0.isNumber }) {
       let number = rest[first...].prefix { $0.isASCII && ($0.isNumber || $0 == ".") }
       rest = rest[number.endIndex...]
-      // 19b and 22b are counts of parameters.
+      // 19b and 22b are numbers of parameters.
       if rest.first == "b" { continue }
       let parts = number.split(separator: ".").compactMap { Int($0) }
       return parts.isEmpty ? nil : parts
@@ -125,7 +125,7 @@ extension LoRAFile {
   }
 
   /// A warning for a user who applies the LoRA to a checkpoint: that the file names another base
-  /// model. Layers of both generations have the same shapes, so that nothing else would show it.
+  /// model. Layers of both versions have the same shapes, so nothing else would show it.
   public func baseWarning(_ checkpoint: Checkpoint) throws -> String? {
     guard let declared = declaredBase else { return nil }
     let generation = try checkpoint.generation
@@ -136,7 +136,7 @@ extension LoRAFile {
       + "Use a LoRA that was trained on \(generation.rawValue)"
   }
 
-  /// The same as `baseWarning`, also for a file that does not name its base.
+  /// The same as `baseWarning`, also for a file that doesn't name its base.
   public func baseWarningOrDoubt(_ checkpoint: Checkpoint) throws -> String? {
     if let warning = try baseWarning(checkpoint) { return warning }
     guard base.generation == nil else { return nil }

@@ -10,8 +10,8 @@ struct LoRAContents: Sendable {
   var zeroModules: Set<String> = []
 }
 
-/// The contents of one file, found once: a LoRA may have gigabytes, and every stage of a generation
-/// asks.
+/// The contents of one file, read once: a LoRA may have gigabytes, and every stage of a generation
+/// needs them.
 final class ContentCache: Sendable {
   private let contents = Mutex<LoRAContents?>(nil)
 
@@ -24,7 +24,7 @@ final class ContentCache: Sendable {
 }
 
 extension LoRAFile {
-  /// Reads all factors, the first time.
+  /// Reads all factors on first use.
   func readContents() throws -> LoRAContents {
     try contents.value {
       var result = LoRAContents()
@@ -52,13 +52,13 @@ extension LoRAFile {
       file: path, key: first, problem: Self.nonFiniteProblem(others: keys.count - 1))
   }
 
-  /// The problem of a tensor with values that are not finite, to be read after its key.
+  /// The problem of a tensor with values that aren't finite, to be read after its key.
   public static func nonFiniteProblem(others: Int) -> String {
     "holds values that are not finite (NaN or infinity\(others == 0 ? "" : "; so do \(others) other tensors")). "
       + "The file is damaged, or training diverged: use an earlier checkpoint"
   }
 
-  /// A note about adapters that are zero; nil if there are none.
+  /// A note about adapters that are zero; nil without any.
   public var zeroNote: String? {
     get throws {
       let zero = try readContents().zeroModules.count
@@ -69,7 +69,7 @@ extension LoRAFile {
     }
   }
 
-  /// Modules of other models, which no command uses; nil if there are none.
+  /// A note about modules of other models, which no command uses; nil without any.
   public var otherModulesNote: String? {
     guard !otherModules.isEmpty else { return nil }
     let parts = otherModules.sorted { $0.key < $1.key }.map { component, names in

@@ -2,9 +2,9 @@ import LTX
 import NN
 import TensorFiles
 
-/// Whether the adapters of a file belong to a checkpoint.
+/// Checks that the adapters of a file fit a checkpoint.
 extension LoRAFile {
-  /// - Throws: `WeightError` for a strength that is not finite.
+  /// - Throws: `WeightError` for a strength that isn't finite.
   func requireFinite(strength: Double) throws {
     guard strength.isFinite else {
       throw WeightError(file: path, key: "strength", problem: "must be finite (got \(strength))")
@@ -13,8 +13,8 @@ extension LoRAFile {
 
   /// Checks that a checkpoint has a layer for every adapter, in its shape.
   ///
-  /// - Throws: `WeightError` that names the first module that does not fit, both shapes, and how
-  ///   many there are.
+  /// - Throws: `WeightError` that names the first module that doesn't fit, both shapes, and the
+  ///   number of such modules.
   public func requireFit(_ checkpoint: Checkpoint) throws {
     let misfits = try misfits(checkpoint)
     guard let (module, problem) = misfits.first else { return }
@@ -28,7 +28,7 @@ extension LoRAFile {
       problem: "\(problem); the LoRA was made for another model.\(count)\(family)")
   }
 
-  /// The adapters that have no layer in a checkpoint, or one of another shape, and why.
+  /// The adapters that have no layer in a checkpoint, or one of another shape, with the reason.
   ///
   /// - Throws: `WeightError` for a layer that is stored in a format that can't be read.
   func misfits(_ checkpoint: Checkpoint) throws -> [(module: Module, problem: String)] {

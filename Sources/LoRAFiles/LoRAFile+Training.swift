@@ -1,15 +1,15 @@
 import NN
 import Torch
 
-/// Between the adapters of a training run and files.
+/// Conversions between the adapters of a training run and files.
 extension LoRAFile {
-  /// The tensors of a run's adapters in a file in ComfyUI's keys.
+  /// The tensors of a run's adapters in a file with ComfyUI's keys.
   ///
-  /// A LoRA carries no alpha: the scale of training is multiplied into B, so that strength 1 has the
+  /// A LoRA has no alpha: the scale of training is multiplied into B, so that strength 1 has the
   /// effect that the adapters had in training.
   ///
   /// - Parameters:
-  ///   - parameters: by the path of a module in a checkpoint, a dot and a role.
+  ///   - parameters: Parameters whose keys are a module's path in a checkpoint, a dot and a role.
   ///   - scale: `FreshAdapters.scale`.
   /// - Throws: `AdapterProblem` for parameters that don't make adapters; `TorchError`.
   public static func tensors(
@@ -36,12 +36,12 @@ extension LoRAFile {
     }
   }
 
-  /// The adapters as a run continues from them, in float32.
+  /// The adapters for a run that continues from them, in float32.
   ///
   /// - Parameter scale: `FreshAdapters.scale` of that run. Tensors are divided by it, so that the
   ///   run starts with the file's effect.
   /// - Throws: `WeightError` for a scale of 0, with which nothing can be trained, and for tensors
-  ///   that are not finite.
+  ///   that aren't finite.
   public func initialAdapters(scale: Double) throws -> InitialAdapters {
     try requireFinite()
     guard scale.isFinite, scale != 0 else {

@@ -14,7 +14,7 @@ public struct LoRAFile: Sendable {
     public let path: String
     /// The layer's name in the file.
     public let name: String
-    /// With views of the file's memory map, and strength 1.
+    /// The adapter, with views of the file's memory map and strength 1.
     public let adapter: any Adapter
     /// The keys of the adapter's tensors in the file, by role.
     let keys: [String: String]
@@ -25,21 +25,21 @@ public struct LoRAFile: Sendable {
   public let path: String
   public let metadata: [String: String]
   public let format: LoRAFormat
-  /// Sorted by path.
+  /// The modules, sorted by path.
   public let modules: [Module]
-  /// Changes of biases, which are skipped as ltx-core skips them.
+  /// Changes of biases, which are skipped, like in ltx-core.
   public let ignoredKeys: [String]
-  /// Modules of models beside the transformer, which are skipped: their names by the component,
+  /// Modules of models other than the transformer, which are skipped: their names by the component,
   /// "text encoder".
   public let otherModules: [String: [String]]
   let contents = ContentCache()
 
   /// Reads the file's header, and the alphas.
   ///
-  /// - Parameter path: a file, or a folder that peft or diffusers wrote.
-  /// - Throws: `TensorFileError` for a file that is not safetensors; `WeightError` that names the
-  ///   first key that does not belong to a LoRA for LTX-2 and says what the file is, or an adapter
-  ///   with missing tensors or tensors that don't go together; `ConfigurationError` for a
+  /// - Parameter path: A file, or a folder written by peft or diffusers.
+  /// - Throws: `TensorFileError` for a file that isn't safetensors; `WeightError` that names the
+  ///   first key that doesn't belong to a LoRA for LTX-2 and the likely content of the file, or an
+  ///   adapter with missing tensors or tensors that don't fit together; `ConfigurationError` for a
   ///   description of the adapters that is damaged or asks for unsupported settings.
   public init(path: String) throws {
     let path = Self.file(at: path)
@@ -89,15 +89,15 @@ public struct LoRAFile: Sendable {
     modules = try parts.sorted { $0.key < $1.key }.map { try $1.module($0, of: file, scales) }
   }
 
-  /// The file that a folder of peft or diffusers holds; other paths unchanged.
+  /// The file in a folder written by peft or diffusers; other paths unchanged.
   private static func file(at path: String) -> String {
     guard !path.isEmpty, !isFile(path) else { return path }
     let names = [PEFTConfigurations.weightsName, "pytorch_lora_weights.safetensors"]
     return names.map { "\(path)/\($0)" }.first(where: isFile) ?? path
   }
 
-  /// Whether a file holds adapters, by the names of its tensors. False too for a file that can't be
-  /// read, which is reported by whoever reads it as something else.
+  /// Whether a file holds adapters, by the names of its tensors. False also for a file that can't
+  /// be read, which is reported by the code that reads it as something else.
   public static func isLoRA(path: String) -> Bool {
     let keys: [String]
     do { keys = Array(try SafetensorsFile(path: path).entries.keys) } catch { return false }
@@ -120,9 +120,9 @@ public struct LoRAFile: Sendable {
   /// Stacks the adapters on the modules that they change.
   ///
   /// - Parameters:
-  ///   - dtype: the dtype of the adapters; nil keeps the file's.
-  ///   - isTrained: makes the adapters' tensors leaves that record gradients.
-  /// - Throws: `WeightError` for tensors that are not finite.
+  ///   - dtype: The dtype of the adapters; nil keeps the file's.
+  ///   - isTrained: Makes the adapters' tensors leaves that record gradients.
+  /// - Throws: `WeightError` for tensors that aren't finite.
   public func add(
     to adapters: inout AdapterSet, strength: Double, dtype: DType?, device: Device = .cpu,
     isTrained: Bool = false
@@ -144,10 +144,10 @@ public struct LoRAFile: Sendable {
 private struct ModuleParts {
   let name: String
   let format: LoRAFormat
-  /// By role.
+  /// The keys by role.
   var keys: [String: String] = [:]
 
-  /// Nil for an alpha alone.
+  /// Nil for an alpha without an adapter.
   var kind: AdapterKind? {
     AdapterKinds.kind(of: Set(keys.keys).subtracting([AdapterRole.alpha.name]))
   }

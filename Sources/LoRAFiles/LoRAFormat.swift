@@ -2,13 +2,13 @@ import NN
 
 /// The naming scheme of a LoRA file.
 public enum LoRAFormat: String, Sendable, CaseIterable, Codable {
-  /// `diffusion_model.<module>.lora_A.weight`, as LTX-2's trainers and ComfyUI write it.
+  /// `diffusion_model.<module>.lora_A.weight`, the format of LTX-2's trainers and ComfyUI.
   case comfyUI = "comfyui"
   /// `transformer.<module>.lora_A.weight` with diffusers' own names of modules.
   case diffusers
   /// `lora_unet_<module with underscores>.lora_down.weight`.
   case kohya
-  /// `base_model.model.<module>.lora_A.weight`, or the module's name alone in front.
+  /// `base_model.model.<module>.lora_A.weight`, or only the module's name as prefix.
   case peft
 
   public var title: String {
@@ -20,7 +20,7 @@ public enum LoRAFormat: String, Sendable, CaseIterable, Codable {
     }
   }
 
-  /// How the tensors of an adapter are named after the module's name.
+  /// The naming scheme of an adapter's tensors after the module's name.
   var naming: AdapterNaming {
     switch self {
     case .comfyUI: .comfyUI
@@ -59,7 +59,7 @@ public enum LoRAFormat: String, Sendable, CaseIterable, Codable {
     if rest.hasPrefix("model.diffusion_model.") { rest = String(rest.dropFirst("model.".count)) }
     if rest.hasPrefix(ModuleNames.transformer) {
       let module = String(rest.dropFirst(ModuleNames.transformer.count))
-      // Some trainers put this prefix in front of the projection too, which lies beside the
+      // Some trainers put this prefix in front of the projection too, which is beside the
       // transformer.
       let path =
         module.hasPrefix(ModuleNames.textProjection)

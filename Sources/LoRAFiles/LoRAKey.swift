@@ -13,7 +13,7 @@ enum LoRAKey: Sendable {
   case other(component: String, name: String)
   /// A tensor for a module that LTX-2 doesn't have.
   case foreign(name: String)
-  /// A tensor that can't be used, and why, to be read after the key.
+  /// A tensor that can't be used, with the reason, to be read after the key.
   case problem(String)
 
   init(_ key: String, _ names: ModuleNames) {
@@ -49,7 +49,7 @@ enum LoRAKey: Sendable {
     }
   }
 
-  /// Other kinds of adapters, by how the part of the key after the module's name begins.
+  /// Other kinds of adapters, by the beginning of the key's part after the module's name.
   private static let otherKinds = [
     ("lokr_t1", "LoKr with a Tucker core"), ("lokr_t2", "LoKr with a Tucker core"),
     ("hada_t1", "LoHa with a Tucker core"), ("hada_t2", "LoHa with a Tucker core"),
@@ -111,7 +111,7 @@ struct UnreadKeys {
   var problems: [(key: String, problem: String)] = []
   var others: [String: Set<String>] = [:]
   var foreign: [(key: String, name: String)] = []
-  /// Modules with a prefix of LTX-2's and a name that it doesn't have. A checkpoint may have them.
+  /// Modules with a prefix of LTX-2's and an unknown name. A checkpoint may have them.
   var unknown: Set<String> = []
 
   /// The reason why the file can't be used; nil for a file that can.
@@ -123,7 +123,7 @@ struct UnreadKeys {
     }
     let strangers = Set(foreign.map(\.name)).union(unknown)
     let usable = modules - unknown.count
-    // Beside layers of LTX-2's, only modules that it doesn't have tell of another model.
+    // Next to layers of LTX-2, only modules that it doesn't have point to another model.
     let names =
       usable > 0 ? strangers : strangers.union(others.values.joined()).union(problems.map(\.key))
     if let family = ModelFamily.recognize(names), let first = strangers.min() ?? names.min() {

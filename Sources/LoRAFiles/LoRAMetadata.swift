@@ -2,17 +2,16 @@ import Foundation
 import NN
 import TensorFiles
 
-/// The program as files that it writes name it.
+/// The name of the program in the files that it writes.
 public enum SwiftLTX {
   public static let version = "0.1.0"
   public static let software = "swift-ltx \(version)"
 }
 
-/// The metadata of saved weights: under names of our own, and under those that ComfyUI, kohya's
-/// tools and model sites show (`ss_…`, and `modelspec.…` of Stability AI's model metadata
-/// standard).
+/// The metadata of saved weights: under our own names, and under those that ComfyUI, kohya's tools
+/// and model sites show (`ss_…`, and `modelspec.…` of Stability AI's model metadata standard).
 ///
-/// Nothing of it depends on the time or the machine, so that equal runs write equal files.
+/// None of it depends on the time or the machine, so that equal runs write equal files.
 public struct WeightsMetadata: Sendable {
   /// The contents of a LoRA.
   public struct Adapters: Sendable {
@@ -31,14 +30,14 @@ public struct WeightsMetadata: Sendable {
     }
   }
 
-  /// The checkpoint that was trained on.
+  /// The checkpoint that was used for training.
   public struct Base: Sendable {
     public var generation: ModelGeneration
     /// The version that the checkpoint states.
     public var version: String?
     /// The file's name, without its folder.
     public var file: String
-    /// Tells checkpoints apart that have one name.
+    /// An identity that distinguishes checkpoints of the same name.
     public var identity: String?
 
     public init(generation: ModelGeneration, version: String?, file: String, identity: String?) {
@@ -52,16 +51,16 @@ public struct WeightsMetadata: Sendable {
   public struct ValidationLoss: Codable, Equatable, Sendable {
     /// `video` or `audio`.
     public var modality: String
-    /// Before the first step.
+    /// The loss before the first step.
     public var before: Double
-    /// When the weights were saved, or at the last measurement before that.
+    /// The loss when the weights were saved, or at the last measurement before that.
     public var after: Double
 
     public init(modality: String, before: Double, after: Double) {
       (self.modality, self.before, self.after) = (modality, before, after)
     }
 
-    /// The losses that the metadata of a file hold, video first; those of other programs are
+    /// The validation losses in the metadata of a file, video first; those of other programs are
     /// skipped.
     static func read(_ metadata: [String: String]) -> [ValidationLoss] {
       ["video", "audio"].compactMap { modality in
@@ -76,15 +75,15 @@ public struct WeightsMetadata: Sendable {
     }
   }
 
-  /// Nil for weights that were trained whole.
+  /// Nil for full fine-tuning.
   public var adapters: Adapters?
   /// The file's name without its extension.
   public var title: String
   public var steps: Int?
   public var triggerWord: String?
-  /// Empty without a validation set.
+  /// The validation losses; empty without a validation set.
   public var validationLosses: [ValidationLoss] = []
-  /// More in the words of kohya's tools: `ss_learning_rate`, `ss_optimizer`.
+  /// More settings under the keys of kohya's tools: `ss_learning_rate`, `ss_optimizer`.
   public var training: [String: String] = [:]
 
   public init(base: Base, adapters: Adapters?, title: String) {
@@ -130,8 +129,8 @@ public struct WeightsMetadata: Sendable {
     return fields
   }
 
-  /// The day that builds agree on, where they do; the time of writing would make equal runs' files
-  /// differ.
+  /// The date for reproducible builds, if one is set; the time of writing would make equal runs'
+  /// files differ.
   private static var date: String? {
     guard let text = ProcessInfo.processInfo.environment["SOURCE_DATE_EPOCH"],
       let seconds = Double(text),
@@ -148,7 +147,7 @@ public struct WeightsMetadata: Sendable {
 
 extension LoRA {
   /// The metadata of a file with these layers: the input's, and statements that are true of the
-  /// output. If B holds the whole scale, alpha equals the rank.
+  /// output. If B holds the full scale, alpha equals the rank.
   var writtenMetadata: [String: String] {
     var result = metadata
     result["format"] = result["format"] ?? "pt"

@@ -8,7 +8,7 @@ import Torch
 /// The contents of a LoRA file.
 public struct LoRAReport: Codable, Sendable {
   public struct Layer: Codable, Sendable {
-    /// In ComfyUI's format.
+    /// The path in ComfyUI's format.
     public let path: String
     public let part: LoRAPart
     /// `LoRA`
@@ -20,26 +20,26 @@ public struct LoRAReport: Codable, Sendable {
     public let dtype: String
     /// alpha / rank, or 1.
     public let scale: Double
-    /// The Frobenius norm of the change; for DoRA, only beside a checkpoint.
+    /// The Frobenius norm of the change; for DoRA, only with a checkpoint.
     public let norm: Double
-    /// `norm` as a share of the base weight's; nil without a checkpoint.
+    /// `norm` relative to the base weight's; nil without a checkpoint.
     public let relative: Double?
     /// Whether `ltx generate` and `ltx lora merge --into` apply the adapter.
     public let isUsed: Bool
-    /// Why not.
+    /// The reason if it isn't used.
     public let unusedReason: String?
   }
 
-  /// Layers of a modality, or of blocks one after another.
+  /// The layers of a modality, or of consecutive blocks.
   public struct Part: Codable, Sendable {
     /// A modality, `video`, `audio` or `cross`; or `blocks 0 to 11`.
     public let part: String
     public let layers: Int
     /// The norm of all of its layers together.
     public let norm: Double
-    /// The share of the base weights; nil without a checkpoint.
+    /// The norm relative to the base weights; nil without a checkpoint.
     public let relative: Double?
-    /// Layers whose adapter is exactly zero.
+    /// The number of layers whose adapter is exactly zero.
     public let zeroLayers: Int
   }
 
@@ -53,42 +53,42 @@ public struct LoRAReport: Codable, Sendable {
   public let bytes: Int
   public let format: LoRAFormat
   public let dtypes: [String]
-  /// Ascending.
+  /// The ranks in ascending order.
   public let ranks: [Int]
-  /// Whether changes are multiplied by anything but 1, because of an alpha.
+  /// Whether changes are multiplied by a scale other than 1, because of an alpha.
   public let hasAlpha: Bool
   /// The kinds of the adapters, sorted: `LoRA`.
   public let kinds: [String]
-  /// The base model, if the file tells, and the evidence for it.
+  /// The base model, if known from the file, and the evidence for it.
   public let base: String
   public let baseReason: String
-  /// A checkpoint that all adapters were found to fit.
+  /// A checkpoint that all adapters fit.
   public let fits: String?
-  /// Warnings before it is used: a base other than the checkpoint, adapters of no effect or no use.
+  /// Warnings about its use: a base other than the checkpoint, adapters without effect or use.
   public let warnings: [String]
   /// Tensors that hold NaN or infinite values; such a LoRA can't be used.
   public let nonFiniteKeys: [String]
-  /// Findings about how far the adapters move the model, as sentences.
+  /// Findings about the size of the adapters' changes, as sentences.
   public let change: [String]
   public let triggerWord: String?
-  /// Before training and after, as the run that wrote the file measured them.
+  /// The losses before and after training, as measured by the run that wrote the file.
   public let validationLosses: [WeightsMetadata.ValidationLoss]
   public let metadata: [String: String]
   public let parts: [Part]
   public let depth: [Part]
   public let targets: [Target]
   public let layers: [Layer]
-  /// Changes of biases, which are not used.
+  /// Changes of biases, which aren't used.
   public let ignoredKeys: [String]
-  /// Modules of other models in the file, which are not used, by component.
+  /// Modules of other models in the file, which aren't used, by component.
   public let otherModules: [String: [String]]
 
   public var isFinite: Bool { nonFiniteKeys.isEmpty }
 
   /// - Parameters:
-  ///   - checkpoint: to check the adapters against, and to compare them with its weights.
-  ///   - report: called after each layer.
-  /// - Throws: `WeightError` that names the first adapter that does not fit the checkpoint.
+  ///   - checkpoint: The checkpoint to check the adapters against, and to compare them with.
+  ///   - report: Called after each layer.
+  /// - Throws: `WeightError` that names the first adapter that doesn't fit the checkpoint.
   public init(
     _ lora: LoRAFile, checkpoint: Checkpoint? = nil,
     report: (_ done: Int, _ total: Int) throws -> Void = { _, _ in }
@@ -146,7 +146,7 @@ public struct LoRAReport: Codable, Sendable {
       : "ltx generate does not use \(unused.count) of \(layers.count) adapters: \(reason)"
   }
 
-  /// The end of a layer's path; a number is named together with what holds it.
+  /// The end of a layer's path; a number is shown together with its parent.
   private static func target(_ path: String) -> String {
     let parts = path.split(separator: ".")
     if let net = parts.lastIndex(of: "net"), net > 0 {
@@ -155,8 +155,7 @@ public struct LoRAReport: Codable, Sendable {
     return parts.suffix(parts.last?.allSatisfy(\.isNumber) == true ? 2 : 1).joined(separator: ".")
   }
 
-  /// The word that calls the LoRA in a prompt, as trainers write it down; or the tag that most
-  /// captions had.
+  /// The trigger word of the LoRA, as trainers record it; or the tag that most captions had.
   private static func triggerWord(_ metadata: [String: String]) -> String? {
     for key in [
       "modelspec.trigger_phrase", "trigger_phrase", "trigger_word", "trigger_words",
@@ -165,7 +164,7 @@ public struct LoRAReport: Codable, Sendable {
     ] {
       if let value = metadata[key], !value.isEmpty { return value }
     }
-    // A guess is not worth minutes: tables of whole data sets can have megabytes.
+    // A guess isn't worth minutes: tables of complete datasets can have megabytes.
     guard let json = metadata["ss_tag_frequency"], json.utf8.count <= 1 << 20 else { return nil }
     // A table that can't be read is ignored.
     guard case .object(let folders) = try? JSON(parsing: json) else { return nil }

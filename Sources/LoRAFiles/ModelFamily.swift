@@ -1,5 +1,5 @@
-/// Models that LoRAs are made for, recognized by the names of their modules, so that a file for
-/// another model is called what it is.
+/// Models that LoRAs are made for, recognized by the names of their modules, so that an error can
+/// name the model that a file is for.
 enum ModelFamily: String, CaseIterable {
   case chroma = "Chroma"
   case flux2 = "FLUX.2"
@@ -21,7 +21,7 @@ enum ModelFamily: String, CaseIterable {
   case languageModel = "a language model"
 
   /// Parts of module names, with `#` for numbers and `_` for dots and at the start: any one of them
-  /// tells.
+  /// identifies the family.
   private var signs: [String] {
     switch self {
     case .chroma: ["_distilled_guidance_layer_"]
@@ -80,28 +80,28 @@ enum ModelFamily: String, CaseIterable {
     }
   }
 
-  /// The family that most of the modules belong to; nil where none is recognized.
+  /// The family that most of the modules belong to; nil if none is recognized.
   ///
-  /// - Parameter modules: names as a file has them, dotted or with underscores.
+  /// - Parameter modules: Names from a file, with dots or underscores.
   static func recognize(_ modules: some Collection<String>) -> ModelFamily? {
     var found: Set<ModelFamily> = []
     var names: Set<String> = []
     var isXL = false
     for module in modules.prefix(20_000) {
-      // Only the larger of the two has several transformer blocks in one place, and a second text
-      // encoder.
+      // Only the larger one of the two has several transformer blocks in one place, and a second
+      // text encoder.
       isXL =
         isXL
         || ["lora_te2_", "text_encoder_2", "_transformer_blocks_1_", ".transformer_blocks.1."]
           .contains(where: module.contains)
       let name = numberless(module)
-      // Blocks repeat: each pattern is looked at once.
+      // Blocks repeat, so each pattern is checked once.
       guard names.insert(name).inserted, names.count <= 2000 else { continue }
       for family in allCases where family.signs.contains(where: name.contains) {
         found.insert(family)
       }
     }
-    // In the order of the cases, from particular signs to general ones.
+    // The cases are ordered from specific signs to general ones.
     guard let first = allCases.first(where: found.contains) else { return nil }
     return first == .stableDiffusion && isXL ? .stableDiffusionXL : first
   }

@@ -1,10 +1,10 @@
 import LTX
 
-/// The names that LTX-2's linear layers have in LoRA files of all formats.
+/// The names of LTX-2's linear layers in LoRA files of all formats.
 ///
 /// A path here is that of a LoRA file in ComfyUI's format: `diffusion_model.` or
-/// `text_embedding_projection.`, and then the module's name in the checkpoint. Which layers there
-/// are is read from built models.
+/// `text_embedding_projection.`, followed by the module's name in the checkpoint. The list of
+/// layers comes from built models.
 struct ModuleNames {
   static let transformer = "diffusion_model."
   static let textProjection = "text_embedding_projection."
@@ -14,16 +14,16 @@ struct ModuleNames {
   /// The layers by their names with underscores in place of dots, both ours and diffusers'.
   private let byFlatName: [String: String]
 
-  /// The names of the layers of both generations.
+  /// The names of the layers of both versions.
   ///
-  /// - Throws: what building a model throws.
+  /// - Throws: The errors of building a model.
   static var ltx2: ModuleNames { get throws { try built.get() } }
 
   private static let built = Result {
     ModuleNames(try TinyModel.Generation.allCases.flatMap { try $0.linearLayers() })
   }
 
-  /// - Parameter checkpointPaths: paths of linear layers in checkpoints.
+  /// - Parameter checkpointPaths: The paths of linear layers in checkpoints.
   init(_ checkpointPaths: [String]) {
     layers = Set(
       checkpointPaths.map { Self.numberless(LoRAFile.filePath($0), separator: ".").pattern })
@@ -41,16 +41,16 @@ struct ModuleNames {
     byFlatName = paths
   }
 
-  /// Whether a path is that of a linear layer of the transformer, the connectors and their
-  /// projection included.
+  /// Whether a path is that of a linear layer of the transformer, including the connectors and
+  /// their projection.
   func isKnown(_ path: String) -> Bool {
     layers.contains(Self.numberless(path, separator: ".").pattern)
   }
 
   /// The path for a name with underscores in place of dots, `transformer_blocks_3_attn1_to_out_0`.
-  /// The known layers tell which underscores were dots. diffusers' names are understood too.
+  /// The known layers show which underscores were dots. diffusers' names are accepted too.
   ///
-  /// - Returns: nil for a name of no linear layer.
+  /// - Returns: Nil for a name that isn't one of a linear layer.
   func path(flat: String) -> String? {
     let (pattern, number) = Self.numberless(flat, separator: "_")
     return byFlatName[pattern].map { $0.replacing("#", with: number) }
@@ -74,8 +74,8 @@ struct ModuleNames {
 
   // MARK: diffusers
 
-  /// Modules that diffusers calls otherwise. None of these names means anything in the other
-  /// system, so that a name in the right system stays unchanged.
+  /// Modules that have another name in diffusers. None of these names has a meaning in the other
+  /// scheme, so a name in the right scheme stays unchanged.
   private static let diffusersTransformer = [
     "patchify_proj": "proj_in",
     "audio_patchify_proj": "audio_proj_in",
@@ -88,7 +88,7 @@ struct ModuleNames {
     "av_ca_a2v_gate_adaln_single": "av_cross_attn_video_a2v_gate",
     "av_ca_v2a_gate_adaln_single": "av_cross_attn_audio_v2a_gate",
   ]
-  /// In diffusers the text connectors and the projection before them are a model of their own.
+  /// In diffusers the text connectors and the projection before them are a separate model.
   private static let diffusersConnectors = [
     "video_embeddings_connector": "video_connector",
     "audio_embeddings_connector": "audio_connector",

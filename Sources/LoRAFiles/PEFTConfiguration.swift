@@ -5,10 +5,10 @@ import Support
 import TensorFiles
 
 /// peft's description of adapters: the scale of B A, alpha / rank with exceptions by module, and
-/// much that would change what the factors mean. Everything is applied, known to have no effect on
-/// the factors, or refused by name.
+/// many settings that would change the meaning of the factors. Every setting is applied, known to
+/// have no effect on the factors, or refused by name.
 ///
-/// diffusers stores it in a file's metadata, for all of its models at once; peft in
+/// diffusers stores it in a file's metadata, for all of its models together; peft in
 /// `adapter_config.json` beside the weights.
 struct PEFTConfiguration {
   private let alpha: Double?
@@ -26,14 +26,14 @@ struct PEFTConfiguration {
     let value: Value
   }
 
-  /// Above the largest rank that a LoRA can have; a larger alpha is damage.
+  /// Above the max rank of a LoRA; a larger alpha means damage.
   private static let maxAlpha = Double(Configuration.maxSize)
 
   /// - Parameters:
-  ///   - prefix: in front of the keys, `transformer.`.
-  ///   - hasMagnitudes: whether the file has what DoRA needs.
+  ///   - prefix: The prefix of the keys, `transformer.`.
+  ///   - hasMagnitudes: Whether the file has the magnitudes that DoRA needs.
   /// - Throws: `ConfigurationError` for a value of the wrong type, for DoRA without magnitudes, and
-  ///   for a setting that gives the factors a meaning that is not supported.
+  ///   for a setting that gives the factors an unsupported meaning.
   init(_ c: Configuration, prefix: String = "", hasMagnitudes: Bool) throws {
     func key(_ name: String) -> String { prefix + name }
     source = c
@@ -65,10 +65,10 @@ struct PEFTConfiguration {
     ranks = try exceptions("rank_pattern") { try $0.positive($1) }
   }
 
-  /// What B A of a module is multiplied by; nil where nothing is said.
+  /// The factor of a module's B A; nil if the description has none.
   ///
-  /// - Parameter rank: of its factors.
-  /// - Throws: `ConfigurationError` for a rank that is not that of the factors, and for patterns
+  /// - Parameter rank: The rank of its factors.
+  /// - Throws: `ConfigurationError` for a rank that isn't that of the factors, and for patterns
   ///   that disagree.
   func scale(_ name: String, rank: Int) throws -> Double? {
     if let stated = try value(of: name, ranks, "rank_pattern") ?? self.rank, stated != rank {
@@ -86,7 +86,7 @@ struct PEFTConfiguration {
   {
     let matching = exceptions.filter { $0.pattern.matches(name) }
     guard let first = matching.first else { return nil }
-    // peft takes the first in the order of writing, which JSON objects don't have.
+    // peft uses the first one in the order of writing, which JSON objects don't have.
     guard let other = matching.first(where: { $0.value != first.value }) else { return first.value }
     throw source.error(
       prefix + key,
@@ -96,8 +96,8 @@ struct PEFTConfiguration {
 
   // MARK: Settings that are refused
 
-  /// Settings that say how training went, or which layers were chosen, as the keys of the factors
-  /// do.
+  /// Settings about the course of training, or the choice of layers, which the keys of the factors
+  /// show too.
   private static let withoutEffect: Set<String> = [
     "alpha_pattern", "arrow_config", "auto_mapping", "base_model_name_or_path", "bias",
     "corda_config",
@@ -109,7 +109,7 @@ struct PEFTConfiguration {
     "runtime_config",
     "target_modules", "task_type", "use_dora", "use_rslora",
   ]
-  /// Settings that mean something else than B A beside a linear layer, if they are anything but
+  /// Settings that give the factors another meaning than B A beside a linear layer, unless they are
   /// empty.
   private static let refused: [(key: String, problem: String)] = [
     ("modules_to_save", "lists modules that were trained whole"),
@@ -155,8 +155,8 @@ struct PEFTConfiguration {
     }
   }
 
-  /// Some initializations take a part of the base weights into the factors, so that B A alone is
-  /// not what was trained.
+  /// Some initializations move a part of the base weights into the factors, so that B A alone isn't
+  /// the trained change.
   private static func requireUnchangedBase(_ c: Configuration, _ key: String) throws {
     switch c.value(key) {
     case nil, .null?, .bool?: return
@@ -187,15 +187,15 @@ struct PEFTConfiguration {
   }
 }
 
-/// A regular expression of peft's for the names of modules: the whole name, or its end after a dot.
+/// A regular expression of peft for the names of modules: the full name, or its end after a dot.
 ///
-/// Patterns come from files, and a general one can take forever to match. So no group is repeated,
-/// and few things are.
+/// Patterns come from files, and a general one can take forever to match. So groups can't be
+/// repeated, and the number of repetitions is limited.
 private struct ModulePattern {
   let text: String
   private let expression: NSRegularExpression?
 
-  /// Nil for what is not such an expression.
+  /// Nil for text that isn't such an expression.
   init?(_ text: String) {
     self.text = text
     if text.allSatisfy({ $0.isLetter || $0.isNumber || $0 == "_" || $0 == "." }) {
@@ -219,21 +219,21 @@ private struct ModulePattern {
   }
 }
 
-/// The scales of a file's adapters that are written outside of its tensors.
+/// The scales of a file's adapters that are stored outside of its tensors.
 struct PEFTConfigurations {
   static let metadataKey = "lora_adapter_metadata"
-  /// The name that peft gives the weights beside its configuration.
+  /// The name of the weights beside peft's configuration.
   static let weightsName = "adapter_model.safetensors"
-  /// Larger configurations are not what peft writes.
+  /// peft doesn't write larger configurations.
   private static let maximumSize = 16 << 20
 
   private var byPrefix: [(prefix: String, configuration: PEFTConfiguration)] = []
 
-  /// - Throws: `ConfigurationError` for a configuration that can't be read, or that says what is
-  ///   not supported.
+  /// - Throws: `ConfigurationError` for a configuration that can't be read, or has unsupported
+  ///   settings.
   ///
-  /// - Parameter hasPEFTNames: whether modules are called `base_model.model.…`, as peft alone calls
-  ///   them.
+  /// - Parameter hasPEFTNames: Whether modules have the names `base_model.model.…`, which only peft
+  ///   uses.
   init(file: String, metadata: [String: String], hasPEFTNames: Bool, hasMagnitudes: Bool) throws {
     if let json = metadata[Self.metadataKey] {
       let c = try Configuration(json: json, file: file, path: "__metadata__.\(Self.metadataKey)")
@@ -273,8 +273,8 @@ struct PEFTConfigurations {
     return text
   }
 
-  /// - Parameter name: of the module, in the file.
-  /// - Throws: `ConfigurationError` for a rank that is not that of the factors.
+  /// - Parameter name: The name of the module in the file.
+  /// - Throws: `ConfigurationError` for a rank that isn't that of the factors.
   func scale(_ name: String, rank: Int) throws -> Double {
     for (prefix, configuration) in byPrefix where name.hasPrefix(prefix) {
       let module = String(name.dropFirst(prefix.count))

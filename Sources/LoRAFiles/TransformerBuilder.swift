@@ -2,20 +2,21 @@ import LTX
 import NN
 import Torch
 
-/// How a transformer is to be made from a checkpoint. Immutable: every method returns a modified
-/// copy.
+/// The settings for building a transformer from a checkpoint. Immutable: every method returns a
+/// modified copy.
 ///
-///     let builder = try TransformerBuilder(checkpoint).lora("style.safetensors", strength: 0.8).dtype(.bfloat16)
+///     let builder = try TransformerBuilder(checkpoint)
+///       .lora("style.safetensors", strength: 0.8).dtype(.bfloat16)
 ///     let transformer = try builder.adapters(.fused).build(device: .cuda(0))
 ///
-/// Strengths can be tried without loading anything again, where the adapters are kept separate:
+/// With separate adapters, strengths can be changed without loading anything again:
 ///
 ///     let loaded = builder.sharingWeights()
 ///     let strong = try loaded.build()
 ///     let weak = try loaded.strengths(0.3).build()
 public struct TransformerBuilder: Sendable {
   public let checkpoint: Checkpoint
-  /// In the order in which they are stacked.
+  /// The LoRAs in the order in which they are stacked.
   public private(set) var loras: [(file: LoRAFile, strength: Double)] = []
   private var contentNotes: [String] = []
   private var placement = AdapterSet.Placement.separate
@@ -35,11 +36,11 @@ public struct TransformerBuilder: Sendable {
     return copy
   }
 
-  /// Stacks one more LoRA. Reads its header only.
+  /// Stacks one more LoRA. Reads only its header.
   ///
-  /// - Parameter strength: what its effect is multiplied by; 0 is the same as leaving it out.
-  /// - Throws: what `LoRAFile` throws; `WeightError` for adapters that don't fit the checkpoint,
-  ///   and for a strength that is not finite.
+  /// - Parameter strength: The factor of its effect; 0 is the same as no LoRA.
+  /// - Throws: The errors of `LoRAFile`; `WeightError` for adapters that don't fit the checkpoint,
+  ///   and for a strength that isn't finite.
   public func lora(_ path: String, strength: Double = 1) throws -> Self {
     try lora(LoRAFile(path: path), strength: strength)
   }
@@ -56,10 +57,10 @@ public struct TransformerBuilder: Sendable {
     }
   }
 
-  /// Gives the LoRAs other strengths, in the order in which they were added.
+  /// Sets the strengths of the LoRAs, in the order in which they were added.
   ///
-  /// - Precondition: one strength for each.
-  /// - Throws: `WeightError` for one that is not finite.
+  /// - Precondition: There is one strength for each LoRA.
+  /// - Throws: `WeightError` for a strength that isn't finite.
   public func strengths(_ strengths: Double...) throws -> Self {
     precondition(
       strengths.count == loras.count, "\(strengths.count) strengths for \(loras.count) LoRAs")
@@ -69,26 +70,25 @@ public struct TransformerBuilder: Sendable {
     return with { $0.loras = zip(loras, strengths).map { ($0.file, $1) } }
   }
 
-  /// Whether the LoRAs become part of the weights or stay beside them, as they do unless told
-  /// otherwise.
+  /// Sets whether the LoRAs are fused into the weights or, by default, kept separate.
   public func adapters(_ placement: AdapterSet.Placement) -> Self {
     with { $0.placement = placement }
   }
 
-  /// What to build of the transformer. Adapters of what is left out are left out too.
+  /// Sets the modalities to build. Adapters of the others are skipped.
   public func modalities(_ modalities: Set<Modality>) -> Self {
     with { $0.modalities = modalities }
   }
 
-  /// What weights are converted to; nil, as unless told otherwise, keeps each as the file has it.
+  /// Sets the dtype of the weights; nil, the default, keeps that of the file.
   public func dtype(_ dtype: DType?) -> Self { with { $0.dtype = dtype } }
 
-  /// From here on, copies of this builder build transformers that share their weights and the
-  /// LoRAs' factors: each is loaded once, and held for as long as one of the builders is. Weights
-  /// that LoRAs are fused into are not shared.
+  /// Makes copies of this builder build transformers that share their weights and the LoRAs'
+  /// factors: each is loaded once, and kept as long as one of the builders exists. Weights that
+  /// LoRAs are fused into are not shared.
   public func sharingWeights() -> Self { with { $0.loaded = LoadedTensors() } }
 
-  /// - Throws: what building throws.
+  /// - Throws: The errors of building.
   public func build(device: Device = .cpu) throws -> Transformer {
     try checkpoint.transformer(
       LoadPolicy(
@@ -100,7 +100,7 @@ public struct TransformerBuilder: Sendable {
   func adapterSet(device: Device = .cpu) throws -> AdapterSet {
     var adapters = AdapterSet()
     adapters.placement = placement
-    // Fusing rounds to a dtype of its own, once.
+    // Fusing uses its own dtype, and rounds once.
     let dtype = placement == .fused ? nil : dtype
     for (file, strength) in loras where strength != 0 {
       for module in file.modules where module.isBuilt(modalities) {
@@ -146,12 +146,12 @@ public struct TransformerBuilder: Sendable {
 
 extension LoRAFile.Module {
   /// Whether it belongs to the transformer, and not to the text connectors and the projection
-  /// before them, which lie in the same checkpoint.
+  /// before them, which are in the same checkpoint.
   var isOfTransformer: Bool {
     path.hasPrefix(ModuleNames.transformer) && !path.contains("_embeddings_connector.")
   }
 
-  /// Why no transformer uses it; nil for one that does.
+  /// The reason why no transformer uses it; nil if one does.
   var unusedReason: String? {
     isOfTransformer
       ? nil : "it changes the text connectors; as upstream, LoRAs act on the transformer alone"
