@@ -86,7 +86,8 @@ struct StepCase {
       LoadPolicy(
         dtype: .float32,
         freshAdapters: FreshAdapters(
-          targets: targets, rank: rank, alpha: Double(rank), generator: Generator(seed: 3))))
+          targets: targets, settings: AdapterSettings(rank: rank, alpha: Double(rank)),
+          generator: Generator(seed: 3))))
   }
 
   /// Our side of the step.
