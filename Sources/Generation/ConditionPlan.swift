@@ -153,7 +153,7 @@ struct ConditionPlan {
       !isCopied || VideoWriter.Audio(sampleRate: reader.sampleRate, channelCount: 2).isPossible
     else {
       throw Issue(
-        [.file(path)], "an MP4 file can't hold \(reader.sampleRate) samples a second",
+        [.file(path)], "an MP4 file can't hold \(reader.sampleRate) samples per second",
         suggestion: "Convert it to 48000.")
     }
     guard let duration = reader.duration else { return }

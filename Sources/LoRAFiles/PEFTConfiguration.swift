@@ -112,7 +112,7 @@ struct PEFTConfiguration {
   /// Settings that give the factors another meaning than B A beside a linear layer, unless they are
   /// empty.
   private static let refused: [(key: String, problem: String)] = [
-    ("modules_to_save", "lists modules that were trained whole"),
+    ("modules_to_save", "lists modules that were fully trained"),
     ("layer_replication", "repeats layers of the base model"),
     ("trainable_token_indices", "names tokens whose embeddings were trained"),
     ("target_parameters", "adapts parameters that are not linear layers"),

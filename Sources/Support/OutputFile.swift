@@ -16,7 +16,7 @@ public enum OutputFile {
       guard status.st_mode & S_IFMT != S_IFDIR else { return "is a folder; name a file" }
       guard status.st_mode & S_IFMT == S_IFREG else {
         return
-          "is a device, pipe or socket; name a file, which can be replaced when the new one is whole"
+          "is a device, pipe or socket; name a file, which can be replaced when the new one is complete"
       }
       for input in inputs {
         var other = stat()
@@ -28,7 +28,7 @@ public enum OutputFile {
     let folder =
       path.lastIndex(of: "/").map { $0 == path.startIndex ? "/" : String(path[..<$0]) } ?? "."
     guard stat(folder, &status) == 0 else {
-      return "can't be written: the folder \(folder) does not exist; make it first"
+      return "can't be written: the folder \(folder) does not exist; create it first"
     }
     return OutputFolder.problem(folder).map { "can't be written: the folder \(folder) \($0)" }
   }

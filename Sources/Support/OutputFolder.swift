@@ -19,12 +19,12 @@ public enum OutputFolder {
       folder = parent(of: folder)
     }
     guard status.st_mode & S_IFMT == S_IFDIR else {
-      return folder == path ? "is a file; name a folder" : "can't be made: \(folder) is a file"
+      return folder == path ? "is a file; name a folder" : "can't be created: \(folder) is a file"
     }
     let trial = TemporaryFiles.name(beside: "\(folder)/trial")
     let descriptor = open(trial, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0o600)
     guard descriptor >= 0 else {
-      let place = folder == path ? "can't be written to" : "can't be made in \(folder)"
+      let place = folder == path ? "can't be written to" : "can't be created in \(folder)"
       return "\(place): \(describe(errno: errno))"
     }
     close(descriptor)

@@ -153,7 +153,7 @@ import Torch
     try cache.latents("a", shape: [5, 2, 2, 3])
     try expect(
       .inconsistent, "latents/a.safetensors",
-      "holds 5 channels in bfloat16, most of its kind 4 channels in bfloat16")
+      "holds 5 channels in bfloat16, but most of its kind hold 4 channels in bfloat16")
     try cache.latents("a", dtype: .float32)
     try expect(.inconsistent, "latents/a.safetensors", "in float32")
     try cache.latents("a")

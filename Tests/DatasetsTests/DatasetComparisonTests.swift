@@ -151,7 +151,7 @@ import Torch
     try cache.scratch.write("video,caption\na.mp4,x\n", to: "other.csv")
     let checker = try CacheChecker(cache: cache.scratch.path)
     #expect(checker.listing == nil)
-    #expect(checker.notes.first?.contains("2 dataset files are beside the cache") == true)
+    #expect(checker.notes.first?.contains("found 2 dataset files beside the cache") == true)
     #expect(
       message { _ = try problems { $0.dataset = cache.scratch.file("report.json") } }.contains(
         "must be a list"))

@@ -36,7 +36,7 @@ import Testing
     #expect(compatible.shape?.suffix(3) == [1, 2, 2])
     #expect(
       compatible.report.warnings.map(\.reason) == [
-        "\(fixture.file("square.mp4")): only the first of its 40 frames is used, as a still image: in upstream's way the "
+        "\(fixture.file("square.mp4")): only the first of its 40 frames is used, as a still image: in upstream mode the "
           + "aspect ratio alone chooses the bucket 64x64x1"
       ])
   }

@@ -93,7 +93,7 @@ import Torch
     try fixture.dataset([("late.mkv", "x")])
     let report = try fixture.run(fixture.options("64x64x17"))
     #expect(
-      report.warnings.first?.reason.contains("s after the image; silence comes before it") == true)
+      report.warnings.first?.reason.contains("s after the video; silence comes before it") == true)
     let audio = try SampleAudioReader().read(late, seconds: 17.0 / 25, start: 0).audio
     #expect(audio.channels[0][..<7500].allSatisfy { $0 == 0 })
     #expect(audio.channels[0][8400...].contains { abs($0) > 0.1 })

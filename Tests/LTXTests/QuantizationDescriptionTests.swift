@@ -243,7 +243,7 @@ import Torch
       ),
       (
         "{\"format\": \"float8_e4m3fn\", \"convrot\": true, \"convrot_groupsize\": 4}", scaled,
-        "goes with int8_tensorwise only"
+        "is supported only for int8_tensorwise"
       ),
       (
         "{\"format\": \"float8_e5m2\"}", scaled,

@@ -65,7 +65,7 @@ import Torch
     (#""init_lora_weights": 3"#, "init_lora_weights", "must be"),
     (#""bias": "all""#, "bias", "biases"),
     (#""bias": "lora_only""#, "bias", "biases"),
-    (#""modules_to_save": ["proj_out"]"#, "modules_to_save", "trained whole"),
+    (#""modules_to_save": ["proj_out"]"#, "modules_to_save", "fully trained"),
     (#""fan_in_fan_out": true"#, "fan_in_fan_out", "transposed"),
     (#""use_dora": true"#, "use_dora", "magnitudes"),
     (#""layer_replication": [[0, 4]]"#, "layer_replication", "repeats"),

@@ -17,8 +17,9 @@ import Testing
     let file = scratch.path + "/file"
     try Data().write(to: URL(fileURLWithPath: file))
     #expect(OutputFolder.problem(file) == "is a file; name a folder")
-    #expect(OutputFolder.problem(file + "/below") == "can't be made: \(file) is a file")
+    #expect(OutputFolder.problem(file + "/below") == "can't be created: \(file) is a file")
     #expect(OutputFolder.problem("/proc")?.hasPrefix("can't be written to: ") == true)
-    #expect(OutputFolder.problem("/proc/made/there")?.hasPrefix("can't be made in /proc: ") == true)
+    #expect(
+      OutputFolder.problem("/proc/made/there")?.hasPrefix("can't be created in /proc: ") == true)
   }
 }

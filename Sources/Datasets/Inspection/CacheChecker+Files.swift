@@ -52,7 +52,8 @@ extension CacheChecker {
       let usual = Self.mostCommon(family.compactMap(\.file.signature))
       return family.compactMap { _, name, file -> DatasetProblem? in
         guard let signature = file.signature, let usual, signature != usual else { return nil }
-        return problem(.inconsistent, file, name, "holds \(signature), most of its kind \(usual)")
+        return problem(
+          .inconsistent, file, name, "holds \(signature), but most of its kind hold \(usual)")
       }
     }
   }
@@ -191,7 +192,7 @@ extension CacheChecker {
         problem(
           .damage, file, name,
           "made from a \(artifact.sourceNoun) with damage: \(damage). "
-            + "Get a whole copy of the file and preprocess it again, or remove the row.")
+            + "Get a complete copy of the file and preprocess it again, or remove the row.")
       }
     }
   }

@@ -95,7 +95,7 @@ public struct CacheChecker {
     let candidates = DatasetListing.candidates(beside: cache)
     let samples = Set(cache.samples)
     var found: [DatasetListing] = []
-    var reason = "no dataset file is beside the cache"
+    var reason = "found no dataset file beside the cache"
     for path in candidates where found.isEmpty || path != candidates.last {
       do {
         let listing = try open(path)
@@ -110,7 +110,7 @@ public struct CacheChecker {
       }
     }
     if let only = found.first, found.count == 1 { return (only, ["compared with \(only.path)"]) }
-    if found.count > 1 { reason = "\(found.count) dataset files are beside the cache" }
+    if found.count > 1 { reason = "found \(found.count) dataset files beside the cache" }
     return (nil, ["not compared with a dataset file: \(reason). Name the dataset file"])
   }
 

@@ -145,7 +145,7 @@ struct ClipReader: Sendable {
         if isStrict, let damage {
           throw MediaError(
             .decoding, file: path, damage,
-            remedy: "Get a whole copy of the file, remove the row, or allow damaged frames.")
+            remedy: "Get a complete copy of the file, remove the row, or allow damaged frames.")
         }
         return Clip(
           pixels: try FrameTensors.stack(frames), frameRate: rate, bucket: bucket, shape: shape,
@@ -221,7 +221,7 @@ struct ClipReader: Sendable {
       notes.append(Self.note(rotation: degrees))
     }
     notes += reader.colorNotes
-    if let damage { notes.append("\(damage). Get a whole copy of the clip, or remove the row") }
+    if let damage { notes.append("\(damage). Get a complete copy of the clip, or remove the row") }
     if let obstacle = reader.deinterlacingObstacle {
       notes.append(
         "it is interlaced, and was not deinterlaced: \(obstacle); deinterlace it with a video editor first"
@@ -239,7 +239,7 @@ struct ClipReader: Sendable {
       notes.append(
         String(
           format:
-            "its frame rate varies, or is not what the container says: frames were dropped or repeated "
+            "its frame rate varies, or differs from the container's: frames were dropped or repeated "
             + "to make %.5g per second", rate))
     }
     if available != nil, case .damaged(let reason) = ending {

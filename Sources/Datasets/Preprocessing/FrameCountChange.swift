@@ -56,7 +56,7 @@ extension ClipReader {
           + "\(shortest). Add a shorter bucket or remove the row")
     default:
       notes.append(
-        "only the first of \(frames) is used, as a still image: in upstream's way the aspect ratio alone "
+        "only the first of \(frames) is used, as a still image: in upstream mode the aspect ratio alone "
           + "chooses the bucket \(bucket)")
     }
     return notes

@@ -96,7 +96,7 @@ public struct PreprocessingPlan: Sendable {
     for (folder, count) in unasked.sorted(by: { $0.key.rawValue < $1.key.rawValue }) {
       report.notes.append(
         "\(folder.rawValue)/ holds files of \(count) of the samples that an earlier run made and "
-          + "this one did not ask for; training that reads the folder uses them")
+          + "this one did not request; training that reads the folder uses them")
     }
     self.work = work
     self.report = report

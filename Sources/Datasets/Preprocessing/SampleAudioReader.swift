@@ -51,12 +51,12 @@ struct SampleAudioReader: Sendable {
     if !isCompatible, start != nil, decoded.startSeconds < -Self.tolerance {
       notes.append(
         String(
-          format: "its audio starts %.3f s before the image; that part is dropped",
+          format: "its audio starts %.3f s before the video; that part is dropped",
           -decoded.startSeconds))
     } else if !isCompatible, start != nil, decoded.startSeconds > Self.tolerance {
       notes.append(
         String(
-          format: "its audio starts %.3f s after the image; silence comes before it",
+          format: "its audio starts %.3f s after the video; silence comes before it",
           decoded.startSeconds))
     }
     let wanted = Int(seconds * Double(decoded.sampleRate))
@@ -145,7 +145,7 @@ struct SampleAudioReader: Sendable {
     if let damage = decoded.damage {
       throw MediaError(
         .decoding, file: path,
-        "its audio is damaged, and upstream's way uses no damaged audio (\(damage))",
+        "its audio is damaged, and upstream mode uses no damaged audio (\(damage))",
         remedy: "Convert the file again, or don't follow upstream.")
     }
     return decoded

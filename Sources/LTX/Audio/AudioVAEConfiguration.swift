@@ -105,7 +105,8 @@ extension AudioVAEConfiguration {
     } else if variables.has("mel_bins") {
       melBins = try variables.positive("mel_bins", upTo: Self.maxMelBins)
     } else {
-      throw c.error("mel_bins", "is missing: nothing says how many frequencies a spectrogram has")
+      throw c.error(
+        "mel_bins", "is missing, so the number of the spectrogram's frequencies is unknown")
     }
 
     audioChannels = try c.positive("in_channels", default: 2, upTo: 64)

@@ -43,7 +43,7 @@ public struct LogMelSpectrogram: Sendable {
     guard given[2] * sampleRate > mirrored * rate else {
       throw Issue(
         ["waveform"],
-        "is too short for a spectrogram (got \(given[2]) samples at \(rate) samples a second, "
+        "is too short for a spectrogram (got \(given[2]) samples at \(rate) samples per second, "
           + "expected at least \(mirrored * rate / sampleRate + 1))",
         suggestion: "Add silence at the end.")
     }

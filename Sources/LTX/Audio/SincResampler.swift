@@ -24,7 +24,7 @@ public enum SincResampler {
 
   static func rateIssue(_ rate: Int) -> Issue {
     Issue(
-      ["sampleRate"], "must be between 1 and \(highestRate) samples a second (got \(rate))")
+      ["sampleRate"], "must be between 1 and \(highestRate) samples per second (got \(rate))")
   }
 
   static func resample(

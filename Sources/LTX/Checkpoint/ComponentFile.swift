@@ -17,7 +17,7 @@ struct ComponentFile {
         problem:
           "is missing: this is not an LTX-2 checkpoint in the unified layout or one of its "
           + "components, whose metadata "
-          + "says what they hold; files of diffusers, which have other keys, have to be converted")
+          + "describes their contents; files of diffusers have other keys and must be converted")
     }
     config = try Configuration(json: json, file: path)
     version = source.metadata["model_version"].flatMap(ModelVersion.init)

@@ -110,7 +110,7 @@ extension Checkpoint {
       throw WeightError(
         file: path, key: String(first.dropFirst(Self.scope.count)),
         problem:
-          "is missing\(others(missing.count)): the file does not hold the whole transformer of "
+          "is missing\(others(missing.count)): the file doesn't contain the complete transformer of "
           + "\(source.name)"
       )
     }

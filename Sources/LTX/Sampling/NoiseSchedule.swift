@@ -15,7 +15,8 @@ public enum NoiseSchedule {
   public static func shifted(steps: Int, tokens: Int = 4096) throws -> [Float] {
     guard (1...maximumSteps).contains(steps) else {
       throw TorchError(
-        .shape, operation: "sigmas", message: "\(steps) steps; sampling takes 1 to \(maximumSteps)")
+        .shape, operation: "sigmas",
+        message: "the number of steps must be between 1 and \(maximumSteps) (got \(steps))")
     }
     let (lowTokens, highTokens) = (1024.0, 4096.0)
     let (lowShift, highShift) = (0.95, 2.05)

@@ -82,7 +82,7 @@ public struct LatentUpsamplerConfiguration: Sendable, Equatable {
     // A single image has no frames to double, and the rational resampler splits a video into frames
     // itself.
     guard dimensions == 3 || method == .space else {
-      throw c.error("dims", "is 2, which goes only with doubling height and width")
+      throw c.error("dims", "is 2, which is supported only when height and width are doubled")
     }
     switch method {
     case .time: spatialScale = .one

@@ -131,7 +131,8 @@ struct StoredScale: Sendable {
     }
     guard elementType == .int8 else {
       throw options.error(
-        rotation[0], "is true, which goes with \(Int8Format.name) only (got \(description.name))")
+        rotation[0],
+        "is true, which is supported only for \(Int8Format.name) (got \(description.name))")
     }
     guard rotationGroups.contains(group) else {
       throw options.error(rotation[1], "must be a power of 4 between 4 and 1024 (got \(group))")
