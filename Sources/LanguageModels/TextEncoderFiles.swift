@@ -19,14 +19,13 @@ public struct TextEncoderFiles: Sendable {
   /// - Throws: `Issue` when there is nothing of that name, `TensorFileError` for a file
   ///   that is not safetensors.
   public init(path: String) throws {
-    var isFolder: ObjCBool = false
-    guard FileManager.default.fileExists(atPath: path, isDirectory: &isFolder) else {
+    guard FileManager.default.fileExists(atPath: path) else {
       throw Issue(
         ["textEncoder", .file(path)], "does not exist",
         suggestion: "Give the folder or the file of a Gemma 3 model.")
     }
     self.path = path
-    packed = isFolder.boolValue ? nil : try SafetensorsFile(path: path)
+    packed = isFolder(path) ? nil : try SafetensorsFile(path: path)
   }
 
   /// Checks that everything is there, before anything large is read.

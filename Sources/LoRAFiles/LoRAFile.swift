@@ -1,5 +1,6 @@
 import LTX
 import NN
+import Support
 import TensorFiles
 import Torch
 

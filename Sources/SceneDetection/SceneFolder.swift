@@ -53,10 +53,8 @@ final class SceneFolder {
   /// Moves everything into place, and removes files of an earlier run.
   func commit(removing stale: [String]) throws {
     for move in moves {
-      var isFolder: ObjCBool = false
       let target = output + "/" + move.name
-      if FileManager.default.fileExists(atPath: target, isDirectory: &isFolder), isFolder.boolValue
-      {
+      if isFolder(target) {
         throw MediaError(
           .writing, file: target, "is a folder, where a file is to go",
           remedy: "Move the folder away.")

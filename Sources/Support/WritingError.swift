@@ -38,14 +38,3 @@ public struct WritingError: Error, CustomStringConvertible, Equatable, Sendable 
 
   public var description: String { "\(path): \(problem). \(remedy)." }
 }
-
-/// Creates a folder and its missing parents.
-///
-/// - Throws: `WritingError` with the reason.
-public func makeFolder(_ path: String) throws(WritingError) {
-  do {
-    try FileManager.default.createDirectory(atPath: path, withIntermediateDirectories: true)
-  } catch {
-    throw WritingError(path: path, error)
-  }
-}

@@ -92,11 +92,6 @@ private func openingFailed(_ path: String, _ code: Int32) -> TensorFileError {
   return TensorFileError(.notFound, path: path, "the file does not exist")
 }
 
-func isFolder(_ path: String) -> Bool {
-  var status = stat()
-  return stat(path, &status) == 0 && status.st_mode & S_IFMT == S_IFDIR
-}
-
 /// Reads little-endian numbers at checked places in a file's bytes.
 struct ByteReader {
   let bytes: UnsafeRawBufferPointer

@@ -1,3 +1,4 @@
+import Support
 import Torch
 
 /// The range of a tensor's elements in its file.

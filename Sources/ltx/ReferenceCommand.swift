@@ -145,11 +145,7 @@ struct ReferenceCommand: ParsableCommand {
     _ column: ReferenceColumn, _ options: DerivedColumnOptions
   ) -> [String] {
     let dataset = URL(fileURLWithPath: options.outputDataset ?? options.dataset)
-    var isFolder: ObjCBool = false
-    let hasFolder =
-      FileManager.default.fileExists(atPath: dataset.path, isDirectory: &isFolder)
-      && isFolder.boolValue
-    return [(hasFolder ? dataset : dataset.deletingLastPathComponent()).path]
+    return [(isFolder(dataset.path) ? dataset : dataset.deletingLastPathComponent()).path]
       + (column.outputFolder.map { [$0] } ?? [])
   }
 
@@ -161,11 +157,8 @@ struct ReferenceCommand: ParsableCommand {
   }
 
   private func options() -> DerivedColumnOptions {
-    var isFolder: ObjCBool = false
-    let hasFolder =
-      FileManager.default.fileExists(atPath: input, isDirectory: &isFolder) && isFolder.boolValue
     // Upstream's form: a folder of media, and the dataset file as the output.
-    let isMediaRoot = hasFolder && output != nil
+    let isMediaRoot = isFolder(input) && output != nil
     var options = DerivedColumnOptions(dataset: isMediaRoot ? output ?? "" : input)
     options.mediaFolder = isMediaRoot ? input : nil
     options.outputDataset = isMediaRoot ? nil : output

@@ -92,10 +92,7 @@ struct SplitCommand: ParsableCommand {
         throw MediaError(.badOption, file: output, problem, remedy: "Choose another output folder.")
       }
       try checkingInput { try locks.lock(folder: output) }
-      var isFolder: ObjCBool = false
-      guard FileManager.default.fileExists(atPath: input, isDirectory: &isFolder),
-        isFolder.boolValue
-      else {
+      guard isFolder(input) else {
         return try split(input, into: output, splitter, detector, interruption)
       }
       try splitAll(VideoFolder(input, output: output), splitter, detector, interruption)

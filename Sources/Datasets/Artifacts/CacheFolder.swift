@@ -1,4 +1,5 @@
 import Foundation
+import Support
 
 /// A folder of a cache, under upstream's name. It holds one file for each sample.
 ///
@@ -18,11 +19,7 @@ public struct CacheFolder: RawRepresentable, Hashable, Sendable, Codable, Coding
   ///
   /// - Throws: `DatasetError` if the folder does not exist.
   public static func files(below folder: String) throws -> [String: String] {
-    var isFolder: ObjCBool = false
-    guard FileManager.default.fileExists(atPath: folder, isDirectory: &isFolder),
-      isFolder.boolValue,
-      let found = FileManager.default.enumerator(atPath: folder)
-    else {
+    guard isFolder(folder), let found = FileManager.default.enumerator(atPath: folder) else {
       throw DatasetError(
         path: folder, problem: "does not exist. Run `ltx preprocess` first")
     }

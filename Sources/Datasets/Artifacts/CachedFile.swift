@@ -94,7 +94,11 @@ struct CachedFile: Sendable {
   /// - Returns: The path of another tool's file that training might find instead, if there is one.
   /// - Throws: `TensorFileError` if the disk refuses, `TorchError`.
   func write(_ values: CachedValues, _ fingerprint: Fingerprint) throws -> String? {
-    try makeFolder()
+    let parent = (path as NSString).deletingLastPathComponent
+    try makeFolder(parent) {
+      TensorFileError(
+        .notWritten, path: parent, "the folder can't be created: \(reason(of: $0))")
+    }
     switch format {
     case .pt:
       try writeTorchFile(values.pickled, metadata: fingerprint.fields, to: path, isDurable: false)
@@ -118,15 +122,5 @@ struct CachedFile: Sendable {
   func removeIfOurs() -> Bool {
     guard fingerprint?[.content] != nil else { return false }
     return unlink(path) == 0
-  }
-
-  private func makeFolder() throws {
-    let folder = (path as NSString).deletingLastPathComponent
-    do {
-      try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
-    } catch {
-      throw TensorFileError(
-        .notWritten, path: folder, "the folder can't be created: \(reason(of: error))")
-    }
   }
 }

@@ -45,14 +45,10 @@ public enum FileIdentity {
   }
 
   private static func files(_ path: String) throws -> [String] {
-    var isFolder: ObjCBool = false
     // An index represents the shards beside it.
     let folder = (path as NSString).deletingLastPathComponent
     let path = path.hasSuffix(".index.json") ? folder.isEmpty ? "." : folder : path
-    guard FileManager.default.fileExists(atPath: path, isDirectory: &isFolder), isFolder.boolValue
-    else {
-      return [path]
-    }
+    guard isFolder(path) else { return [path] }
     do {
       return try FileManager.default.contentsOfDirectory(atPath: path).sorted()
         .filter { $0.hasSuffix(".safetensors") || $0.hasSuffix(".json") || $0.hasSuffix(".model") }

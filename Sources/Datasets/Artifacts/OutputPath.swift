@@ -8,11 +8,9 @@ enum OutputPath {
   ///
   /// - Throws: `MediaError` if the folder can't be created.
   static func makeFolder(_ folder: String) throws {
-    do {
-      try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
-    } catch {
-      throw MediaError(
-        .writing, file: folder, "the folder can't be created (\(reason(of: error)))",
+    try Support.makeFolder(folder) {
+      MediaError(
+        .writing, file: folder, "the folder can't be created (\(reason(of: $0)))",
         remedy: "Choose another output folder.")
     }
   }

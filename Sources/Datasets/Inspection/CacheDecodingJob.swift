@@ -1,4 +1,5 @@
 import Foundation
+import Support
 
 /// One cached file to decode.
 public struct CacheDecodingJob: Sendable {
@@ -22,10 +23,10 @@ public struct CacheDecodingJob: Sendable {
         path: path,
         problem: "does not exist. Name a cache, one of its folders such as latents, or a file")
     }
-    guard DatasetCache.isFolder(path) else { return try file(path, into: output, options) }
+    guard isFolder(path) else { return try file(path, into: output, options) }
     let root = DatasetCache.root(path)
     let isCache = Artifacts.all.flatMap(\.folderNames).contains {
-      DatasetCache.isFolder("\(root)/\($0)")
+      isFolder("\(root)/\($0)")
     }
     let jobs =
       isCache
@@ -72,7 +73,7 @@ public struct CacheDecodingJob: Sendable {
       audio = try CacheFolder.files(below: path)
     }
     let latents =
-      decoding?.takesRate == true && DatasetCache.isFolder("\(beside)/latents")
+      decoding?.takesRate == true && isFolder("\(beside)/latents")
       ? try CacheFolder.files(below: "\(beside)/latents") : [:]
     var jobs = files.sorted { $0.key < $1.key }.map { name, path in
       CacheDecodingJob(
@@ -105,7 +106,7 @@ public struct CacheDecodingJob: Sendable {
       if let artifact = Artifacts.named(last) {
         let sample = inner.joined(separator: "/")
         func partner(_ folder: String) throws -> String? {
-          DatasetCache.isFolder(folder) ? try CacheFolder.files(below: folder)[sample] : nil
+          isFolder(folder) ? try CacheFolder.files(below: folder)[sample] : nil
         }
         if artifact.decoding?.takesRate == true { job.rateFile = try partner("\(root)/latents") }
         if artifact.folder == .latents, options.withAudio {

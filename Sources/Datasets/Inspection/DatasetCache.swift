@@ -1,5 +1,6 @@
 import Foundation
 import Media
+import Support
 
 /// The folders of a cache and the files in them. No file is opened.
 public struct DatasetCache: Sendable {
@@ -22,7 +23,7 @@ public struct DatasetCache: Sendable {
     var twice: [String] = []
     var unread = SkippedFiles()
     for artifact in Artifacts.all {
-      for name in artifact.folderNames where Self.isFolder("\(root)/\(name)") {
+      for name in artifact.folderNames where isFolder("\(root)/\(name)") {
         let found = try CacheFolder.files(below: "\(root)/\(name)")
         files[artifact.folder, default: [:]].merge(found) { first, _ in first }
         twice += found.keys.filter { sample in
@@ -40,7 +41,7 @@ public struct DatasetCache: Sendable {
     guard !files.isEmpty else {
       throw DatasetError(
         path: path,
-        problem: Self.isFolder(path)
+        problem: isFolder(path)
           ? "has no latents/, conditions/ or other folder of a cache. Name the folder that `ltx preprocess` wrote"
           : "does not exist. Name the folder that `ltx preprocess` wrote")
     }
@@ -81,12 +82,6 @@ public struct DatasetCache: Sendable {
 
   /// The names of all samples, in alphabetical order.
   public var samples: [String] { Set(files.values.flatMap(\.keys)).sorted() }
-
-  static func isFolder(_ path: String) -> Bool {
-    var isFolder: ObjCBool = false
-    return FileManager.default.fileExists(atPath: path, isDirectory: &isFolder)
-      && isFolder.boolValue
-  }
 
   private static func isLeftover(_ file: String) -> Bool {
     file.hasSuffix(".partial") || file.hasSuffix(".tmp")

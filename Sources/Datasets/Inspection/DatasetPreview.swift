@@ -29,7 +29,7 @@ public struct DatasetPreview: Sendable {
     progress: (CacheChecker.Phase, Int, Int) -> Void = { _, _, _ in }
   ) throws {
     let beside = options.dataset.map { (absolutePath($0) as NSString).deletingLastPathComponent }
-    let path = cache ?? beside.flatMap { DatasetCache.isFolder("\($0)/.precomputed") ? $0 : nil }
+    let path = cache ?? beside.flatMap { isFolder("\($0)/.precomputed") ? $0 : nil }
     if let path {
       let checker = try CacheChecker(cache: path, options)
       let reading = CacheReading(checker.cache, scansNumbers: true) { progress(.files, $0, $1) }

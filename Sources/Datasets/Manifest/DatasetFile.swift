@@ -74,12 +74,11 @@ struct DatasetFile: Sendable {
   }
 
   private static func isFolder(_ path: String) throws -> Bool {
-    var isFolder: ObjCBool = false
-    guard FileManager.default.fileExists(atPath: path, isDirectory: &isFolder) else {
+    guard FileManager.default.fileExists(atPath: path) else {
       let hint = MissingFile.hint(path).map { ". \($0)" } ?? ""
       throw PreprocessingError(.dataset, file: path, "does not exist\(hint)")
     }
-    return isFolder.boolValue
+    return Support.isFolder(path)
   }
 
   private static func read(_ path: String) throws -> [UInt8] {

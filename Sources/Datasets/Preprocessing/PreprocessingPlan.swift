@@ -105,10 +105,7 @@ public struct PreprocessingPlan: Sendable {
   /// `.precomputed` beside a dataset file, or within a folder of media.
   public static func defaultOutput(_ dataset: String) -> String {
     let path = absolutePath(dataset)
-    var isFolder: ObjCBool = false
-    let folder =
-      FileManager.default.fileExists(atPath: path, isDirectory: &isFolder) && isFolder.boolValue
-      ? path : (path as NSString).deletingLastPathComponent
+    let folder = isFolder(path) ? path : (path as NSString).deletingLastPathComponent
     return absolutePath(".precomputed", in: folder)
   }
 

@@ -46,7 +46,11 @@ public final class Preprocessor {
   public func run() throws -> PreprocessingReport {
     let began = Date()
     do {
-      try makeFolder(plan.outputFolder)
+      try makeFolder(plan.outputFolder) {
+        PreprocessingError(
+          .writing, file: plan.outputFolder,
+          "the folder can't be created: \(reason(of: $0)). Choose another output folder")
+      }
       try writeRepeats()
       for work in plan.work {
         for folder in work.upToDate { report.counts[folder, default: .init()].upToDate += 1 }
@@ -268,16 +272,6 @@ public final class Preprocessor {
           .writing, file: plan.outputFolder,
           "the disk is full or no longer writable. Free some space and try again")
       }
-    }
-  }
-
-  private func makeFolder(_ path: String) throws {
-    do {
-      try FileManager.default.createDirectory(atPath: path, withIntermediateDirectories: true)
-    } catch {
-      throw PreprocessingError(
-        .writing, file: path,
-        "the folder can't be created: \(reason(of: error)). Choose another output folder")
     }
   }
 }

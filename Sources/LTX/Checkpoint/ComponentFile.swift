@@ -103,8 +103,3 @@ extension ModelFiles.Component {
     }
   }
 }
-
-package func isFile(_ path: String) -> Bool {
-  var isFolder: ObjCBool = false
-  return FileManager.default.fileExists(atPath: path, isDirectory: &isFolder) && !isFolder.boolValue
-}

@@ -152,11 +152,8 @@ public enum TinyModel {
   }
 
   private static func hasContent(_ folder: URL, named name: String) throws -> Bool {
-    var isFolder: ObjCBool = false
-    guard FileManager.default.fileExists(atPath: folder.path, isDirectory: &isFolder) else {
-      return false
-    }
-    guard isFolder.boolValue else {
+    guard FileManager.default.fileExists(atPath: folder.path) else { return false }
+    guard isFolder(folder.path) else {
       throw Issue([.file(name)], "is a file", suggestion: "Choose a folder for the model.")
     }
     do {

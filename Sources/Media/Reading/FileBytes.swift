@@ -2,6 +2,9 @@ import Foundation
 
 /// Bytes at any place of a file, for headers that FFmpeg does not read. What lies beyond the end
 /// counts as missing.
+///
+/// The file is read, not mapped as tensor files are: a few headers need no map, and a file that
+/// another process shortens meanwhile gives nil instead of ending this process.
 struct FileBytes {
   private let handle: FileHandle
   package let count: Int

@@ -1,5 +1,6 @@
 import CFFmpeg
 import Foundation
+import Support
 
 /// Opens a media file and reads the packets of one of its streams, without decoding them.
 package final class PacketReader {
@@ -106,13 +107,12 @@ package final class PacketReader {
   }
 
   private static func checkReadable(_ file: String) throws {
-    var isFolder: ObjCBool = false
-    guard FileManager.default.fileExists(atPath: file, isDirectory: &isFolder) else {
+    guard FileManager.default.fileExists(atPath: file) else {
       throw MediaError(
         .notReadable, file: file, "no such file",
         remedy: MissingFile.hint(file) ?? "Check the path.")
     }
-    if isFolder.boolValue {
+    if isFolder(file) {
       throw MediaError(.notReadable, file: file, "is a folder", remedy: "Give a media file.")
     }
     guard FileManager.default.isReadableFile(atPath: file) else {

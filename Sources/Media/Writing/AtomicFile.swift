@@ -7,8 +7,7 @@ extension AtomicFile {
   /// - Throws: here and while it is written, `MediaError` of kind `.writing`.
   package convenience init(path: String) throws {
     // Not left to the end of the work, when the file is to get its name.
-    var isFolder: ObjCBool = false
-    if FileManager.default.fileExists(atPath: path, isDirectory: &isFolder), isFolder.boolValue {
+    if isFolder(path) {
       throw MediaError(.writing, file: path, "is a folder", remedy: "Choose another name.")
     }
     try self.init(path: path) { MediaError($0) }

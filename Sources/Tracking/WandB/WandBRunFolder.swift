@@ -109,10 +109,6 @@ final class WandBRunFolder {
   }
 
   private static func makeFolder(_ path: String) throws {
-    do {
-      try FileManager.default.createDirectory(atPath: path, withIntermediateDirectories: true)
-    } catch {
-      throw Issue([.file(path)], "can't be made (\(reason(of: error)))")
-    }
+    try Support.makeFolder(path) { Issue([.file(path)], "can't be made (\(reason(of: $0)))") }
   }
 }

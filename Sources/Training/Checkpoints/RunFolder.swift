@@ -24,11 +24,8 @@ struct RunFolder: Sendable {
   var report: String { path + "/report.html" }
 
   func create() throws {
-    do {
-      try FileManager.default.createDirectory(
-        atPath: checkpoints, withIntermediateDirectories: true)
-    } catch {
-      throw DatasetError(path: checkpoints, problem: "can't be made: \(reason(of: error))")
+    try makeFolder(checkpoints) {
+      DatasetError(path: checkpoints, problem: "can't be made: \(reason(of: $0))")
     }
     removePartialFiles()
   }

@@ -115,18 +115,13 @@ extension TrainingConfiguration {
 
   /// Checks that the folders that the strategy reads exist, if the root does.
   private func checkDataFolders(_ reader: SectionReader) {
-    var isFolder: ObjCBool = false
     let root = data.preprocessedDataRoot
-    guard reader.reading.checksPaths, !root.isEmpty,
-      FileManager.default.fileExists(atPath: root, isDirectory: &isFolder), isFolder.boolValue
-    else { return }
+    guard reader.reading.checksPaths, !root.isEmpty, isFolder(root) else { return }
     let nested = root + "/.precomputed"
     let base = FileManager.default.fileExists(atPath: nested) ? nested : root
     for source in trainingStrategy.dataSources {
       let path = source.folder.hasPrefix("/") ? source.folder : "\(base)/\(source.folder)"
-      if !FileManager.default.fileExists(atPath: path, isDirectory: &isFolder)
-        || !isFolder.boolValue
-      {
+      if !isFolder(path) {
         reader.report(
           "data",
           "preprocessed_data_root has no folder \(source.folder), which the strategy \(trainingStrategy.name) reads: "

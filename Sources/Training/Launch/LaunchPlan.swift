@@ -82,11 +82,8 @@ public struct LaunchPlan: Sendable {
     let candidates =
       program.contains("/")
       ? [program] : searchPath.split(separator: ":").map { "\($0)/\(program)" }
-    var isFolder: ObjCBool = false
     for path in candidates
-    where FileManager.default.isExecutableFile(atPath: path)
-      && FileManager.default.fileExists(atPath: path, isDirectory: &isFolder) && !isFolder.boolValue
-    {
+    where FileManager.default.isExecutableFile(atPath: path) && isFile(path) {
       return path
     }
     throw Issue(

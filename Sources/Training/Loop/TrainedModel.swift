@@ -106,11 +106,10 @@ struct TrainedModel: Sendable {
   /// Returns the file that `model.load_checkpoint` names: the path itself, or the newest
   /// `*step_NNNNN.safetensors` of a folder.
   private static func newestWeights(at path: String, _ c: TrainingConfiguration) throws -> String {
-    var isFolder: ObjCBool = false
-    guard FileManager.default.fileExists(atPath: path, isDirectory: &isFolder) else {
+    guard FileManager.default.fileExists(atPath: path) else {
       throw c.problem("model.load_checkpoint", "\(path) does not exist")
     }
-    guard isFolder.boolValue else { return path }
+    guard isFolder(path) else { return path }
     let names = FileManager.default.enumerator(atPath: path)?.compactMap { $0 as? String } ?? []
     let weights = names.compactMap { name -> (step: Int, name: String)? in
       guard name.hasSuffix(".safetensors"), !name.contains("training_state"),

@@ -131,12 +131,11 @@ extension SectionReader {
   ///   - hint: advice that follows the message.
   func checkExists(_ key: String, _ path: String?, _ kind: PathKind, hint: String = "") {
     guard reading.checksPaths, let path, !path.isEmpty else { return }
-    var isFolder: ObjCBool = false
-    if !FileManager.default.fileExists(atPath: path, isDirectory: &isFolder) {
+    if !FileManager.default.fileExists(atPath: path) {
       report(key, "\(path) does not exist\(hint)")
-    } else if kind == .file, isFolder.boolValue {
+    } else if kind == .file, isFolder(path) {
       report(key, "\(path) is a folder, but must be a file")
-    } else if kind == .folder, !isFolder.boolValue {
+    } else if kind == .folder, !isFolder(path) {
       report(key, "\(path) is not a folder")
     }
   }
