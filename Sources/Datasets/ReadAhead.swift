@@ -1,81 +1,44 @@
-import Foundation
+import Support
+import Synchronization
 
 /// Makes the elements of a sequence on separate threads, ahead of the requested one.
 public final class ReadAhead<Element: Sendable>: Sendable {
-  private let queue: Queue
-
-  /// The state that the threads and their owner share. The threads end soon after the owner is freed.
-  private final class Queue: @unchecked Sendable {
-    private let condition = NSCondition()
-    private let count: Int
-    private let capacity: Int
-    // Guarded by the condition.
-    private var ready: [Int: Element] = [:]
-    private var next = 0
-    private var taken = 0
-    private var isAbandoned = false
-
-    init(count: Int, capacity: Int) { (self.count, self.capacity) = (count, capacity) }
-
-    /// Returns the next element to make, after waiting for room; nil if no element is left.
-    func claim() -> Int? {
-      condition.withLock {
-        while !isAbandoned, next < count, next - taken > capacity { condition.wait() }
-        guard !isAbandoned, next < count else { return nil }
-        defer { next += 1 }
-        return next
-      }
-    }
-
-    func put(_ element: Element, at index: Int) {
-      condition.withLock {
-        ready[index] = element
-        condition.broadcast()
-      }
-    }
-
-    func take() -> Element {
-      condition.withLock {
-        while true {
-          if let element = ready.removeValue(forKey: taken) {
-            taken += 1
-            condition.broadcast()
-            return element
-          }
-          condition.wait()
-        }
-      }
-    }
-
-    func abandon() {
-      condition.withLock {
-        isAbandoned = true
-        condition.broadcast()
-      }
-    }
-  }
+  private let queue: WorkerQueue<Element>
+  /// The numbers of the elements that the queue was not asked for yet.
+  private let rest: Mutex<Range<Int>>
+  private let make: @Sendable (Int) throws -> Element
 
   /// - Parameters:
   ///   - capacity: The number of elements that may be waiting or in progress besides the next one.
   ///   - threads: The number of elements that are made at a time.
   ///   - make: Called once for each of 0, 1, … up to `count`, on one of the threads.
   public init(
-    count: Int, capacity: Int = 1, threads: Int = 1, _ make: @escaping @Sendable (Int) -> Element
+    count: Int, capacity: Int = 1, threads: Int = 1,
+    _ make: @escaping @Sendable (Int) throws -> Element
   ) {
-    let queue = Queue(count: count, capacity: max(capacity, threads))
-    self.queue = queue
-    for number in 0..<min(threads, count) {
-      let thread = Thread {
-        while let index = queue.claim() { queue.put(make(index), at: index) }
-      }
-      thread.name = "ltx read ahead \(number)"
-      thread.stackSize = 8 << 20  // decoders need more than a thread's default half megabyte
-      thread.start()
+    let ahead = max(capacity, threads) + 1
+    queue = WorkerQueue(name: "ltx read ahead", threads: min(threads, count), capacity: ahead)
+    rest = Mutex(0..<count)
+    self.make = make
+    rest.withLock { rest in
+      for _ in 0..<ahead { submitFirst(of: &rest) }
     }
   }
 
-  deinit { queue.abandon() }
+  /// Never waits: it is called for the first elements, and again for each that was taken.
+  private func submitFirst(of rest: inout Range<Int>) {
+    guard let number = rest.popFirst() else { return }
+    queue.submit { [make] in try make(number) }
+  }
 
-  /// Waits for the next element and returns it. May be called at most `count` times.
-  public func next() -> Element { queue.take() }
+  /// Waits for the next element and returns it; nil after the last one.
+  ///
+  /// - Throws: the error of `make`. The next call returns the element after it.
+  public func next() throws -> Element? {
+    // One caller at a time, so that none finds the queue empty before the next job is added.
+    try rest.withLock { rest in
+      defer { submitFirst(of: &rest) }
+      return try queue.next()
+    }
+  }
 }

@@ -102,19 +102,33 @@ import Torch
 }
 
 @Suite struct ReadAheadTests {
-  @Test(arguments: [1, 3]) func elementsComeInTheirOrder(_ threads: Int) {
+  @Test(arguments: [1, 3]) func elementsComeInTheirOrder(_ threads: Int) throws {
     let ahead = ReadAhead(count: 50, capacity: 4, threads: threads) { index in
       if index % 5 == 0 { Thread.sleep(forTimeInterval: 0.002) }
       return index * index
     }
-    #expect((0..<50).map { _ in ahead.next() } == (0..<50).map { $0 * $0 })
+    #expect(try (0..<50).map { _ in try ahead.next() } == (0..<50).map { $0 * $0 })
+    #expect(try ahead.next() == nil)
+  }
+
+  @Test func errorsComeInTheirPlace() throws {
+    struct Odd: Error, Equatable { let index: Int }
+    let ahead = ReadAhead(count: 4, capacity: 4, threads: 2) { index in
+      guard index.isMultiple(of: 2) else { throw Odd(index: index) }
+      return index
+    }
+    #expect(try ahead.next() == 0)
+    #expect(throws: Odd(index: 1)) { try ahead.next() }
+    #expect(try ahead.next() == 2)
+    #expect(throws: Odd(index: 3)) { try ahead.next() }
+    #expect(try ahead.next() == nil)
   }
 
   @Test func itStaysNoFurtherAheadThanItMayAndEndsWhenNobodyListens() throws {
     let made = Counter()
     do {
       let ahead = ReadAhead(count: 1000, capacity: 2) { made.count($0) }
-      _ = ahead.next()
+      _ = try ahead.next()
       Thread.sleep(forTimeInterval: 0.1)
       #expect(made.value <= 4)
     }

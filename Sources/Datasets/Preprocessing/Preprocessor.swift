@@ -195,9 +195,7 @@ public final class Preprocessor {
     notify(.advanced(.media, done: 0, total: pending.count))
     while done < pending.count {
       var batch: [PreparedSample] = []
-      while batch.count < batchSize, done + batch.count < pending.count {
-        batch.append(samples.next())
-      }
+      while batch.count < batchSize, let sample = try samples.next() { batch.append(sample) }
       for sample in try encoder.encode(batch) { try take(sample) }
       done += batch.count
       notify(.advanced(.media, done: done, total: pending.count))

@@ -1,4 +1,4 @@
-import Foundation
+import Support
 import Synchronization
 
 /// Writes files on a thread of its own, one after another, so that training does not wait for the
@@ -6,87 +6,46 @@ import Synchronization
 ///
 /// Jobs must own copies of their data, because training continues while they run.
 final class SaveQueue: Sendable {
-  private let shared: Shared
+  /// One job runs and two wait at most, because each holds a copy of its data.
+  private static let capacity = 3
 
-  /// The state shared by the thread and its owner.
-  private final class Shared: @unchecked Sendable {
-    private let condition = NSCondition()
-    // Guarded by the condition.
-    private var jobs: [@Sendable () throws -> Void] = []
-    private var isWorking = false
-    private var isClosed = false
-    private var errors: [any Error] = []
+  private let queue = WorkerQueue<Void>(name: "ltx save", capacity: capacity)
+  /// The errors that were not taken yet. Its lock is also held from making room to adding a job:
+  /// otherwise another caller might fill the room, and both would wait for results to be taken.
+  private let errors = Mutex<[any Error]>([])
 
-    func submit(_ job: @escaping @Sendable () throws -> Void, whenFewerThan limit: Int) {
-      condition.withLock {
-        while jobs.count >= limit { condition.wait() }
-        jobs.append(job)
-        condition.broadcast()
-      }
-    }
+  // Jobs that wait are done even if nobody waits for them.
+  deinit { queue.finish() }
 
-    var isIdle: Bool { condition.withLock { jobs.isEmpty && !isWorking } }
-
-    func takeErrors() -> [any Error] {
-      condition.withLock {
-        defer { errors = [] }
-        return errors
-      }
-    }
-
-    func waitUntilIdle() {
-      condition.withLock { while !jobs.isEmpty || isWorking { condition.wait() } }
-    }
-
-    func close() {
-      condition.withLock {
-        isClosed = true
-        condition.broadcast()
-      }
-    }
-
-    func work() {
-      while let job = next() {
-        let result = Result { try job() }
-        condition.withLock {
-          if case .failure(let error) = result { errors.append(error) }
-          isWorking = false
-          condition.broadcast()
-        }
-      }
-    }
-
-    private func next() -> (@Sendable () throws -> Void)? {
-      condition.withLock {
-        while jobs.isEmpty, !isClosed { condition.wait() }
-        guard !jobs.isEmpty else { return nil }
-        isWorking = true
-        return jobs.removeFirst()
-      }
+  /// Adds a job. Waits if two jobs are pending.
+  func submit(_ job: @escaping @Sendable () throws -> Void) {
+    errors.withLock { errors in
+      collect(&errors, leaving: Self.capacity - 1)
+      queue.submit(job)
     }
   }
-
-  init() {
-    let shared = Shared()
-    self.shared = shared
-    let thread = Thread { shared.work() }
-    thread.name = "ltx save"
-    thread.start()
-  }
-
-  deinit { shared.close() }
-
-  /// Adds a job. Waits if two jobs are pending, because each holds a copy of its data.
-  func submit(_ job: @escaping @Sendable () throws -> Void) { shared.submit(job, whenFewerThan: 2) }
 
   /// Whether all jobs are done.
-  var isIdle: Bool { shared.isIdle }
+  var isIdle: Bool { queue.isIdle }
 
-  /// Returns the errors since the last call.
-  func takeErrors() -> [any Error] { shared.takeErrors() }
+  /// Returns the errors since the last call, in the order of their jobs.
+  func takeErrors() -> [any Error] {
+    errors.withLock { errors in
+      collect(&errors, leaving: Self.capacity)
+      defer { errors = [] }
+      return errors
+    }
+  }
 
   /// Waits until all jobs are done.
-  func waitUntilIdle() { shared.waitUntilIdle() }
+  func waitUntilIdle() { errors.withLock { collect(&$0, leaving: 0) } }
+
+  /// Takes the results of finished jobs, and waits until at most `limit` other jobs are left.
+  private func collect(_ errors: inout [any Error], leaving limit: Int) {
+    while let result = queue.nextResult(waits: queue.count > limit) {
+      if case .failure(let error) = result { errors.append(error) }
+    }
+  }
 }
 
 /// The files written so far, for the thread that reports them.

@@ -19,7 +19,7 @@ public struct LoadedBatch: Sendable {
 
 /// Loads the batches of a run in order, some of them ahead of time on worker threads.
 final class BatchLoader {
-  private let ahead: ReadAhead<Result<LoadedBatch, any Error>>?
+  private let ahead: ReadAhead<LoadedBatch>?
   private let read: @Sendable (Int) throws -> LoadedBatch
   private var taken = 0
 
@@ -45,16 +45,13 @@ final class BatchLoader {
     self.read = read
     ahead =
       workers == 0
-      ? nil
-      : ReadAhead(count: count, capacity: workers * 2, threads: workers) { index in
-        Result { try read(index) }
-      }
+      ? nil : ReadAhead(count: count, capacity: workers * 2, threads: workers, read)
   }
 
   /// - Precondition: called at most once for each batch.
   func next() throws -> LoadedBatch {
     defer { taken += 1 }
-    return try ahead?.next().get() ?? read(taken)
+    return try ahead?.next() ?? read(taken)
   }
 }
 
