@@ -11,7 +11,7 @@ import Torch
 @Suite struct CacheCheckTests {
   private let cache: CachedFiles
 
-  /// Three samples with everything.
+  /// Three samples with all files.
   init() throws {
     cache = try CachedFiles()
     for name in ["a", "sub/b", "c"] {

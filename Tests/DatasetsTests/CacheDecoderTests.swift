@@ -9,7 +9,7 @@ import Torch
 
 @testable import Datasets
 
-/// Cached latents back to media, with the tiny model.
+/// Decodes cached latents to media, with the tiny model.
 @Suite struct CacheDecoderTests {
   private let cache: CachedFiles
   private let model: TinyModelFiles

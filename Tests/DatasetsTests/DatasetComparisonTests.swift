@@ -14,7 +14,7 @@ import Torch
 
   init() throws { cache = try CachedFiles() }
 
-  /// Two samples whose sources and captions are as they were cached.
+  /// Two samples with unchanged sources and captions.
   private func prepare(trigger: String = "") throws {
     var rows: [(video: String, caption: String)] = []
     for (name, caption) in [("a", "a red ball"), ("b", "a blue ball")] {
@@ -122,13 +122,13 @@ import Torch
 
   @Test func captionsThatAreTooLong() throws {
     try prepare()
-    // The features say that no row is padding.
+    // According to the features, no row is padding.
     try cache.conditions("b", tokens: 8, ["prompt": "a blue ball"])
     #expect(
       try problems().map(\.problem) == [
         "the caption fills all 8 tokens, so its end is probably truncated. Shorten it"
       ])
-    // The tokenizer knows better.
+    // The tokenizer gives the correct count.
     let encoder = try TinyModelFiles.ltx2().textEncoder
     #expect(try problems { $0.textEncoder = encoder }.isEmpty)
     let long = String(repeating: "xq ", count: 3000)

@@ -5,7 +5,7 @@ import Testing
 
 @testable import Datasets
 
-/// Folders as datasets: what is used, and what is said of the rest.
+/// Folders as datasets: the files that are used, and the reasons for skipping the rest.
 @Suite struct DatasetFolderTests {
   private let scratch: ScratchFolder
 
@@ -80,7 +80,7 @@ import Testing
     #expect(report.notes.contains { $0.hasPrefix("skipped c.cr3: the installed FFmpeg") })
     let json = try String(contentsOfFile: report.path, encoding: .utf8)
     #expect(json.contains("\"file\" : \"c.cr3\""))
-    // The check of the cache says so as well.
+    // The check of the cache reports it as well.
     try fixture.scratch.write("x", to: "clips/.precomputed/latents/a.npz")
     let checked = try CacheChecker(cache: fixture.file("clips")).run()
     #expect(checked.problems.isEmpty, "\(checked.problems)")

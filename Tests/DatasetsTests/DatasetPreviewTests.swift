@@ -56,7 +56,7 @@ import Torch
     let preview = try page()
     let html = preview.html
     #expect(preview.clips == 2)
-    // The four frames are from the nine that the bucket takes: 0, 2, 5, 8.
+    // The four frames are from the nine that the bucket uses: 0, 2, 5, 8.
     let frames = try images(html)
     #expect(frames.count == 4)
     let levels = try frames.enumerated().map { index, data in
@@ -198,7 +198,7 @@ import Torch
           + "and training with it skips those without (its clip has no audio track)</li>"))
     #expect(html.components(separatedBy: "<li>has no audio</li>").count == 4)
     #expect(html.components(separatedBy: "data-groups=\"0\"").count == 4)
-    // One clip alone says all of it in its card.
+    // A clip on its own shows the full text in its card.
     #expect(
       html.contains(
         "<li>has no audio; 1 of 5 samples have one, and training with it skips those without</li>"))

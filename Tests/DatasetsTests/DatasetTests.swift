@@ -145,7 +145,7 @@ import Testing
         .audioMask: "am",
       ])
     #expect(all.columns.unused.isEmpty)
-    // A column that is named for one thing is not taken for another.
+    // A column that is named for one role is not used for another.
     let renamed = try dataset(
       #"[{"clip": "c.mp4", "video": "r.mp4", "caption": "c"}]"#, "d.json",
       columns: [.referenceVideo: "video"]
@@ -247,7 +247,7 @@ import Testing
     #expect(found.problems[0].problem.contains(problem))
   }
 
-  /// A quote that is closed by the next row's takes no other row along.
+  /// A quote that is closed by the next row's quote doesn't affect other rows.
   @Test func csvWithAQuoteThatAnotherRowCloses() throws {
     try scratch.write("video,caption\na.mp4,\"open\nb.mp4,y\nc.mp4,\"good\"\n", to: "d.csv")
     let dataset = try Dataset(path: scratch.file("d.csv"))
@@ -268,7 +268,7 @@ import Testing
     #expect(dataset.problems.map(\.line) == [2])
   }
 
-  /// A file system tells them apart, though Unicode calls them equivalent.
+  /// A file system distinguishes them, though Unicode treats them as equivalent.
   @Test func namesThatOnlyLookAlikeAreTwoSamples() throws {
     try scratch.write("video,caption\ncaf\u{e9}.mp4,x\ncafe\u{301}.mp4,y\n", to: "d.csv")
     let dataset = try Dataset(path: scratch.file("d.csv"))

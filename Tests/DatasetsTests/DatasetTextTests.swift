@@ -4,7 +4,7 @@ import Testing
 
 @testable import Datasets
 
-/// Columns set in the text of dataset files: what is not set stays, byte for byte.
+/// Columns set in the text of dataset files: everything else stays unchanged, byte for byte.
 @Suite struct DatasetTextTests {
   private func edited(
     _ text: String, _ type: String, _ edit: (inout DatasetText) -> Void

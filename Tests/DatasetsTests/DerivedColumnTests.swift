@@ -67,7 +67,7 @@ import Testing
     #expect(second.failures.isEmpty)
     #expect(try captions()[2] == "size 1: 7 bytes")
 
-    // A text that was edited is the user's; one that is not is made again for other options.
+    // An edited text belongs to the user; other texts are made again for other options.
     try folder.write(
       String(
         decoding: Data(contentsOf: URL(fileURLWithPath: folder.file("data.jsonl"))), as: UTF8.self
@@ -88,7 +88,7 @@ import Testing
     let rows = #"{"video": "a.mp4"}"# + "\n" + #"{"video": "b.mp4"}"# + "\n"
     try folder.write(rows, to: "data.jsonl")
     #expect(try run().made == 2)
-    // The dataset as it was before, as if the run had been killed.
+    // The dataset in its original state, as if the run had been killed.
     try folder.write(rows, to: "data.jsonl")
     let resumed = try run()
     #expect(resumed.made == 0 && resumed.upToDate == 2)

@@ -22,13 +22,13 @@ import Torch
     var times = steady(10, 25)
     times.remove(at: 4)
     #expect(read(times) == .gaps(rate: 25, count: 1))
-    // A mean rate by the container, as FFmpeg estimates it.
+    // A mean rate from the container, as FFmpeg estimates it.
     #expect(read(times, declared: [22.5, 25]) == .gaps(rate: 25, count: 1))
     #expect(read(times, declared: [22.222]) == .gaps(rate: 25, count: 1))
-    // A first frame of a second.
+    // A first frame that lasts a second.
     let late = [0] + steady(8, 30000.0 / 1001).map { $0 + 1.001 }
     #expect(read(late, declared: [9, 30000.0 / 1001]) == .gaps(rate: 30000.0 / 1001, count: 29))
-    // Several in a row, and at 60 a second, where milliseconds are coarse.
+    // Several in a row, and at 60 fps, where milliseconds are coarse.
     let kept = (0..<40).filter { ![7, 8, 20].contains($0) }
     #expect(read(kept.map { Double($0) / 60 }, declared: [55, 60]) == .gaps(rate: 60, count: 3))
   }
@@ -41,18 +41,18 @@ import Torch
   }
 
   @Test func phonesAndPulldownKeepTheContainersRate() {
-    // Times that jitter by a fifth of a frame, at 29.85 a second.
+    // Times that jitter by a fifth of a frame, at 29.85 fps.
     let phone = (0..<121).map { frame -> Double in
       var jitter = 0.0
       if frame % 7 == 3 { jitter = 0.007 } else if frame % 5 == 1 { jitter = -0.006 }
       return Double(frame) / 29.85 + jitter
     }
     #expect(read(phone, declared: [29.85, 30]) == .asDeclared)
-    // One late frame, with the next in time.
+    // One late frame, with the next one on time.
     var late = steady(25, 30)
     late[9] += 0.025
     #expect(read(late, declared: [30]) == .asDeclared)
-    // Film shown for two and three fields.
+    // Film frames shown alternately for two and three fields.
     let film = (0..<48).map { frame -> Double in
       let fields = frame / 2 * 5 + frame % 2 * 3
       return Double(fields) / 59.94
@@ -67,7 +67,7 @@ import Torch
     #expect(read(steady(33, 50), declared: [25]) == .uneven(rate: 50))
   }
 
-  /// Through files: frames are shown for as long as their times say.
+  /// Real files: frames are shown for as long as their times say.
   @Test(arguments: ["4", "1"]) func framesAreRepeatedWhereOthersAreMissing(missing: String)
     throws
   {

@@ -44,7 +44,7 @@ import Torch
     #expect(!FileManager.default.fileExists(atPath: fixture.file(".precomputed")))
   }
 
-  /// The container of a file that is cut off still counts all of its frames.
+  /// The container of a truncated file still counts all of its frames.
   @Test func aClipThatEndsEarlyTakesAShorterBucketOrIsTold() throws {
     try fixture.clip("whole.mp4", frames: 60)
     let whole = try Data(contentsOf: URL(fileURLWithPath: fixture.file("whole.mp4")))
@@ -92,7 +92,7 @@ import Torch
     try fixture.scratch.write("no video", to: "text.mp4")
     try FileManager.default.createDirectory(
       atPath: fixture.file("folder.mp4"), withIntermediateDirectories: true)
-    // The index of an MP4 lies at its end, or where it is made for streaming at its start.
+    // The index of an MP4 is at its end or, in files for streaming, at its start.
     try runFFmpeg(["-i", fixture.file("good.mp4"), "-c", "copy", fixture.file("whole.mp4")])
     for (whole, part) in [("whole.mp4", "headless.mp4"), ("good.mp4", "cut.mp4")] {
       let content = try Data(contentsOf: URL(fileURLWithPath: fixture.file(whole)))
@@ -303,7 +303,7 @@ import Torch
   @Test func aTextEncoderThatTheCheckpointWasNotMadeFor() throws {
     try fixture.clip("a.mp4", frames: 9)
     try fixture.dataset([("a.mp4", "x")])
-    // A projection for one layer less.
+    // A projection for one layer fewer.
     let source = try SafetensorsFile(path: fixture.model.checkpoint)
     let key = "text_embedding_projection.aggregate_embed.weight"
     let tensors = try source.keys.map { name in

@@ -5,7 +5,7 @@ import Testing
 
 @testable import Datasets
 
-/// Which bucket a clip takes, and what is said where it is not the one that one would think.
+/// The choice of a clip's bucket, and the notes on surprising choices.
 @Suite struct PreprocessingBucketTests {
   private let fixture: PreprocessingFixture
 
@@ -29,9 +29,9 @@ import Testing
     let (report, shape) = try run("square.mp4", "128x64x9;64x64x1")
     #expect(shape?.suffix(3) == [2, 2, 4])
     #expect(report.warnings.isEmpty, "\(report.warnings)")
-    // Neither does a rerun think otherwise.
+    // A rerun makes the same choice.
     #expect(try run("square.mp4", "128x64x9;64x64x1").report.upToDate(.latents) == 1)
-    // Upstream's choice is the aspect's, and it is reported.
+    // Upstream chooses by the aspect ratio, and the choice is reported.
     let compatible = try run("square.mp4", "128x64x9;64x64x1") { $0.isCompatible = true }
     #expect(compatible.shape?.suffix(3) == [1, 2, 2])
     #expect(
@@ -51,7 +51,7 @@ import Testing
         "only the first of its 5 frames is used, as a still image: the shortest bucket with motion needs 9. Add"
       )
         == true)
-    // The check of the cache says so later on.
+    // A later check of the cache reports it as well.
     let checked = try CacheChecker(cache: fixture.file(".precomputed")).run()
     #expect(
       checked.notes.contains(
@@ -63,7 +63,7 @@ import Testing
       long.report.warnings.first?.reason.hasSuffix(
         "only the first of its 12 frames is used, as a still image: all buckets have 1 frame")
         == true)
-    // A clip of one frame and an image are no less than they were.
+    // A clip of one frame and an image don't become shorter.
     try fixture.clip("one.mp4", width: 64, height: 64, frames: 1)
     #expect(try run("one.mp4", "64x64x9;64x64x1").report.warnings.isEmpty)
     try runFFmpeg([

@@ -6,7 +6,7 @@ import Torch
 
 @testable import Datasets
 
-/// Colors and transparency of clips on their way into the cache.
+/// The colors and transparency of clips in the cache.
 @Suite struct PreprocessingColorTests {
   private let fixture: PreprocessingFixture
 
@@ -49,14 +49,14 @@ import Torch
     #expect(raw.encoded(.latents) == 2 && raw.warnings.isEmpty)
     #expect(try fixture.cached("latents/hdr").metadata["color"] == nil)
     #expect(try fixture.difference(latents("hdr"), mapped) > 0.05)
-    // Upstream leaves code values too, and knows no such option.
+    // Upstream mode doesn't convert code values either, and ignores the option.
     options.isCompatible = true
     _ = try fixture.run(options)
     #expect(try fixture.difference(latents("hdr"), mapped) > 0.05)
   }
 
-  /// A cache of the rules before is made again, but for the files of `--compat`, whose pixels are
-  /// the same.
+  /// A cache made with earlier rules is made again, except for files of `--compat`, whose pixels
+  /// are the same.
   @Test func cachesFromBeforeColorsWereUnderstoodAreEncodedAnew() throws {
     try make("a.mkv", ["-pix_fmt", "yuv420p", "-c:v", "ffv1"])
     try fixture.dataset([("a.mkv", "x")])
@@ -69,7 +69,7 @@ import Torch
   }
 
   @Test func transparentPixelsTakeTheBackground() throws {
-    // Red hides under alpha 0.
+    // Red is hidden under alpha 0.
     try make(
       "a.png", ["-frames:v", "1", "-vf", "format=rgba,geq=r=255:g=0:b=0:a='if(gt(X,31),255,0)'"])
     try make(
@@ -92,7 +92,7 @@ import Torch
     #expect(try fixture.difference(latents("a"), latents("b")) == 0)
   }
 
-  /// A mask is white on black, whatever lies under its transparent pixels.
+  /// A mask is white on black, whatever is under its transparent pixels.
   @Test func transparentPixelsOfAMaskAreBlack() throws {
     try fixture.clip("c.mp4", frames: 9)
     try make(

@@ -5,7 +5,7 @@ import Testing
 
 @testable import Datasets
 
-/// Damaged and interlaced clips through the whole of preprocessing.
+/// Damaged and interlaced clips through all of preprocessing.
 @Suite struct PreprocessingDamageTests {
   private let fixture: PreprocessingFixture
 
@@ -47,7 +47,7 @@ import Testing
     let strict = try fixture.run(options)
     #expect(strict.failures.map(\.sample) == ["bad"])
     #expect(tellsDamage(strict.failures.first?.reason))
-    // The first frames are whole.
+    // The first frames are intact.
     options.buckets = try ResolutionBucket.list("64x64x1")
     #expect(try fixture.run(options).failures.isEmpty)
   }

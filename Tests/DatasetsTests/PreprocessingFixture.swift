@@ -8,8 +8,7 @@ import Torch
 
 @testable import Datasets
 
-/// A dataset in a folder of its own, made of clips that FFmpeg's libraries write, and the tiny
-/// model.
+/// A dataset in a temporary folder, with clips written by FFmpeg's libraries, and the tiny model.
 final class PreprocessingFixture {
   let scratch: ScratchFolder
   let model: TinyModelFiles

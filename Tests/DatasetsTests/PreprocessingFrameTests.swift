@@ -16,8 +16,8 @@ import Torch
     RGBFrame(bytes: try x.array(of: UInt8.self), width: x.size(1), height: x.size(0))
   }
 
-  /// Shrunk, enlarged, along one side only, and not at all: as PyTorch does it, to a few roundings
-  /// of float32.
+  /// Downscaled, upscaled, along one side only, and unchanged: like PyTorch, to a few roundings of
+  /// float32.
   @Test(arguments: 0..<6) func framesFillABucketAsPyTorchFillsIt(_ index: Int) throws {
     let file = try SafetensorsFile(path: Self.fixture)
     let wanted = try file.tensor("\(index).pixels")
@@ -29,7 +29,7 @@ import Torch
     #expect(try wanted.amax().item() == 1, "a case that does not overshoot tests no clipping")
   }
 
-  /// Scaling while converting gives what scaling the whole RGB frame gives.
+  /// Scaling during the conversion gives the same result as scaling the full RGB frame.
   @Test(arguments: [
     "a.mp4 -c:v libx264 -pix_fmt yuv420p", "a.mkv -c:v ffv1 -pix_fmt yuv422p",
     "a.mkv -c:v ffv1 -pix_fmt yuv420p10le",

@@ -32,7 +32,7 @@ import Torch
     #expect(try fixture.run(options).encoded(.conditions) == 1)
   }
 
-  /// The empty prompt has a file of its own, which is not a sample; a cache without it gets it.
+  /// The empty prompt has its own file, which isn't a sample; a cache without the file gets it.
   @Test func theEmptyPromptIsEncodedOncePerCache() throws {
     try fixture.clip("a.mp4", frames: 9)
     try fixture.clip("b.mp4", frames: 9)
@@ -156,7 +156,7 @@ import Torch
     options.overwrite = false
     try rerun(0, 0, "nothing changed")
 
-    // A model of the same size with other numbers in the same places.
+    // A model of the same size with other values.
     _ = try TinyModel.write(to: fixture.file("model"), seed: 2, isOverwriting: true)
     try rerun(3, 3, "another model")
   }
@@ -210,7 +210,7 @@ import Torch
       [.latents: 2, .audioLatents: 1, .referenceLatents: 2, .videoMasks: 2], "upstream's rules")
   }
 
-  /// Same size and the same times, as a copy that keeps them has: only the content tells.
+  /// The size and times are the same, as in a copy that keeps them: only the content differs.
   @Test func aSourceThatWasExchangedBehindItsTimesIsNoticed() throws {
     try fixture.clip("a.mp4", frames: 9)
     try fixture.dataset([("a.mp4", "x")])
@@ -224,7 +224,7 @@ import Torch
     try FileManager.default.setAttributes(
       [.modificationDate: try #require(times)], ofItemAtPath: path)
     #expect(try fixture.run(fixture.options()).encoded(.latents) == 1)
-    // Touched, but the same.
+    // Touched, but unchanged.
     try FileManager.default.setAttributes([.modificationDate: Date()], ofItemAtPath: path)
     #expect(try fixture.run(fixture.options()).upToDate == 1)
   }
@@ -264,7 +264,7 @@ import Torch
     #expect(fixture.isCached("reference_latents/a"), "what was paid for is not thrown away")
   }
 
-  /// "é" is one code point or two: equal as strings of Unicode, not to a tokenizer.
+  /// "é" is one code point or two: equivalent in Unicode, but not to a tokenizer.
   @Test func captionsThatOnlyLookAlikeAreEncodedEach() throws {
     for name in ["a", "b"] { try fixture.clip("\(name).mp4", frames: 9) }
     try fixture.dataset([("a.mp4", "caf\u{e9}"), ("b.mp4", "cafe\u{301}")])
@@ -278,7 +278,7 @@ import Torch
     #expect(try fixture.run(fixture.options()).encoded(.conditions) == 1)
   }
 
-  /// Between the two formats, training must not find an older file beside a newer one.
+  /// With two formats, training must not find an older file beside a newer one.
   @Test func anotherFormatTakesThePlaceOfTheFirst() throws {
     try fixture.clip("a.mp4", frames: 9, audio: 1)
     try fixture.dataset([("a.mp4", "x")])

@@ -9,7 +9,7 @@ import Torch
 
 @testable import Datasets
 
-/// Sounds, references and masks on their way into the cache.
+/// Audio, references and masks in the cache.
 @Suite struct PreprocessingRolesTests {
   private let fixture: PreprocessingFixture
 
@@ -57,7 +57,7 @@ import Torch
     #expect(incomplete.map(\.sample) == ["mute"])
     #expect(incomplete.first?.problem.contains("its clip has no audio track") == true)
 
-    // Padded with silence to the same length, and told.
+    // Padded with silence to the same length, and reported.
     #expect(try fixture.cached("audio_latents/short").tensor("latents").shape == wanted.shape)
     #expect(report.warnings.map(\.sample) == ["short"])
     #expect(report.warnings.first?.reason.contains("early; silence follows") == true)
@@ -120,7 +120,7 @@ import Torch
     let found = try fixture.cached("audio_latents/a")
     #expect(try fixture.difference(found.tensor("latents"), latents(own)) < 1e-5)
     #expect(try found.tensor("duration").item() == seconds)
-    // A reference is cut, but not filled up.
+    // A reference is cut, but never padded.
     #expect(try fixture.cached("reference_audio_latents/a").tensor("duration").item() == 0.5)
     // In upstream mode, every clip has 25 frames per second.
     options.isCompatible = true
@@ -241,7 +241,7 @@ import Torch
   // MARK: Frames
 
   @Test func aRateThatVariesIsMadeSteadyAndTheReferencesWayLeavesIt() throws {
-    // Ten frames at 10 a second, then forty at 40: from the first second on, four times as fast.
+    // Ten frames at 10 fps, then forty at 40 fps: from the first second on, four times as fast.
     try fixture.clip("even.mp4", frames: 50, rate: Rational(10))
     let path = fixture.file("uneven.mkv")
     try runFFmpeg([
@@ -259,7 +259,7 @@ import Torch
     var frames: [RGBFrame] = []
     while let frame = try reader.next() { frames.append(frame) }
     try #require(frames.count == 50)
-    // At 20 a second each of the first ten is shown twice, and of the others every second one.
+    // At 20 fps each of the first ten is shown twice, and every second one of the others.
     let indices = (0..<33).map { $0 < 20 ? $0 / 2 : 10 + ($0 - 20) * 2 }
     let steady = try ClipReader(buckets: options.buckets, frameRate: 20).read(path).pixels
     let wanted = try FrameTensors.pixels(indices.map { frames[$0] }, filling: (64, 64))
@@ -339,7 +339,7 @@ import Torch
     #expect(
       files.filter { $0.hasPrefix("report") } == ["report-0-of-2.json", "report-1-of-2.json"])
     #expect(files.filter { $0.hasPrefix("latents/") }.count == 5)
-    // One process finds all of it done.
+    // A single process finds everything up to date.
     #expect(try fixture.run(fixture.options()).upToDate == 5)
   }
 
@@ -355,8 +355,8 @@ import Torch
         "RANK": "0", "WORLD_SIZE": "2", "SLURM_PROCID": "3", "SLURM_NTASKS": "4",
       ])
       .count == 2)
-    // The body of a job script is one process, whatever the job was given; srun's steps are as many
-    // as they say.
+    // The body of a job script is one process, whatever the job's allocation; srun's steps have as
+    // many processes as they state.
     var job = ["SLURM_JOB_ID": "7", "SLURM_PROCID": "0", "SLURM_NTASKS": "4"]
     #expect(try ProcessShare(environment: job) == .whole)
     job["SLURM_STEP_NUM_TASKS"] = "2"

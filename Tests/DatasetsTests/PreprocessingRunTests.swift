@@ -11,7 +11,7 @@ import Torch
 @testable import Generation
 @testable import Training
 
-/// `ltx preprocess` from end to end: real H.264 clips, the tiny model, the files that training
+/// `ltx preprocess` from end to end: real H.264 clips, the tiny model, and the files that training
 /// reads.
 @Suite struct PreprocessingRunTests {
   private let fixture: PreprocessingFixture

@@ -100,8 +100,7 @@ import Torch
     }
   }
 
-  /// Loud for the first half second, soft for the second, whatever else follows: time steps are
-  /// 0.04 s.
+  /// Loud in the first half second, soft in the second, whatever follows: time steps are 0.04 s.
   @Test func masksOfSoundKeepTheirTimes() throws {
     let scratch = try ScratchFolder()
     let configuration = try AudioVAEConfiguration(
@@ -119,7 +118,7 @@ import Torch
     }
     let differing = zip(marks, wanted).enumerated().filter { $1.0 != $1.1 }.map(\.offset)
     #expect(differing.count <= 2, "steps \(differing) differ")  // those in which the level changes
-    // A tensor has no times of its own, and is stretched.
+    // A tensor has no times, and is stretched.
     let tensor = scratch.file("mask.safetensors")
     try writeSafetensors([("mask", Tensor([1, 0, 0, 1] as [Float]))], to: tensor)
     #expect(
@@ -149,8 +148,8 @@ import Torch
     #expect(try (mask - wanted).abs().amax().item() == 0)
   }
 
-  /// A mask is laid over the clip and cut with it. `cells` are how white each cell is; what lies
-  /// near the half may fall either way, by another filter.
+  /// A mask covers the clip and is cropped with it. `cells` are the white shares of cells; shares
+  /// near one half may be rounded either way, because filters differ.
   @Test(arguments: names, buckets) func masksAreCutAsTheirClips(
     _ name: String, _ size: String
   ) throws {
@@ -176,8 +175,7 @@ import Torch
   }
 
   @Test func aMaskOfAnotherSizeIsLaidOverTheClip() throws {
-    // The left half is white. Over a clip twice as wide as its bucket, half of each side is cut
-    // away.
+    // The left half is white. For a clip twice as wide as its bucket, half of each side is cropped.
     let scratch = try ScratchFolder()
     let bytes = (0..<(10 * 10)).flatMap { [UInt8](repeating: $0 % 10 < 5 ? 255 : 0, count: 3) }
     try RGBFrame(bytes: bytes, width: 10, height: 10).writePNG(to: scratch.file("mask.png"))

@@ -2,7 +2,7 @@ import Foundation
 import TensorFiles
 import Torch
 
-/// What `Tests/Oracles/preprocessing.py` made, and how to make its inputs again.
+/// The results of `Tests/Oracles/preprocessing.py`, and functions that recreate its inputs.
 enum ReferenceFixtures {
   private static let tests = URL(fileURLWithPath: #filePath).deletingLastPathComponent()
     .deletingLastPathComponent()
@@ -12,7 +12,7 @@ enum ReferenceFixtures {
     tests.appendingPathComponent("Fixtures/preprocessing/\(name)").path
   }
 
-  /// A clip that `Scripts/test-media` has linked.
+  /// A clip linked by `Scripts/test-media`.
   static func clip(_ name: String) -> String {
     tests.deletingLastPathComponent().appendingPathComponent(".deps/media/\(name)").path
   }
@@ -28,8 +28,8 @@ enum ReferenceFixtures {
       [Case].self, from: Data(contentsOf: URL(fileURLWithPath: path("\(name).json"))))
   }
 
-  /// The `wave` of `preprocessing_sound.py`: 16-bit samples, a chirp of its own in each channel.
-  /// [channel][sample]
+  /// The `wave` of `preprocessing_sound.py`: 16-bit samples, with a different chirp in each
+  /// channel. [channel][sample]
   static func wave(channels: Int, samples: Int) -> [[Int16]] {
     (0..<channels).map { (c: Int) -> [Int16] in
       (0..<samples).map { (n: Int) -> Int16 in
@@ -39,7 +39,7 @@ enum ReferenceFixtures {
     }
   }
 
-  /// The `steps` of `preprocessing_sound.py`: loud and soft in turns of `length` samples.
+  /// The `steps` of `preprocessing_sound.py`: alternately loud and soft for `length` samples.
   /// [channel][sample]
   static func steps(channels: Int, samples: Int, length: Int) -> [[Int16]] {
     (0..<channels).map { (c: Int) -> [Int16] in
@@ -72,7 +72,7 @@ enum ReferenceFixtures {
     return data
   }
 
-  /// Peak signal-to-noise ratio in dB of pixels in -1 ... 1; endless where they are equal.
+  /// The peak signal-to-noise ratio in dB of pixels in -1 ... 1; infinite if they are equal.
   static func psnr(_ a: Tensor, _ b: Tensor) throws -> Double {
     let error = try (a.to(.float64) - b.to(.float64)).square().mean().item()
     return 10 * log10(4 / error)

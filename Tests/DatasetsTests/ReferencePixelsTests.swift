@@ -17,8 +17,8 @@ import Torch
     #expect(try ReferenceFixtures.tensors("clips").entries.keys.sorted() == Self.clips.sorted())
   }
 
-  /// Decoding gives the same bytes, so that only the fixture's rounding to float16 is between them:
-  /// at most 2^-12 between one half and 1.
+  /// Decoding gives the same bytes, so that only the fixture's rounding to float16 differs: at most
+  /// 2^-12 between one half and 1.
   @Test(arguments: clips) func clipsEnterTheVAEAsInTheReference(_ key: String) throws {
     let wanted = try ReferenceFixtures.tensors("clips").tensor(key).to(.float32)
     let parts = key.split(separator: ".")

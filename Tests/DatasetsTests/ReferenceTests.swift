@@ -91,7 +91,7 @@ import Testing
         ".ltx-references.jsonl", "b.png", "b_reference.png", "c.mp4", "clips/.ltx-references.jsonl",
         "clips/a.mp4", "clips/a_reference.mp4", "data.jsonl",
       ])
-    // The edges are exactly those of the frames, for they are coded without loss.
+    // The edges match those of the frames exactly, because they are coded losslessly.
     let (clip, reference) = (try readAll("clips/a.mp4"), try readAll("clips/a_reference.mp4"))
     #expect(clip.map(\.seconds) == reference.map(\.seconds))
     for (frame, edges) in zip(clip, reference) {
@@ -114,7 +114,7 @@ import Testing
     #expect(dataset.samples.map(\.name) == ["b", "x/a"])
     #expect(dataset.samples[1].paths[.referenceVideo] == folder.file("media/x/a_reference.mp4"))
     #expect(try run(options("media")).upToDate == 1)
-    // Elsewhere, or by another name, nothing would find it.
+    // In another place or under another name, nothing would find it.
     var other = options("media")
     other.column.suffix = "_edges"
     #expect(
@@ -136,7 +136,7 @@ import Testing
     // Another clip of the same name.
     try writeClip("a.mp4", shade: 120)
     #expect(try run(options("data.csv", blur)).made == 1)
-    // A file of other origin is neither used nor replaced, unless that is wanted.
+    // A file of another origin is neither used nor replaced, unless requested.
     try FileManager.default.removeItem(atPath: folder.file("a_reference.mp4"))
     try writeClip("a_reference.mp4")
     let foreign = try Data(contentsOf: URL(fileURLWithPath: folder.file("a_reference.mp4")))
@@ -148,7 +148,7 @@ import Testing
     #expect(try run(overwriting).made == 1)
     #expect(try run(overwriting).made == 1)
     #expect(try run(options("data.csv", blur)).upToDate == 1)
-    // A record that was cut off by a kill counts for nothing, and spoils none that follows.
+    // A record that was truncated by a kill is ignored, and doesn't affect later ones.
     let records = folder.file(ReferenceColumn(canny).recordsName)
     let kept = try text(ReferenceColumn(canny).recordsName).dropLast(20)
     try Data(kept.utf8).write(to: URL(fileURLWithPath: records))

@@ -32,7 +32,7 @@ import Torch
     #expect(frames?.description.hasPrefix("frames: must be of the form 8k + 1 (got 10)") == true)
     #expect(frames?.description.contains("Use 9 or 17.") == true)
     #expect(try error { $0.frames = 0 }?.description.contains("Use 1 or 9.") == true)
-    // Too large to count with, or to hold.
+    // Too large to count with, or to allocate.
     #expect(try error { $0.frames = .max }?.subject == ["frames"])
     #expect(try error { $0.width = 1 << 62 }?.description.contains("at most 16384") == true)
   }
@@ -59,7 +59,7 @@ import Torch
     #expect(
       try error(output: "out.png") { _ in }?.description.contains("generate a single frame") == true
     )
-    // A file system that refuses new files even to root, as one that is mounted read-only does.
+    // A file system that refuses new files even to root, such as one mounted read-only.
     let refused = #expect(throws: Support.Issue.self) {
       try OutputSink.check(
         path: "/proc/out.mp4", kind: .video,
@@ -68,7 +68,7 @@ import Torch
     #expect(refused?.description.contains("can't be written to") == true)
     #expect(
       try error(output: "nowhere/out.mp4") { _ in }?.description.contains("does not exist") == true)
-    // Nothing that is read is written over, under whatever name.
+    // Inputs are never overwritten, under any name.
     let picture = try scratch.image()
     try FileManager.default.createSymbolicLink(
       atPath: scratch.path("link.png"), withDestinationPath: picture)
@@ -117,7 +117,7 @@ import Torch
     }
     models.files.unified = scratch.path("missing.safetensors")
     #expect(#expect(throws: Support.Issue.self) { try plan() }?.place == ["checkpoint"])
-    // A LoRA is safetensors, but no checkpoint.
+    // A LoRA is safetensors, but isn't a checkpoint.
     models.files.unified = try scratch.lora()
     #expect(#expect(throws: Support.Issue.self) { try plan() }?.place == ["checkpoint"])
     models = try scratch.models()

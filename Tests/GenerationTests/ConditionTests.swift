@@ -153,8 +153,8 @@ import Torch
     #expect(latent.shape == [1, latent.size(1), 2, 2, 2])
     #expect(try attention?.array(of: Float.self) == [Float](repeating: 0.5, count: 8))
 
-    // Frames are left out first: of 32 frames 0, 1, 5, ..., 29 make two latent ones, where 25 of
-    // them would make one.
+    // Frames are dropped first: of 32 frames 0, 1, 5, ..., 29 make two latent frames, where 25
+    // would make one.
     let quartered = try withMetadata(
       "quarter.safetensors", ["reference_temporal_scale_factor": "4"])
     request.frames = 33
@@ -180,7 +180,7 @@ import Torch
         == ["conditions", 0, "scale"])
   }
 
-  /// Tiles of 80 frames would differ where they meet.
+  /// Tiles of 80 frames would differ at their seams.
   @Test func aReferenceIsEncodedAsAWhole() throws {
     let path = try clip(frames: 89)
     var request = asking(for: .reference(path: path))
@@ -255,7 +255,7 @@ import Torch
     let (fine, coarse) = (try distance(5), try distance(45))
     #expect(fine > 0)
     #expect(coarse > 1.2 * fine, "\(fine) and \(coarse)")
-    // Odd sizes lose their last row and column; what is too small stays.
+    // Odd sizes lose their last row and column; images that are too small stay unchanged.
     let odd = try RGBFrame(bytes: Array(bytes[..<(3 * 33 * 17)]), width: 33, height: 17).compressed(
       crf: 30)
     #expect((odd.width, odd.height) == (32, 16))

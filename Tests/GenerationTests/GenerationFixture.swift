@@ -24,7 +24,7 @@ enum TinyFiles {
   }
 }
 
-/// A folder that is removed when the test is done, and what tests make in it.
+/// A folder that is removed after the test, and the files that tests create in it.
 final class Scratch {
   let folder: String
 
@@ -52,7 +52,7 @@ final class Scratch {
       ModelFiles(unified: files.checkpoint, textEncoder: files.textEncoder), loras: loras)
   }
 
-  /// A small and quick request, of video alone.
+  /// A small and quick request, for video only.
   func request() -> GenerationRequest {
     var request = GenerationRequest(prompts: ["a red ball rolls over green grass"])
     request.hasAudio = false
@@ -79,9 +79,10 @@ final class Scratch {
     return try Data(contentsOf: URL(fileURLWithPath: path(output)))
   }
 
-  /// A LoRA for layers of the tiny checkpoint, large enough to be seen in 8 bits.
+  /// A LoRA for layers of the tiny checkpoint, large enough to be visible in 8 bits.
   ///
-  /// - Parameter modules: below `model.diffusion_model`; their sizes are read from the checkpoint.
+  /// - Parameter modules: Modules below `model.diffusion_model`; their sizes are read from the
+  ///   checkpoint.
   func lora(
     _ name: String = "a.safetensors", modules: [String] = defaultModules, rank: Int = 2,
     widen: Int = 0,

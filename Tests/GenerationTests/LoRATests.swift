@@ -30,7 +30,7 @@ import Torch
     let both = try scratch.generate(loras: [.init(path: a), .init(path: b)])
     #expect(both != onlyA)
     #expect(both != onlyB)
-    // One with the other taken back is as good as none.
+    // A LoRA and the same one with the opposite strength cancel out.
     #expect(try scratch.generate(loras: [.init(path: a), .init(path: b, strength: 0)]) == onlyA)
   }
 

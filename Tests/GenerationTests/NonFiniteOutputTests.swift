@@ -8,7 +8,7 @@ import Torch
 
 @testable import Generation
 
-/// Models whose output is not finite: nothing is written, and the error names what failed.
+/// Models whose output isn't finite: nothing is written, and the error names the failed component.
 @Suite struct NonFiniteOutputTests {
   let scratch: Scratch
 
@@ -41,7 +41,7 @@ import Torch
     }
   }
 
-  /// Weights that are finite, and too large for what is computed with them.
+  /// Finite weights that are too large for their computation.
   @Test(arguments: [
     ("vae.decoder.conv_out.conv.weight", "video decoder: the output has NaN or infinite values"),
     (

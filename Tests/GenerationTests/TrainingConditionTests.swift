@@ -77,7 +77,7 @@ import Torch
     #expect(try mask.array(of: Float.self) == (0..<3).flatMap { _ in [Float(0), 1, 1, 0, 0, 0] })
   }
 
-  /// Unlike that of `inpaint`, the mask says what is kept, and a cell must be white by half.
+  /// Unlike that of `inpaint`, the mask marks the kept part, and a cell must be half white.
   @Test func aCellIsKeptWhereHalfOfItIsWhite() throws {
     let mask = try image("mask.png") { x, y in
       y < 32 ? x < 17 : x < 48  // 17 of 32 columns, and 16 of the second cell's below
@@ -121,7 +121,7 @@ import Torch
     let referred = try grid.sequence([.reference(latent: part)])
     #expect(try referred.denoiseMask.array(of: Float.self) == [1, 1, 1, 1, 0, 0])
     #expect(referred.targetCount == 4)
-    // At its own time, from the start.
+    // It keeps its own time, from the start.
     #expect(
       try (referred.positions.narrow(2, 4, 2) - referred.positions.narrow(2, 0, 2)).abs().amax()
         .item() == 0)
@@ -145,7 +145,7 @@ import Torch
     }
     #expect(shown(5, scale: 1, of: 5) == [0, 1, 2, 3, 4])
     #expect(shown(3, scale: 2, of: 5) == [0, 1, 1, 2, 2])
-    // One that ends early holds its last frame.
+    // A reference that ends early repeats its last frame.
     #expect(shown(2, scale: 2, of: 6) == [0, 1, 1, 1, 1, 1])
     #expect(shown(2, scale: 1, of: 5) == [0, 0, 0, 1, 1])
     #expect(shown(1, scale: 1, of: 2) == [0, 0])

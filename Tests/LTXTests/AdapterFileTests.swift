@@ -89,8 +89,8 @@ import Torch
     #expect(try Tensor.isEqual(file.modules[0].down, before))
   }
 
-  /// The files of other programs, each with its own names and alphas. Their ranks differ by layer,
-  /// so one rank at a time.
+  /// Files of other programs, each with its own names and alphas. Ranks differ by layer, so one
+  /// rank is tested at a time.
   @Test(arguments: ["lora_kohya", "lora_comfyui_alpha", "lora_diffusers"])
   func aRunGoesOnFromAnyFormat(_ name: String) throws {
     let file = try LoRAFixture.lora(name)

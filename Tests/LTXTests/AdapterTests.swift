@@ -9,7 +9,7 @@ import Training
 @testable import LTX
 @testable import NN
 
-/// Adapters that are trained, against peft's.
+/// Trained adapters against peft's.
 @Suite struct AdapterTests {
   private let fixture: LoRAFixture
 
@@ -92,7 +92,7 @@ import Training
     }
   }
 
-  /// The norm is that of the numbers that the matrix stands for.
+  /// The norm is that of the dequantized values.
   @Test(arguments: ["dora", "dora_dropout"])
   func doRAOnABaseInEightBitsIsDoRAOnItsNumbers(_ kind: String) throws {
     let recorded = try TrainingFixture.tensors("layers")
@@ -133,7 +133,7 @@ import Training
     #expect(cases.count == 14)
     for recorded in cases {
       let checkpoint = try Checkpoint(path: LoRAFixture.model(recorded.model))
-      // peft says nothing of a target that matches nothing if another one does.
+      // peft doesn't report a target without a match if another one matches.
       let matching = recorded.targets.filter { $0 != "o_q" }
       let transformer = try checkpoint.transformer(
         LoadPolicy(
@@ -234,7 +234,7 @@ import Training
     #expect(try Tensor.isEqual(none.inPass(0) { try none.layer("a")(x) }, x))
   }
 
-  /// The rebuilt block sees the mask that it had: loss and gradients are equal bit for bit.
+  /// The recomputed block uses the same mask: loss and gradients are equal bit for bit.
   @Test(arguments: AdapterKinds.all)
   func recomputationWithDropoutChangesNoBit(_ kind: AdapterKind) throws {
     let example = try TrainingFixture.example("joint")

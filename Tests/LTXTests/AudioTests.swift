@@ -8,7 +8,7 @@ import Torch
 @testable import LTX
 
 @Suite struct AudioTests {
-  /// Weights that were just drawn, as a checkpoint.
+  /// Random weights as a checkpoint.
   private final class Drawn: TensorSource {
     let name = "drawn"
     let tensors: [String: Tensor]
@@ -56,7 +56,7 @@ import Torch
       [sine(300, samples: 8000, rate: 16000), sine(2000, samples: 8000, rate: 16000)], 1)
     let mel = try encoder.spectrogram(audio, sampleRate: 16000)
     #expect(mel.shape == [1, 2, 51, 64])
-    // The tones are where Slaney's scale puts them: 4.5 and 25.1 of 45.2 mels, in 65 steps.
+    // The tones are at the positions of Slaney's scale: 4.5 and 25.1 of 45.2 mels, in 65 steps.
     let loudest: [Int] = try mel.mean([2]).argmax(-1).array()
     #expect(loudest == [5, 35])
     let latent = try encoder.encode(mel)
@@ -84,14 +84,13 @@ import Torch
     #expect(mel.shape == [1, 2, 26, 64])
     let both = try encoder.spectrogram(mono.repeated([1, 2, 1]), sampleRate: 16000)
     #expect(try Tensor.isEqual(mel.slice(1, to: 1), mel.slice(1, from: 1)))
-    // The products have other numbers of rows, and libraries round some rows otherwise. Levels, for
-    // a logarithm has no bounds near silence.
+    // The products differ in their numbers of rows, and libraries round some rows differently.
+    // Levels are compared, because a logarithm is unbounded near silence.
     let (one, two) = (try mel.exp(), try both.exp())
     #expect(try (one - two).abs().max().item() <= 1e-6 * one.max().item())
   }
 
-  // 16001 and 48001 have no divisor in common with 16000: the filters are computed where they are
-  // needed.
+  // 16001 and 48001 have no common divisor with 16000, so that filters are computed separately.
   @Test(arguments: [44100, 48000, 22050, 8000, 16001, 48001])
   func aToneKeepsItsPitchWhenResampled(rate: Int) throws {
     let audio = try sine(440, samples: rate / 2, rate: rate)
@@ -133,7 +132,7 @@ import Torch
       #expect(audio.shape == [1, 2, 11 * factor])
       let (loudness, peak) = (try audio.square().mean().item(), try audio.abs().max().item())
       #expect(loudness > 1e-4 && loudness < 0.7 && peak <= 1)
-      // Both ends of the range are the exception.
+      // Only a few samples reach the ends of the range.
       #expect(try audio.abs().greaterOrEqual(to: 1).to(.float32).mean().item() < 0.2)
       #expect(throws: Support.Issue.self) { try vocoder(mel.slice(3, to: 32)) }
     }

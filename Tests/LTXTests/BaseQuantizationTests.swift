@@ -29,8 +29,8 @@ import Training
     return (try Linear(root / "l"), try recorded.tensor("\(name).x"))
   }
 
-  /// Elements and scales bit for bit. Products are ours: the scale is applied to the product, not
-  /// to the rounded matrix.
+  /// Elements and scales match bit for bit. Products differ: the scale is applied to the product,
+  /// not to the quantized matrix.
   @Test(arguments: ["int8_float32", "int8_bfloat16", "float8_float32", "float8_bfloat16"])
   func matricesAreThoseOfQuantoAndGradientsGoThroughThem(_ name: String) throws {
     let recorded = try TrainingFixture.tensors("quantized")
@@ -51,12 +51,12 @@ import Training
     #expect(y.dtype == weight.dtype)
     let dy = try recorded.tensor("\(name).dy")
     let gradient = try grad(of: [y], wrt: [x], gradOutputs: [dy])[0]
-    // bfloat16 has eight bits; two roundings lie between.
+    // bfloat16 has eight bits, and values are rounded twice.
     let tolerance = isWide ? 1e-6 : 0.01
     try TrainingFixture.expectEqual(y, recorded.tensor("\(name).y"), within: tolerance, "y")
     try TrainingFixture.expectEqual(
       gradient, recorded.tensor("\(name).grad.x"), within: tolerance, "gradient")
-    // The same as through the plain matrix.
+    // The same as with the dense matrix.
     let numbers = try layer.weight.to(.float32)
     try TrainingFixture.expectEqual(
       gradient, dy.to(.float32).matmul(numbers), within: tolerance, "plain")
@@ -95,13 +95,13 @@ import Training
       error?.description.contains("\(base.rawValue) is not supported. Use int8-quanto") == true)
   }
 
-  /// Against the same model with the rounded numbers as plain weights.
+  /// Against the same model with the dequantized values as dense weights.
   @Test(arguments: [BaseQuantization.int8, .float8], ActivationPolicy.allCases)
   func loRAOnABaseInEightBitsIsLoRAOnItsNumbers(
     _ base: BaseQuantization, _ activations: ActivationPolicy
   ) throws {
     let checkpoint = try Checkpoint(path: LoRAFixture.model("ltx23_transformer"))
-    // The rounded numbers as a file.
+    // The dequantized values as a file.
     let numbers = checkpoint.weights(LoadPolicy(dtype: .float32, storage: try base.storage()))
     let tensors = try checkpoint.source.keys.map { key -> (key: String, tensor: Tensor) in
       let stored = try checkpoint.source.tensor(key)
@@ -143,7 +143,7 @@ import Training
   }
 
   /// Frozen weights in bfloat16 or eight bits under autocast, adapters in float32: the gradients
-  /// point where those of float32 do, as far as the rounding of the base lets them.
+  /// point in the direction of those in float32, as far as the rounding of the base allows.
   @Test(arguments: AdapterKinds.all, [BaseQuantization?.none, .int8, .float8])
   func mixedPrecision(_ kind: AdapterKind, _ base: BaseQuantization?) throws {
     let checkpoint = try Checkpoint(path: LoRAFixture.model("ltx23_transformer"))
@@ -183,7 +183,7 @@ import Training
     #expect(cosine > (base == .float8 ? 0.98 : 0.995), "\(cosine)")
   }
 
-  /// The books count the whole process, so this runs in one of its own.
+  /// Memory is measured for the entire process, so this runs in a separate one.
   @Test func aLayerInEightBitsHoldsAByteAWeightInTheGraphToo() async throws {
     await #expect(processExitsWith: .success) {
       let (outputs, inputs) = (512, 768)
@@ -200,7 +200,7 @@ import Training
       let before = try Device.cpu.memory().liveBytes
       let layer = try Linear(root / "l", bias: false)
       let built = try Device.cpu.memory().liveBytes
-      // A byte a weight, four a row.
+      // One byte per weight, four per row.
       #expect(built - before == outputs * inputs + 4 * outputs)
       let y = try layer(x)
       let run = try Device.cpu.memory().liveBytes

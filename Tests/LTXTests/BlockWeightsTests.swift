@@ -43,7 +43,7 @@ import Torch
     }
   }
 
-  /// The leaves that training changes are those in the slots.
+  /// The leaves that training changes are the tensors in the slots.
   @Test func trainedWeightsInSlotsAreTheParameters() throws {
     let transformer = try LoRAFixture.checkpoint().transformer(
       LoadPolicy(dtype: .float32, trained: .transformer(["attn1"])))

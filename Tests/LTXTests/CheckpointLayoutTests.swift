@@ -8,7 +8,7 @@ import Torch
 
 @testable import LTX
 
-/// The tiny model, cut into files in every layout that is read.
+/// The tiny model, split into files in every supported layout.
 @Suite struct CheckpointLayoutTests {
   private let scratch: Scratch
   private let files: TinyModel.Files
@@ -22,7 +22,7 @@ import Torch
 
   private func path(_ name: String) -> String { "\(scratch.folder)/\(name)" }
 
-  /// Writes the tensors of the unified file whose keys begin so, under other names.
+  /// Writes the tensors of the unified file whose keys have a prefix, under other names.
   private func write(
     _ name: String, _ prefixes: [String], config keys: [String], version: String? = nil,
     rename: (String) -> String = { $0 }

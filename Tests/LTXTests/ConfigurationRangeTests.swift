@@ -10,14 +10,15 @@ import Torch
 @testable import LoRAFiles
 @testable import NN
 
-/// Every number of every configuration that a file carries, replaced by ones that no model has: an
-/// error that names the file and the key, and never a trap, an endless loop or a large reservation.
+/// Every number of every configuration in a file, replaced by ones that no model has: the result is
+/// an error that names the file and the key, and never a trap, an endless loop or a large
+/// allocation.
 @Suite struct ConfigurationRangeTests {
   private let scratch: Scratch
 
   init() throws { scratch = try Scratch() }
 
-  /// A place in a JSON value.
+  /// A step of a path in a JSON value.
   private enum Step: CustomStringConvertible {
     case key(String)
     case index(Int)
@@ -57,7 +58,7 @@ import Torch
     }
   }
 
-  /// Places whose replacement went unnoticed: by the number that was put there.
+  /// The paths where a replacement went unnoticed, by the number that was inserted.
   private func unnoticed(
     _ json: String, file: String, _ read: (Configuration) throws -> Void
   ) throws -> [Double: Set<String>] {
@@ -184,7 +185,7 @@ import Torch
     #expect(unnoticed == [0: [".lora_alpha", ".alpha_pattern.to_q"]], "\(unnoticed)")
   }
 
-  /// Ids of tokens: an error, or a tokenizer that encodes.
+  /// Token ids: an error, or a tokenizer that encodes.
   @Test func aTokenizersNumbers() throws {
     let files = try TinyModel.write(to: scratch.folder)
     let file = "\(files.textEncoder)/tokenizer.json"
@@ -204,7 +205,7 @@ import Torch
     }
   }
 
-  /// Numbers that only together are too large.
+  /// Numbers that are too large only in combination.
   @Test func productsAreBounded() throws {
     func vae(_ blocks: String, _ more: String = "") throws -> Configuration {
       try Configuration(

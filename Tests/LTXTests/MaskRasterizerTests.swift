@@ -2,11 +2,11 @@ import LTX
 import Testing
 import Torch
 
-/// The two meanings of a mask and the two ways to group its frames, by numbers.
+/// The two meanings of a mask and the two ways to group its frames, with example values.
 @Suite struct MaskRasterizerTests {
   private let factors = CompressionFactors(time: 2, height: 2, width: 2)
 
-  /// One row of two cells: the share of white pixels in each.
+  /// One row of two cells, with the given share of white pixels in each.
   private func frame(_ white: Int, _ other: Int) throws -> Tensor {
     let pixels = [(0, white), (1, white), (0, other), (1, other)]
     let top = pixels.map { $0.0 < $0.1 ? Float(1) : 0 }
@@ -32,7 +32,7 @@ import Torch
   }
 
   @Test func groupsStartWithASingleFrame() throws {
-    // Frames 0 | 1 2: the whitest frame counts, and the last frame is repeated.
+    // Frames 0 | 1 2: the whitest frame is used, and the last frame is repeated.
     #expect(try kept([(4, 0), (0, 0), (0, 4)], count: 3, .keepsWhite) == [1, 0, 0, 1])
     #expect(try kept([(4, 0), (0, 4)], count: 3, .keepsWhite) == [1, 0, 0, 1])
   }

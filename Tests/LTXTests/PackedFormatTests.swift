@@ -8,8 +8,8 @@ import Torch
 @testable import LanguageModels
 @testable import NN
 
-/// Weights that no layer can compute with are refused when they are loaded, with file, key and,
-/// where it is known, format.
+/// Weights that layers can't compute with are refused while loading, with the file, the key and, if
+/// known, the format.
 @Suite struct PackedFormatTests {
   private let scratch: Scratch
 
@@ -142,7 +142,7 @@ import Torch
     }
   }
 
-  /// Files of other libraries, whose layers have other names, and whose metadata does not describe
+  /// Files of other libraries, whose layers have other names, and whose metadata doesn't describe
   /// an LTX-2 model.
   @Test(arguments: [
     ("qweight", "wscales", "SVDQuant"), ("weight._data", "weight._scale", "quanto"),
@@ -183,7 +183,7 @@ import Torch
     let source = try SafetensorsFile(path: files.checkpoint)
     let path = "\(scratch.folder)/model.safetensors"
     var keys: [String: String] = [:]
-    // One tensor of each name, whatever its layer's number.
+    // One tensor per name, whatever the number of its layer.
     for key in source.keys {
       keys[
         key.split(separator: ".").map { Int($0) == nil ? String($0) : "0" }.joined(separator: ".")] =

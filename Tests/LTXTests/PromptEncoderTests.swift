@@ -77,7 +77,7 @@ import Torch
     }
   }
 
-  /// Padding that is left out of the work changes nothing but the order of roundings.
+  /// Skipped padding changes only the order of roundings.
   @Test func featuresAreThoseOfTheWholeLength() throws {
     let prompts = ["A cat walks.", "A cat walks, and then it sits down to look at a bird."]
     let features = try encoder(prompts)

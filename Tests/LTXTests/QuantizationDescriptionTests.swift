@@ -127,7 +127,7 @@ import Torch
     }
     let refused = try file("{\"layers\": {\"l\": {\"format\": \"nvfp4\"}}}")
     #expect(message { _ = try Linear(Weights(refused) / "l") }.contains("\"nvfp4\""))
-    // Both places may say the same, and no more.
+    // Both places may hold the same description, but not different ones.
     let same = "{\"layers\": {\"l\": \(QuantizedFile.convRot(64))}}"
     try expectEqual(
       Linear(
@@ -300,7 +300,7 @@ import Torch
         "scaled_fp8 marks weights as uint8"))
   }
 
-  /// Every part of a model, through the code that generation and training call.
+  /// All components, through the code that generation and training use.
   @Test func aModelInConvRotGivesWhatTheUnroundedModelGives() throws {
     let files = try TinyModel.write(to: scratch.folder + "/tiny")
     let whole = try SafetensorsFile(path: files.checkpoint)
@@ -337,7 +337,7 @@ import Torch
     }
     try expectEqual(connected(rounded), connected(plain), within: 0.03, "connectors")
 
-    // The text encoder, its embeddings too.
+    // The text encoder, including its embeddings.
     let folder = files.textEncoder
     for name in try FileManager.default.contentsOfDirectory(atPath: folder)
     where name.hasSuffix(".safetensors") {

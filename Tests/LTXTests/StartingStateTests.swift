@@ -22,7 +22,7 @@ import Torch
 
   private func given(_ name: String) throws -> Tensor { try file.tensor("given.\(name)") }
 
-  /// A stream that starts from the case's noise.
+  /// A modality that starts from the case's noise.
   private func stream(
     _ name: String, _ sequence: LatentSequence, noiseLevel: Double = 1, isFrozen: Bool = false,
     guidance: Guidance = Guidance()

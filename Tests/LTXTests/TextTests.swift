@@ -60,7 +60,7 @@ import Torch
 }
 
 @Suite struct FeatureExtractorTests {
-  /// A text encoder that gives the same hidden states for whatever it reads.
+  /// A text encoder that returns the same hidden states for any input.
   private struct Fixed: TextEncoder {
     let states: [Tensor]
     var width: Int { states[0].size(2) }
@@ -74,7 +74,7 @@ import Torch
   }
 
   private static let shared = #"{"transformer": {"connector_num_attention_heads": 1}}"#
-  /// Streams 8 and 2 wide.
+  /// Modalities with widths of 8 and 2.
   private static let perStream = """
     {"transformer": {"caption_proj_before_connector": true, "caption_projection_first_linear": false,
       "caption_proj_input_norm": false, "caption_projection_second_linear": false,
@@ -99,7 +99,7 @@ import Torch
     // One token of padding, two of text with the numbers 1, 2, 3, 6: mean 3, range 5.
     let state = try Tensor([Float](arrayLiteral: 100, -100, 1, 2, 3, 6), shape: [1, 3, 2])
     let other = try state * 2 + 1  // the same once it is normalized
-    // Takes hidden state 0's first number and hidden state 1's second: the layer is the fastest
+    // Uses hidden state 0's first element and hidden state 1's second: the layer is the fastest
     // dimension.
     let weight = try Tensor([Float](arrayLiteral: 1, 0, 0, 0, 0, 0, 0, 1), shape: [2, 4])
     let features = try extract(
@@ -123,7 +123,7 @@ import Torch
   }
 
   @Test func featuresPerStreamAreNormalizedPerToken() throws {
-    // Root mean square 5 after the padding.
+    // The root mean square is 5 after the padding.
     let state = try Tensor([Float](arrayLiteral: 9, 9, 1, 7), shape: [1, 2, 2])
     let folder = try WeightsFolder()
     let weights = try folder.weights([
@@ -138,7 +138,7 @@ import Torch
       hiddenStateCount: 1)
     let mask = try Tensor([0, 1], shape: [1, 2])
     let features = try extractor(Fixed(states: [state]), ids: mask, mask: mask)
-    // 8 / 5 times the square root of outputs over width; padding is the bias.
+    // 8 / 5 times the square root of outputs over width; padding gives the bias.
     let video = try Tensor.cat([Tensor.full([1, 1, 8], 0.5), Tensor.full([1, 1, 8], 3.7)], 1)
     #expect(try difference(features.video, video) < 1e-5)
     let audio = try Tensor.cat([Tensor.zeros([1, 1, 2]), Tensor.full([1, 1, 2], 1.6)], 1)
@@ -163,7 +163,7 @@ import Torch
       "connector_positional_embedding_max_pos": [4096], "connector_num_layers": 1}}
     """
 
-  /// Connectors 8 wide with 4 registers each.
+  /// Connectors with a width of 8 and 4 registers each.
   private func tensors() throws -> [String: Tensor] {
     let random = try Generator(seed: 5)
     var all: [String: Tensor] = [:]
@@ -205,7 +205,7 @@ import Torch
 
   init() throws { text = try Generator(seed: 6).normal([1, 3, 8]) }
 
-  /// Whatever stands in padding must not matter: here it is not a number.
+  /// The content of padding must not matter: here it is NaN.
   private func padding(_ count: Int) throws -> Tensor {
     try Tensor.full([1, count, 8], Scalar(Double.nan))
   }
@@ -237,7 +237,7 @@ import Torch
   }
 
   @Test func registersRepeat() throws {
-    // Two rows of registers and one row of twice as many that repeats them are the same.
+    // Two rows of registers are equivalent to one row of twice as many that repeats them.
     let key = "video_embeddings_connector.learnable_registers"
     let features = try Tensor.cat([text, padding(5)], 1)
     let mask = [1, 1, 1, 0, 0, 0, 0, 0]
@@ -274,8 +274,7 @@ import Torch
   }
 }
 
-/// A folder for one file of weights, removed with the value; the weights keep what they have
-/// mapped.
+/// A folder for one file of weights, removed with the value; the weights keep their memory maps.
 private final class WeightsFolder {
   private let path = FileManager.default.temporaryDirectory.path + "/text-\(UUID().uuidString)"
 

@@ -20,7 +20,7 @@ import Torch
     return files
   }
 
-  /// Keys with `#` for the numbers in them.
+  /// Keys with `#` in place of numbers.
   private static func patterns(_ keys: some Sequence<String>) -> Set<String> {
     Set(
       keys.map { key in
@@ -156,7 +156,7 @@ import Torch
     for source in sources {
       for key in source.entries.keys {
         let values = try source.tensor(key).to(.float32)
-        // A few numbers may lie close; the vocoder's last layers have one channel.
+        // A few values may be close to each other; the vocoder's last layers have one channel.
         if values.count > 4 { #expect(try (values.max() - values.min()).item() > 0.003, "\(key)") }
         if key.contains("std-of-means") || key.contains("stds") {
           #expect(try values.min().item() > 0)
@@ -235,7 +235,7 @@ import Torch
     }
   }
 
-  /// The LoRA fits, and changes a little of what the model computes.
+  /// The LoRA fits, and changes the model's output a little.
   private func theLoRAIsSmall(_ files: TinyModel.Files) throws {
     let checkpoint = try Checkpoint(path: files.checkpoint)
     let lora = try LoRAFile(path: files.distilledLoRA)
@@ -284,7 +284,7 @@ import Torch
 
   @Test func mergesAreLearntByFrequency() {
     let merges = PairMerging.learn(from: ["ab abc", "ab. x ab."], count: 10)
-    // "ab" stands 4 times in it, " ab" twice (at the start of a sentence no blank is before it).
+    // "ab" occurs 4 times, " ab" twice (there is no space before it at the start of a sentence).
     #expect(merges == [Merge(left: "a", right: "b"), Merge(left: "\u{2581}", right: "ab")])
   }
 }

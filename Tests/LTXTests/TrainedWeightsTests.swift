@@ -9,7 +9,7 @@ import Training
 
 @testable import LTX
 
-/// Weights that are trained themselves, against ltx-core under autograd.
+/// Trained weights against ltx-core under autograd.
 @Suite struct TrainedWeightsTests {
   private let fixture: LoRAFixture
 
@@ -56,7 +56,7 @@ import Training
     }
   }
 
-  /// The gradient of a part is what it is when all is trained.
+  /// The gradient of a part is the same as when everything is trained.
   @Test(arguments: [
     (["attn1"], 2 * 12), (["transformer_blocks.1"], -1),
     (["transformer_blocks.[0-1].audio_ff.net.*.proj"], 2 * 2),
@@ -125,7 +125,7 @@ import Training
     try TrainingFixture.expectEqual(step(again).loss(example), wanted, within: 2e-6)
   }
 
-  /// Under autocast, as in mixed precision: the trained weights are float32, the frozen ones and
+  /// Under autocast, like in mixed precision: the trained weights are float32, the frozen ones and
   /// the contexts bfloat16.
   @Test func mixedPrecisionTrainsTheSameWeightsToItsOwnAccuracy() throws {
     let wanted = try TrainingFixture.tensors("joint.gradients")
@@ -176,7 +176,7 @@ import Training
       to: path)
     let file = try SafetensorsFile(path: path)
     #expect(file.metadata["reference_downscale_factor"] == "2")
-    // Everything but the connectors, without a prefix.
+    // All keys except the connectors', without a prefix.
     let names = checkpoint.source.keys.filter {
       $0.hasPrefix("model.diffusion_model.") && !$0.contains("_embeddings_connector.")
     }
@@ -196,7 +196,7 @@ import Training
       LoadPolicy(dtype: .float32))
     let example = try TrainingFixture.example("joint")
     let wanted = try step(transformer).loss(example)
-    // Layers that are trained are computed operation by operation.
+    // Trained layers are computed operation by operation.
     try TrainingFixture.expectEqual(step(again).loss(example), wanted, within: 2e-6)
     #expect(try Tensor.isEqual(step(again).loss(example), step(component).loss(example)))
     let unchanged = try step(checkpoint.transformer(LoadPolicy(dtype: .float32))).loss(example)
@@ -208,7 +208,7 @@ import Training
         step(beside.transformer(LoadPolicy(dtype: .float32))).loss(example),
         step(again).loss(example)))
     #expect(beside.source.keys == checkpoint.source.keys)
-    // The connectors are the checkpoint's still.
+    // The connectors are still the checkpoint's.
     #expect(loaded.source.keys == checkpoint.source.keys)
   }
 

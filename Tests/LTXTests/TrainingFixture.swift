@@ -8,7 +8,7 @@ import Training
 
 @testable import LTX
 
-/// What Tests/Oracles recorded of training: `Fixtures/training`.
+/// Training results recorded by Tests/Oracles: `Fixtures/training`.
 enum TrainingFixture {
   static func path(_ name: String) -> String { "\(LoRAFixture.root)/training/\(name)" }
 
@@ -21,7 +21,7 @@ enum TrainingFixture {
       type, from: Data(contentsOf: URL(fileURLWithPath: path("\(name).json"))))
   }
 
-  /// A stream of a recorded step; nil where the step is without it.
+  /// A modality of a recorded step; nil if the step doesn't have it.
   static func stream(_ name: String, _ inputs: SafetensorsFile) throws -> ModalityExample? {
     guard inputs.contains("\(name).latent") else { return nil }
     func get(_ part: String) throws -> Tensor { try inputs.tensor("\(name).\(part)") }
@@ -38,7 +38,7 @@ enum TrainingFixture {
     return TrainingExample(video: try stream("video", inputs), audio: try stream("audio", inputs))
   }
 
-  /// The largest difference, relative to the largest wanted number.
+  /// Compares the largest difference, relative to the largest expected value.
   static func expectEqual(
     _ got: Tensor?, _ want: Tensor, within tolerance: Double, _ name: String = "",
     sourceLocation: SourceLocation = #_sourceLocation

@@ -8,7 +8,7 @@ import Torch
 import Training
 
 @Suite struct TrainingStepTests {
-  /// The books count the whole process, so this runs in one of its own.
+  /// Memory is measured for the entire process, so this runs in a separate one.
   @Test func stepsLeakNothing() async throws {
     await #expect(processExitsWith: .success) {
       let path = FileManager.default.temporaryDirectory.appendingPathComponent(

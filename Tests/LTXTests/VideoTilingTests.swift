@@ -24,7 +24,7 @@ import Torch
 
   private func largest(_ x: Tensor) throws -> Double { try x.abs().max().item() }
 
-  /// Slow waves: what a video is like whose neighbouring places are alike.
+  /// Slow waves, which are similar at neighboring positions, like a video.
   private func smooth(_ shape: [Int]) throws -> Tensor {
     let random = try Generator(seed: 4)
     var x = try Tensor.zeros(shape)
@@ -51,7 +51,7 @@ import Torch
       .array()
   }
 
-  /// A seam would be a step that the whole does not have.
+  /// A seam would be a step that isn't in the untiled video.
   @Test(arguments: 2...4)
   func decodingShowsNoSeam(_ axis: Int) throws {
     var shape = [1, channels, 2, 3, 3]

@@ -55,7 +55,7 @@ import Torch
     #expect(try largestDifference(latent.narrow(0, 1, 1), encoder(pixels.narrow(0, 1, 1))) < 1e-5)
     let decoded = try decoder.decode(latent)
     #expect(decoded.shape == pixels.shape)
-    // Convolutions of one sample and of two may add up in another order.
+    // Convolutions of one sample and of two may sum in a different order.
     let scale = try decoded.abs().max().item()
     let difference = try largestDifference(
       decoded.narrow(0, 1, 1), decoder.decode(latent.narrow(0, 1, 1)))
@@ -75,7 +75,7 @@ import Torch
     #expect(
       throws: decoder.compression.reflectionIssue(rows: 1, columns: 4)
     ) { try decoder.decode(noise([1, channels, 1, 1, 4])) }
-    // An encoder that reflects, too.
+    // An encoder that also pads by reflection.
     let weights = try Checkpoint(path: Self.model).weights(LoadPolicy(dtype: .float32))
     var configuration = encoder.configuration
     configuration.padding = .reflect
@@ -185,7 +185,7 @@ import Torch
   }
 
   @Test func tilesDecodeToAboutTheSameWithoutSeams() throws {
-    // A smooth latent: what tiles can't know of their surroundings matters little then.
+    // A smooth latent, for which the missing surroundings of tiles matter little.
     let ramp = try Tensor.linspace(from: -1, to: 1, steps: 8)
     let latent = try
       (noise([1, channels, 1, 1, 1]) * ramp.reshape([1, 1, 1, 8, 1])
@@ -198,7 +198,7 @@ import Torch
     let tiled = try decoder.decode(latent, tiling: tiling)
     #expect(tiled.shape == whole.shape)
     #expect(tiled.shape == [1, 3, 33, 256, 256])
-    // Nowhere is a step from one pixel or frame to the next far larger than in the whole.
+    // No step between neighboring pixels or frames is much larger than in the untiled result.
     for axis in 2...4 {
       func step(_ x: Tensor) throws -> Double {
         let count = x.size(axis)

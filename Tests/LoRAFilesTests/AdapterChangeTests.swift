@@ -80,7 +80,7 @@ import Torch
     #expect(tiny.sentences[0].hasPrefix("video adapters barely moved: about "))
   }
 
-  /// The same numbers from a run's parameters as from the file that is saved of them.
+  /// A run's parameters give the same norms as the file that is saved from them.
   @Test func parametersAreReadAsTheFileIs() throws {
     let fixture = try LoRAFixture()
     let checkpoint = try LoRAFixture.checkpoint()

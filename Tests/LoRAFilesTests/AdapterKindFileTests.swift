@@ -113,7 +113,7 @@ import Torch
     try expectSameChanges(scaled, changes.mapValues { try $0 * -0.3 })
     let video = try written(LoRA(own).stripped(of: [.audio]))
     try expectSameChanges(video, changes.filter { !$0.key.contains("audio") })
-    // A layer stays what it is where nothing is cut off, and becomes a LoRA otherwise.
+    // A layer stays unchanged if nothing is cut off, and becomes a LoRA otherwise.
     let (same, _) = try LoRA(own).resized(to: .rank(1000))
     #expect(same.layers.allSatisfy { $0.kind == kind })
     let (small, reports) = try LoRA(own).resized(to: .rank(1))

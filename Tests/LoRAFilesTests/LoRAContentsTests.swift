@@ -8,7 +8,7 @@ import Torch
 @testable import LTX
 @testable import LoRAFiles
 
-/// Values that are not finite, and adapters that are zero, by every way into the library.
+/// Values that aren't finite, and adapters that are zero, through all entry points of the library.
 @Suite struct LoRAContentsTests {
   let fixture: LoRAFixture
   private let module = "diffusion_model.transformer_blocks.0.attn1.to_q"
@@ -33,7 +33,7 @@ import Torch
     return fixture.path(name)
   }
 
-  /// One element of a tensor is another number.
+  /// One element of a tensor has another value.
   private static func with(_ value: Double) -> (Tensor) throws -> Tensor {
     { tensor in
       let flat = try tensor.clone().reshape([-1])
@@ -84,7 +84,7 @@ import Torch
     #expect(error?.key == key)
   }
 
-  /// Finite values can leave the range of what they are written in.
+  /// Finite values can exceed the range of the dtype that they are written in.
   @Test func nothingBeyondTheRangeIsWritten() throws {
     let lora = try LoRA(LoRAFixture.lora("lora_all")).scaled(by: 1e9)
     let path = fixture.path("out.safetensors")

@@ -15,8 +15,8 @@ import Torch
 
   private struct Names: Decodable { let names: [String: String] }
 
-  /// The names are those that diffusers' own conversion gives the linear layers of its models of
-  /// both generations.
+  /// The names are those that diffusers' conversion gives the linear layers of its models of both
+  /// versions.
   @Test func namesAreThoseOfDiffusers() throws {
     let json = try Data(contentsOf: URL(fileURLWithPath: "\(LoRAFixture.root)/lora/names.json"))
     let names = try JSONDecoder().decode(Names.self, from: json).names
@@ -52,7 +52,7 @@ import Torch
     #expect(names.path(flat: "input_blocks_1_1_proj_in") == nil)
   }
 
-  /// The layers of built models are those of the published ones.
+  /// The layers of built models match the published ones.
   @Test func everyLinearLayerOfBothGenerationsIsKnown() throws {
     let layers = try ModuleNames.ltx2.layers
     #expect(layers.count == 83)
@@ -99,7 +99,7 @@ import Torch
     #expect(plain.format == .peft)
     #expect(plain.modules.map(\.path) == ["diffusion_model.transformer_blocks.1.attn1.to_q"])
     #expect(plain.modules[0].scale == 1)
-    // peft's own configuration beside the weights tells alpha.
+    // peft's own configuration beside the weights gives alpha.
     try Data(#"{"r": 2, "lora_alpha": 6, "alpha_pattern": {}}"#.utf8).write(
       to: URL(fileURLWithPath: fixture.path("adapter_config.json")))
     #expect(try LoRAFile(path: path).modules[0].scale == (prefix.isEmpty ? 1 : 3))

@@ -25,7 +25,7 @@ import Torch
     return try fixture.file(shapes)
   }
 
-  /// Every spelling of a layer that trainers use.
+  /// All spellings of a layer that trainers use.
   @Test(arguments: [
     (
       "diffusion_model.transformer_blocks.0.attn1.to_q",
@@ -98,7 +98,7 @@ import Torch
           == true,
         "\(module): \(error?.problem ?? "")")
     }
-    // With some layers of LTX-2's, which share names with other models'.
+    // With some of LTX-2's layers, which share names with other models'.
     let path = try file([module, "diffusion_model.proj_out"])
     let error = #expect(throws: WeightError.self) { try LoRAFile(path: path) }
     #expect(error?.problem.contains("(1 other adapters are for LTX-2)") == true || isKohya)
@@ -125,7 +125,7 @@ import Torch
     }
   }
 
-  /// Adapters of the models beside the transformer are left out and told, like those of the
+  /// Adapters of models other than the transformer are skipped and reported, like those of the
   /// connectors.
   @Test(arguments: [
     ("lora_te_layers_0_self_attn_q_proj", "text encoder"),
@@ -194,7 +194,7 @@ import Torch
     #expect(LoRAFile.version(in: "2.3.0", isBare: true) == [2, 3, 0])
   }
 
-  /// Layers of both generations have the same shapes: only metadata tell them apart.
+  /// Layers of both versions have the same shapes: only metadata distinguish them.
   @Test func aLoRAOfTheOtherGenerationIsTold() throws {
     let name = "diffusion_model.transformer_blocks.0.attn1.to_k"
     let (old, new) = (

@@ -131,11 +131,11 @@ import Torch
     #expect(Set(reports.map(\.newRank)).count > 1)
     for report in reports { #expect(report.keptShare >= 0.8) }
     let (fewer, _) = try lora.resized(to: .rank(1))
-    // Nothing is lost where nothing is cut off.
+    // Nothing is lost if nothing is cut off.
     let (same, whole) = try lora.resized(to: .energy(1))
     #expect(whole.allSatisfy { $0.newRank == $0.oldRank && $0.keptShare == 1 })
     #expect(try zip(same.layers, lora.layers).allSatisfy { try Tensor.isEqual($0.up, $1.up) })
-    // A rank beyond what a merge of one LoRA with itself needs costs nothing.
+    // A rank beyond what a merge of one LoRA with itself needs has no cost.
     let twice = try LoRA.merged([(fewer, 0.5), (fewer, 0.5)])
     let (once, all) = try twice.resized(to: .energy(0.999999))
     #expect(once.layers.allSatisfy { $0.rank == 1 })
@@ -204,7 +204,7 @@ import Torch
     #expect(report.base == "LTX-2")
     #expect(report.fits == LoRAFixture.model("ltx2_transformer"))
     #expect(report.targets.contains { $0.name == "ff.net.0.proj" && $0.layers == 1 })
-    // Without a checkpoint, the layers themselves tell.
+    // Without a checkpoint, the layers show the base model.
     #expect(
       try LoRAReport(file).baseReason.contains("6 rows")
         || LoRAReport(file).baseReason.contains("caption"))

@@ -15,7 +15,7 @@ import Torch
 
   init() throws { fixture = try LoRAFixture() }
 
-  /// The scale of the adapter beside a configuration of peft's.
+  /// The scale of the adapter beside a peft configuration.
   private func scale(_ settings: String) throws -> Double {
     let name = "base_model.model.\(module)"
     let path = try fixture.file(
@@ -23,7 +23,7 @@ import Torch
       name: "adapter_model.safetensors")
     try Data("{\"r\": 4, \"lora_alpha\": 8\(settings.isEmpty ? "" : ", ")\(settings)}".utf8).write(
       to: URL(fileURLWithPath: fixture.path("adapter_config.json")))
-    // The folder stands for the file in it.
+    // The folder is equivalent to the file in it.
     let scales = try [path, fixture.folder].map { try LoRAFile(path: $0).modules[0].scale }
     #expect(scales[0] == scales[1])
     return scales[0]
@@ -84,7 +84,7 @@ import Torch
     #expect(error?.key.hasSuffix(key) == true, "\(error?.key ?? "")")
     #expect(error?.problem.contains(problem) == true, "\(error?.problem ?? "")")
     #expect(error?.file == fixture.path("adapter_config.json"))
-    // diffusers writes the same into the metadata.
+    // diffusers writes the same settings to the metadata.
     let name = "transformer.\(module)"
     let prefixed = settings.replacing(#/"([a-z_]+)": /#, maxReplacements: 1) {
       "\"transformer.\($0.output.1)\": "
@@ -96,7 +96,7 @@ import Torch
     #expect(throws: ConfigurationError.self, "\(prefixed)") { try LoRAFile(path: path) }
   }
 
-  /// A configuration beside a file that is not peft's says nothing of it.
+  /// A configuration beside a file that isn't peft's doesn't apply to it.
   @Test func otherFilesInTheFolderAreTheirOwn() throws {
     let path = try fixture.file(
       [

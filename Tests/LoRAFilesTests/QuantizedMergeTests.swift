@@ -8,8 +8,7 @@ import Torch
 @testable import LoRAFiles
 @testable import NN
 
-/// LoRAs merged into checkpoints whose matrices are quantized, and fp8 checkpoints that are made of
-/// others.
+/// LoRAs merged into checkpoints with quantized matrices, and fp8 checkpoints made from others.
 @Suite struct QuantizedMergeTests {
   private let scratch: Scratch
   private let files: TinyModel.Files
@@ -82,7 +81,7 @@ import Torch
     return path
   }
 
-  /// A LoRA for one matrix of each block, and for one that is not quantized.
+  /// A LoRA for one matrix of each block, and for one that isn't quantized.
   private func lora() throws -> LoRAFile {
     let random = try Generator(seed: 3)
     var tensors: [(key: String, tensor: Tensor)] = []

@@ -13,7 +13,7 @@ import Torch
     try TransformerBuilder(LoRAFixture.checkpoint())
   }
 
-  /// Every tensor that a value holds, however deep.
+  /// All tensors in a value, at any depth.
   private func tensors(_ value: Any) -> [Tensor] {
     if let tensor = value as? Tensor { return [tensor] }
     return Mirror(reflecting: value).children.flatMap { tensors($0.value) }
@@ -60,7 +60,7 @@ import Torch
     }
     #expect(try !isMapped("model.diffusion_model.patchify_proj"))
     #expect(try isMapped("model.diffusion_model.proj_out"))
-    // The layer that is built of a fused weight carries no adapter.
+    // The layer that is built from a fused weight has no adapter.
     let layer = try Linear(weights / "model.diffusion_model.patchify_proj")
     #expect(layer.adapters.isEmpty)
   }
@@ -180,7 +180,7 @@ import Torch
     #expect(error?.key == "\(key).weight_scale_inv")
   }
 
-  /// Weights of 8 bits are expanded, and stay so with an adapter in them.
+  /// Weights of 8 bits are dequantized, and stay so with a fused adapter.
   @Test func weightsOfEightBits() throws {
     let adapter = LoRAAdapter(down: try .full([2, 4], 0.5), up: try .ones([3, 2]), scale: 0.25)
     let fixture = try LoRAFixture()
@@ -194,7 +194,7 @@ import Torch
     let fused = try (weights / "a").tensor("weight")
     #expect(fused.dtype == .bfloat16)
     #expect(try fused.to(.float32).array(of: Float.self).allSatisfy { $0 == 1.25 })
-    // A factor of another size is named before anything is computed.
+    // A factor of the wrong size is named before anything is computed.
     adapters.add(
       LoRAAdapter(down: try .ones([2, 5]), up: try .ones([3, 2]), scale: 1), to: "a")
     let wrong = Weights(

@@ -12,7 +12,7 @@ import Testing
     }
   }
 
-  /// Frames of 20 ms at 48 kHz, and stamps in seconds.
+  /// Frames of 20 ms at 48 kHz, and timestamps in seconds.
   private func place(
     _ stamps: [Double?], count: Int = 960, tick: Double = 0.001
   ) -> (placements: [AudioClock.Placement], clock: AudioClock) {
@@ -110,7 +110,7 @@ import Testing
       #expect(abs(Double(placement.start) - wanted) <= 72, "frame \(index)")
       #expect(abs(placement.stretch) <= 5 && placement.skip == 0)
     }
-    // Without a hole between stretched frames.
+    // There is no gap between stretched frames.
     for (a, b) in zip(placements, placements.dropFirst()) {
       #expect(a.start + 960 + a.stretch == b.start)
     }

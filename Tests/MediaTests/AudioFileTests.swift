@@ -4,7 +4,7 @@ import MediaTestSupport
 import Testing
 
 @Suite struct AudioFileTests {
-  /// A sine, `amplitude` loud.
+  /// A sine with an amplitude.
   private func sine(_ frequency: Double, count: Int, rate: Int, amplitude: Float = 0.5) -> [Float] {
     (0..<count).map {
       amplitude * Float(sin(2 * Double.pi * frequency * Double($0) / Double(rate)))
@@ -64,7 +64,7 @@ import Testing
     #expect(abs(analyse(both.channels[0], 440, rate: 8000).amplitude - 0.5) < 1e-3)
     #expect(try AudioReader(path: mono).next()?.channels.count == 1)
 
-    // Left, right, centre, low, surround left and right, each with its own tone.
+    // Left, right, center, low, surround left and right, each with its own tone.
     let surround = folder.file("surround.wav")
     let tones = (0..<6).map { sine(500 * Double($0 + 1), count: 16000, rate: 16000) }
     try WAVWriter.write(tones, sampleRate: 16000, to: surround)
@@ -77,7 +77,7 @@ import Testing
       }
     }
 
-    // Three channels in a WAV without a mask: FFmpeg takes them for left, right, low or centre.
+    // Three channels in a WAV without a mask: FFmpeg treats them as left, right, low or center.
     let three = folder.file("three.wav")
     try WAVWriter.write(Array(tones.prefix(3)), sampleRate: 16000, to: three)
     #expect(try AudioClip.read(path: three).channels.count == 2)
@@ -115,7 +115,7 @@ import Testing
       #expect(abs(loud - amplitude) < 0.01 && rest < 0.02)
       if heard < 46000 { #expect(channel[(heard + 2048)...].allSatisfy { abs($0) < 1e-3 }) }
     }
-    // The same input, the same file.
+    // The same input gives the same file.
     let again = folder.file("again.mp4")
     try writeVideo(again, sound: sound)
     #expect(

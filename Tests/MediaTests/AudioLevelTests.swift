@@ -4,7 +4,7 @@ import MediaTestSupport
 import Testing
 
 @Suite struct AudioLevelTests {
-  /// What FFmpeg's `ebur128` says: integrated loudness, and whether there is any.
+  /// The result of FFmpeg's `ebur128`: integrated loudness, and whether there is any.
   private func reference(_ path: String) throws -> Double {
     let process = Process()
     process.executableURL = URL(fileURLWithPath: "/usr/bin/env")
@@ -43,7 +43,7 @@ import Testing
     let path = folder.file("a.wav")
     try WAVWriter.write(noise(rate, channels), sampleRate: rate, to: path)
     let found = try #require(try AudioLevel.measure(path: path).loudness)
-    // FFmpeg prints tenths, and resamples what is not 48 kHz.
+    // FFmpeg prints tenths, and resamples audio that isn't 48 kHz.
     #expect(abs(found - (try reference(path))) < 0.11, "\(found)")
   }
 
@@ -97,7 +97,7 @@ import Testing
     for channel in 0..<3 {
       #expect(abs(mean(seen, channel) - mean(frame, channel)) < 1.5, "channel \(channel)")
     }
-    // Nothing is enlarged, and odd sizes are possible.
+    // Nothing is upscaled, and odd sizes are possible.
     let small = gradient(width: 5, height: 3, scene: 0, time: 0)
     try small.thumbnail(side: 200).write(to: URL(fileURLWithPath: folder.file("s.jpg")))
     let same = try VideoReader(path: folder.file("s.jpg"))

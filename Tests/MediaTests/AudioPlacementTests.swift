@@ -4,11 +4,11 @@ import Testing
 
 @testable import Media
 
-/// Audio lies where its time stamps say, whatever codec and container it comes in.
+/// Audio is placed by its timestamps, in any codec and container.
 @Suite struct AudioPlacementTests {
   static let rate = 48000
 
-  /// A tone that rises, so that a shift shows.
+  /// A rising tone, so that a shift is noticed.
   static func sweep(_ seconds: Double, rate: Int = rate) -> [Float] {
     (0..<Int(seconds * Double(rate))).map { i in
       let time = Double(i) / Double(rate)
@@ -84,10 +84,10 @@ import Testing
       let found = placed.channels[0]
       let wanted =
         switch (kind, codec) {
-        // FFmpeg's muxer counts the delay of Opus twice: the file says that its images are 7 ms
+        // FFmpeg's muxer counts the delay of Opus twice: according to the file, its images are 7 ms
         // late.
         case ("mkv", "libopus"), ("webm", "libopus"): -336
-        // AVI has no place for encoder delay.
+        // AVI can't store encoder delay.
         case ("avi", "libmp3lame"): 1105
         case ("avi", "mp2"): 481
         case ("avi", "ac3"): 256
@@ -102,7 +102,7 @@ import Testing
     }
   }
 
-  /// 0.3 s are missing at 0.4 s: what comes later is moved back.
+  /// 0.3 s are missing at 0.4 s: later audio is moved back.
   @Test(arguments: [
     ("mkv", "flac"), ("mkv", "pcm_s16le"), ("mkv", "aac"), ("webm", "libvorbis"), ("mkv", "ac3"),
     ("mp4", "aac"), ("mp4", "flac"), ("mov", "alac"), ("ts", "aac"), ("ts", "libmp3lame"),
@@ -133,13 +133,13 @@ import Testing
     let late = Self.lag(found, whole, from: 40000, count: 4800, near: 14400) - 14400
     #expect(abs(late) <= 48, "off by \(late)")
     if ["mp4", "mov"].contains(kind) || ["flac", "pcm_s16le"].contains(codec) {
-      // Nothing is out of place by a sample.
+      // Everything is in place to the sample.
       #expect(zip(found[60000..<80000], whole[45600...]).allSatisfy { abs($0 - $1) < 1e-4 })
     }
   }
 
-  /// Time stamps in milliseconds jitter by half of one, also where the file was copied to a
-  /// container with finer ones.
+  /// Timestamps in milliseconds jitter by half of one, even if the file was copied to a container
+  /// with finer ones.
   @Test func roundedStampsLeaveNoSeams() throws {
     let folder = try TemporaryFolder()
     let tones = ["-f", "lavfi", "-i", "sine=440:sample_rate=44100:duration=4"]
@@ -152,7 +152,7 @@ import Testing
     }
   }
 
-  /// A clock that runs 0.2 % fast is followed without a seam, and told.
+  /// A clock that runs 0.2 % fast is followed without a seam, and reported.
   @Test func driftIsFollowed() throws {
     let folder = try TemporaryFolder()
     // Pulses of 4 ms every half second, and a tone.
@@ -182,7 +182,7 @@ import Testing
     #expect((steps.max() ?? 1) < 1.02 * usual)
   }
 
-  /// Edit lists: a late start, and a beginning that is left out.
+  /// Edit lists: a late start, and a beginning that is skipped.
   @Test func editListsAreFollowed() throws {
     let folder = try TemporaryFolder()
     try Self.make("a.mp4", "aac", in: folder)
@@ -208,7 +208,7 @@ import Testing
     #expect(abs(Self.lag(early, source, from: 24000, count: 4800, near: -12000) + 12000) <= 48)
   }
 
-  /// The clock of a transport stream starts again from 0 after 26.5 hours.
+  /// The clock of a transport stream restarts from 0 after 26.5 hours.
   @Test func aClockThatWrapsAroundGoesOn() throws {
     let folder = try TemporaryFolder()
     try Self.make("a.ts", "aac", in: folder, ["-output_ts_offset", "95442.2"])
@@ -247,7 +247,7 @@ import Testing
           && $0.contains("(48000 Hz with 1 channel to ")
           && $0.hasSuffix(" with 2 channels), and was converted to that of its beginning")
       }, "\(audio.notes)")
-    // The first file begins with its encoder's delay; the second has it before its time.
+    // The first file begins with its encoder's delay; the second has it before time zero.
     for (start, delay) in [(24000, 481), (72000, 0)] {
       let lag = Self.lag(audio.channels[0], source, from: start, count: 2400, near: delay)
       #expect(abs(lag - delay) <= 48, "off by \(lag - delay)")

@@ -23,13 +23,13 @@ import Testing
       in: folder)
   }
 
-  /// A copy of the file with three tracks, of 300, 500 and 700 Hz.
+  /// A copy of the file with three tracks of 300, 500 and 700 Hz.
   private func copy(_ options: [String], to name: String = "a.mkv") throws -> String {
     try ffmpeg(["-i", "three.mkv", "-map", "0", "-c", "copy"] + options + [name], in: folder)
     return folder.file(name)
   }
 
-  /// The frequency that is heard, in Hz, by crossings of zero.
+  /// The audible frequency in Hz, from zero crossings.
   private func frequency(_ path: String, _ track: AudioTrackChoice = .automatic) throws -> Int {
     let audio = try AudioClip.read(path: path, track: track).channels[0]
     let part = audio[4800..<(4800 + 24000)]
@@ -48,14 +48,14 @@ import Testing
         == "has 3 audio tracks (1: flac, 48000 Hz, 1 channel; 2: flac, 48000 Hz, 1 channel, default; "
         + "3: flac, 48000 Hz, 1 channel); track 2, marked default, is used; choose another with --audio-track"
     )
-    // Several defaults, or none: the first.
+    // With several defaults, or none, the first track is used.
     let all = [
       "-disposition:a:0", "default", "-disposition:a:1", "default", "-disposition:a:2", "default",
     ]
     #expect(try frequency(copy(all)) == 300)
     let none = ["-disposition:a:0", "0", "-disposition:a:1", "0", "-disposition:a:2", "0"]
     #expect(try frequency(copy(none)) == 300)
-    // Tracks that are not for everybody come last.
+    // Special-purpose tracks come last.
     let special = [
       "-disposition:a:0", "default+comment", "-disposition:a:1", "visual_impaired",
       "-disposition:a:2", "0",
@@ -108,7 +108,7 @@ import Testing
       try note(path) == "audio track 1 has the unknown codec tag \"zzzz\"; track 2 is used")
     let error = mediaError { _ = try AudioReader(path: path, track: .number(1)) }
     #expect(error?.kind == .decoding && error?.what.contains("coded as \"zzzz\"") == true)
-    // The scenes get the same track.
+    // The scenes use the same track.
     let result = try SceneSplitter().split(path, into: folder.file("out"))
     #expect(result.notes == ["Audio track 1 has the unknown codec tag \"zzzz\"; track 2 is used."])
     #expect(try frequency(folder.file("out/tags-Scene-001.mp4")) == 500)
@@ -133,7 +133,7 @@ import Testing
       mediaError { _ = try splitter.split(path, into: folder.file("other")) }?.kind == .badOption)
   }
 
-  /// Rates and channels that AAC does not hold.
+  /// Rates and channels that AAC doesn't support.
   @Test(arguments: [
     (192_000, 2, 96_000, 2), (176_400, 1, 88_200, 1), (37_800, 2, 44_100, 2), (6_000, 1, 7_350, 1),
     (48_000, 7, 48_000, 6), (48_000, 12, 48_000, 2), (200_000, 2, 96_000, 2),

@@ -45,7 +45,7 @@ import Testing
 
     let whole = try Data(
       contentsOf: URL(fileURLWithPath: write(scenes([9]), to: folder.file("whole.mp4"))))
-    // The index at the file's end, as cameras write it, is lost first.
+    // The index at the file's end, where cameras write it, is lost first.
     try ffmpeg(["-i", "whole.mp4", "-c", "copy", "late.mp4"], in: folder)
     let late = try Data(contentsOf: URL(fileURLWithPath: folder.file("late.mp4")))
     #expect(try what("cut.mp4", late.prefix(200)).hasPrefix("an MP4 without its index"))
@@ -56,7 +56,7 @@ import Testing
     let none = try Data(contentsOf: URL(fileURLWithPath: folder.file("none.avi")))
     #expect(try what("none.avi", none) == "not one frame can be decoded")
 
-    // A PNG whose header gives a size; its checksum is not looked at before the size is.
+    // A PNG whose header states a size; the size is checked before the checksum.
     for size: UInt32 in [0, 40_000, 0x7FFF_FFFF] {
       var png =
         Data([0x89, 0x50, 0x4E, 0x47, 0x0D, 0x0A, 0x1A, 0x0A, 0, 0, 0, 13]) + Data("IHDR".utf8)
@@ -106,7 +106,7 @@ import Testing
     #expect(mediaError { _ = try AudioReader(path: silent) }?.kind == .noStream)
   }
 
-  /// Cut anywhere, the file is refused, or gives fewer frames and says so.
+  /// Truncated anywhere, the file is refused, or gives fewer frames and reports it.
   @Test(arguments: [10, 500, 900, 1500, 2500, 50, 5000])
   func aTruncatedFileIsToldApart(keptPerMille: Int) throws {
     let folder = try TemporaryFolder()

@@ -47,8 +47,8 @@ import Testing
     let (frame, notes) = try firstFrame(make("pq.mkv", samples, transfer: "smpte2084"))
     let found = ColorPatches.middles(frame)
     #expect(notes == ["HDR (PQ, BT.2020) was tone-mapped to SDR BT.709"])
-    // Below the knee (91 nits, level 182) all stays; white is a little darker, which leaves room
-    // for highlights.
+    // Below the knee (91 nits, level 182) nothing changes; white is a little darker, which leaves
+    // room for highlights.
     #expect(ColorPatches.difference(Array(found[..<7]), Array(patches[..<7])) <= 1, "\(found)")
     #expect(ColorPatches.difference(Array(found[10...]), Array(patches[10...])) <= 3, "\(found)")
     #expect((229...234).contains(found[9][0]), "\(found[9])")
@@ -59,7 +59,7 @@ import Testing
     #expect(ColorPatches.difference(ColorPatches.middles(raw), codes) <= 1 && none.isEmpty)
   }
 
-  /// The material's own peak decides how much highlights are compressed.
+  /// The peak of the material determines the compression of highlights.
   @Test func theBrightestPixelIsReadFromTheMetadata() throws {
     let samples = Self.grays.map { ColorPatches.tenBits(ColorPatches.ycc(Self.pq($0))) }
     let options = [
@@ -203,7 +203,7 @@ import Testing
     #expect(ColorPatches.difference(found, patches) <= 3, "\(found)")
   }
 
-  /// RGB, other depths, subsampled chroma and packed layouts take the same way.
+  /// RGB, other depths, subsampled chroma and packed layouts are converted the same way.
   @Test(arguments: [
     "gbrp10le ffv1 a.mkv", "gbrp16le ffv1 a.mkv", "yuv420p10le ffv1 a.mkv",
     "yuv422p12le ffv1 a.mkv",
@@ -262,7 +262,7 @@ import Testing
     #expect(upstream == sd)
   }
 
-  /// The images of formats that can't say otherwise run from 0 to the largest value.
+  /// Images in formats without a range tag use the full range.
   @Test(arguments: [
     "gray16.tiff gray16le", "gray16.png gray16be", "gray8.png gray", "gray16.pgm gray16be",
     "gray8.tiff gray",
@@ -303,7 +303,7 @@ import Testing
       "a.png", samples, layout: "gbrp16le", transfer: "smpte2084", matrix: "rgb",
       more: ["-pix_fmt", "rgb48be"])
     var png = try Data(contentsOf: URL(fileURLWithPath: path))
-    // Behind the header's chunk; the checksum is not looked at.
+    // After the header's chunk; the checksum isn't verified.
     png.insert(contentsOf: [0, 0, 0, 4] + Array("cICP".utf8) + [9, 16, 0, 1, 0, 0, 0, 0], at: 33)
     try png.write(to: URL(fileURLWithPath: folder.file("b.png")))
     let (frame, notes) = try firstFrame(folder.file("b.png"))

@@ -2,7 +2,8 @@ import Foundation
 
 @testable import Media
 
-/// Patches of known colors, coded by formulas of their own (ITU-R BT.2020, BT.2100, SMPTE ST 2084).
+/// Patches of known colors, encoded with independent formulas (ITU-R BT.2020, BT.2100, SMPTE ST
+/// 2084).
 enum ColorPatches {
   static let size = 16
 
@@ -11,15 +12,15 @@ enum ColorPatches {
     return pow((3424.0 / 4096 + 2413.0 / 128 * y) / (1 + 2392.0 / 128 * y), 2523.0 / 32)
   }
 
-  /// HLG of light of the scene.
+  /// The HLG value of scene light.
   static func hlg(_ light: Double) -> Double {
     light <= 1.0 / 12 ? sqrt(3 * light) : 0.17883277 * log(12 * light - 0.28466892) + 0.55991073
   }
 
-  /// Light of SDR's code values on a display of BT.1886.
+  /// The light of SDR code values on a BT.1886 display.
   static func light(_ rgb: [Int]) -> [Double] { rgb.map { pow(Double($0) / 255, 2.4) } }
 
-  /// Linear BT.709 to linear BT.2020 (ITU-R BT.2087).
+  /// Converts linear BT.709 to linear BT.2020 (ITU-R BT.2087).
   static func toBT2020(_ c: [Double]) -> [Double] {
     [
       0.6274 * c[0] + 0.3293 * c[1] + 0.0433 * c[2], 0.0691 * c[0] + 0.9195 * c[1] + 0.0114 * c[2],
@@ -27,7 +28,7 @@ enum ColorPatches {
     ]
   }
 
-  /// Y'CbCr of R'G'B', by the weights of red and blue.
+  /// The Y'CbCr of R'G'B', by the weights of red and blue.
   static func ycc(_ c: [Double], red: Double = 0.2627, blue: Double = 0.0593) -> [Double] {
     let y = red * c[0] + (1 - red - blue) * c[1] + blue * c[2]
     return [y, (c[2] - y) / (2 * (1 - blue)), (c[0] - y) / (2 * (1 - red))]
@@ -64,7 +65,7 @@ enum ColorPatches {
   }
 }
 
-/// The first frame of a file, and what its reader told about colors.
+/// The first frame of a file, and its reader's notes on colors.
 func firstFrame(_ path: String, _ options: ColorOptions = ColorOptions()) throws -> (
   RGBFrame, [String]
 ) {

@@ -5,13 +5,13 @@ import Testing
 @testable import Media
 @testable import SceneDetection
 
-/// Interlaced frames become one image each, as FFmpeg's filter makes it.
+/// Interlaced frames become one image each, like in FFmpeg's filter.
 @Suite struct DeinterlacingTests {
   private let folder: TemporaryFolder
 
   init() throws { folder = try TemporaryFolder() }
 
-  /// Twelve frames of fields from 50 images a second.
+  /// Twelve frames with fields from 50 images per second.
   private func makeInterlaced(_ name: String, bottomFirst: Bool = false, _ options: [String]) throws
   {
     let order = bottomFirst ? "interleave_bottom" : "interleave_top"
@@ -24,11 +24,11 @@ import Testing
         + [name], in: folder)
   }
 
-  /// The frames as FFmpeg's program gives them.
+  /// The frames from FFmpeg's program.
   private func frames(of name: String, filter: String, layout: String) throws -> [RGBFrame] {
     try ffmpeg(
       [
-        // Without vector instructions, of which FFmpeg 5's for 10 bits round otherwise.
+        // Without vector instructions, because those of FFmpeg 5 for 10 bits round differently.
         "-cpuflags", "0", "-i", name, "-vf", filter, "-fps_mode", "passthrough", "-c:v", "ffv1",
         "-pix_fmt",
         layout,
@@ -112,7 +112,7 @@ import Testing
     let (frames, reader) = try read("plain.mp4", deinterlaces: true)
     #expect(!reader.isDeinterlaced)
     #expect(try frames.map(\.bytes) == read("plain.mp4", deinterlaces: false).frames.map(\.bytes))
-    // A transport stream of both kinds.
+    // A transport stream with both kinds.
     try makeInterlaced(
       "a.ts", ["-pix_fmt", "yuv420p", "-c:v", "mpeg2video", "-flags", "+ilme+ildct", "-top", "1"])
     try ffmpeg(

@@ -68,7 +68,7 @@ import Testing
             && error?.remedy.isEmpty == false)
       }
     }
-    // A video without its index is still called so.
+    // A video without its index is still recognized.
     #expect(
       try refusal("b.mp4", box("isom\0\0\u{2}\0isommp41"))?.what.hasPrefix(
         "an MP4 without its index") == true
@@ -85,7 +85,7 @@ import Testing
     try FileManager.default.copyItem(atPath: folder.file("a.webp"), toPath: folder.file("b.png"))
     for name in ["a.webp", "b.png"] {
       let error = mediaError { _ = try VideoReader(path: folder.file(name)).next() }
-      // A later FFmpeg reads it.
+      // Later FFmpeg versions read it.
       #expect(
         error == nil || error?.description.contains("is an animated WebP") == true,
         "\(String(describing: error))")

@@ -4,7 +4,7 @@ import Testing
 
 @testable import Media
 
-/// Against OpenCV; the fixtures are made by Tests/Oracles/edges.py.
+/// Against OpenCV; the fixtures come from Tests/Oracles/edges.py.
 @Suite struct FilterOracleTests {
   struct Fixture: Decodable {
     struct Case: Decodable, CustomTestStringConvertible {
@@ -50,7 +50,7 @@ import Testing
     #expect(try Self.fixture.get().cases.indices == Self.indices)
   }
 
-  /// Not one pixel is another.
+  /// Every pixel is equal.
   @Test(arguments: indices) func edgesAreOpenCVs(index: Int) throws {
     let wanted = try Self.fixture.get().cases[index]
     let frame = try source(wanted)

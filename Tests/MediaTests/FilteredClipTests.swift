@@ -4,7 +4,7 @@ import MediaTestSupport
 import Testing
 
 @Suite struct FilteredClipTests {
-  /// Times of all frames, the rate, the size.
+  /// The times of all frames, the rate, and the size.
   private func timing(_ path: String) throws -> (times: [Double], rate: Rational, size: [Int]) {
     let reader = try VideoReader(path: path)
     var times: [Double] = []
@@ -38,7 +38,7 @@ import Testing
     #expect(try folder.contents() == ["a.mp4", "b.mp4"])
   }
 
-  /// Every third frame is late, and a late one is shown for long.
+  /// Every third frame is late, and a late one is shown for longer.
   private func writeVariable(_ name: String, in folder: TemporaryFolder) throws {
     try ffmpeg(
       [
@@ -58,8 +58,7 @@ import Testing
     #expect(Set(zip(times, times.dropFirst()).map { Int((($1 - $0) * 1e4).rounded()) }).count > 2)
   }
 
-  /// Matroska calls the rate of such a file 30 all the same; preprocessing goes by the times of
-  /// both.
+  /// Matroska still states a rate of 30 for such a file; preprocessing uses the times of both.
   @Test func timesAreKeptAlsoWhereTheyContradictTheRate() throws {
     let folder = try TemporaryFolder()
     try writeVariable("a.mkv", in: folder)

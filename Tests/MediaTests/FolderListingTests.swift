@@ -30,7 +30,7 @@ import Testing
     #expect(listing.skipped.files[0].reason == "a cache")
     #expect(listing.skipped.files[1].reason.contains("links to folders are not followed"))
     #expect(listing.skipped.files[2].reason.contains("a pipe"))
-    // ltx's own cache does not count.
+    // ltx's own cache isn't counted.
     #expect(listing.skipped.hiddenCount == 1)
   }
 
@@ -97,7 +97,7 @@ import Testing
   }
 }
 
-/// Writes a text file, and the folders above it.
+/// Writes a text file, and creates the folders above it.
 private func write(_ text: String, to name: String, in folder: TemporaryFolder) throws {
   let url = URL(fileURLWithPath: folder.file(name))
   try FileManager.default.createDirectory(

@@ -32,7 +32,7 @@ import Testing
     return result
   }
 
-  /// Overwrites the last 80 % of some packets, as numbered in the file, with noise.
+  /// Overwrites the last 80 % of some packets, numbered as in the file, with noise.
   private func damage(_ name: String, as other: String, packets range: ClosedRange<Int>) throws {
     var data = try Data(contentsOf: URL(fileURLWithPath: folder.file(name)))
     var state: UInt64 = 7
@@ -54,7 +54,7 @@ import Testing
     return (try reader.damage(), frames)
   }
 
-  /// Without frames that are coded out of order, so that packet and frame numbers agree.
+  /// Without reordered frames, so that packet and frame numbers match.
   @Test(arguments: [
     "a.mp4 -c:v libx264 -bf 0 -g 12 -pix_fmt yuv420p",
     "a.mkv -c:v libx264 -bf 0 -g 12 -pix_fmt yuv420p",
@@ -76,11 +76,11 @@ import Testing
       report.damaged.allSatisfy { (2...11).contains($0) }
         && report.missingAfter.allSatisfy { (1...7).contains($0) })
     #expect(!report.description.isEmpty)
-    // Frames before the damage are whole.
+    // Frames before the damage are intact.
     #expect(try found("b" + words[0], upTo: 3).damage == nil)
   }
 
-  /// Decoders of HEVC don't notice noise, but miss frames that others are predicted from.
+  /// HEVC decoders don't notice noise, but miss frames that others are predicted from.
   @Test(arguments: [
     "a.mp4 -c:v libx265 -x265-params bframes=0:keyint=50:log-level=none"
   ])

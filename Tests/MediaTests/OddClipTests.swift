@@ -36,7 +36,7 @@ import Testing
     while let frame = try reader.next() { frames.append(frame) }
     #expect(frames.count == 10 && reader.ending == .complete)
     #expect(reader.frameRate == Rational(25) && reader.pixelAspect == Rational(1))
-    // A raw stream has no time stamps.
+    // A raw stream has no timestamps.
     for (index, frame) in frames.enumerated() {
       #expect(abs(frame.seconds - Double(index) / 25) < 1e-3)
     }
@@ -54,7 +54,7 @@ import Testing
     #expect(frames.allSatisfy { $0.width == width && $0.height == height })
   }
 
-  /// Upright is what FFmpeg's own program shows.
+  /// The upright orientation is the one that FFmpeg's own program shows.
   @Test(arguments: [90, 180, 270]) func rotationTurnsFramesAndTheirPixels(degrees: Int) throws {
     try make("flat.mp4", ["-vf", "setsar=4/3", "-pix_fmt", "yuv420p"])
     try ffmpeg(

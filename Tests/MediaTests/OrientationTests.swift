@@ -5,7 +5,7 @@ import Testing
 @testable import Media
 @testable import SceneDetection
 
-/// Which way up frames are, whatever says it.
+/// The orientation of frames, from all of its sources.
 @Suite struct OrientationTests {
   private let folder: TemporaryFolder
 
@@ -18,8 +18,8 @@ import Testing
     (6, [0, 1, -1, 0]), (7, [0, -1, -1, 0]), (8, [0, -1, 1, 0]),
   ]
 
-  /// The frame as Exif's value asks, straight from the standard's table: where row 0 and column 0
-  /// are shown.
+  /// The frame in the orientation of Exif's value, directly from the standard's table: the position
+  /// of row 0 and column 0.
   private func shown(_ frame: RGBFrame, exif: Int) -> RGBFrame {
     let (width, height) = exif > 4 ? (frame.height, frame.width) : (frame.width, frame.height)
     var bytes = [UInt8](repeating: 0, count: frame.bytes.count)
@@ -57,7 +57,7 @@ import Testing
   {
     var bytes = try data(name)
     let place = try #require(bytes.range(of: Data("tkhd".utf8))).lowerBound + 44
-    // Moved so that the frame lies at the origin.
+    // Moved so that the frame is at the origin.
     let x = max(0, -(matrix[0] * width)) + max(0, -(matrix[2] * height))
     let y = max(0, -(matrix[1] * width)) + max(0, -(matrix[3] * height))
     let values =
@@ -92,7 +92,7 @@ import Testing
         orientation.map { Orientation(turns: $0.turns, isMirrored: $0.isMirrored) } == orientation)
     }
     #expect(Orientation(exif: 0) == nil && Orientation(exif: 9) == nil)
-    // Scale does not matter, nor the rounding of a sine.
+    // Neither scale nor the rounding of a sine matters.
     #expect(
       DisplayMatrix([3, 131072, 0, -65536, 2, 0, 0, 0, 1 << 30])
         == .orientation(Orientation(turns: 1)))
@@ -143,7 +143,7 @@ import Testing
     }
   }
 
-  /// Messages within H.264, where the container says nothing.
+  /// Messages within H.264, if the container has no orientation.
   @Test(arguments: [("rotate=90", 8), ("rotate=180:flip=horizontal", 4), ("flip=horizontal", 2)])
   func messagesInTheStreamAreApplied(options: String, exif: Int) throws {
     try makeCard("a.mp4", ["-c:v", "libx264", "-pix_fmt", "yuv420p"])
@@ -153,7 +153,7 @@ import Testing
       try ffmpeg(["-i", "a.mp4", "-c", "copy", "-bsf:v", filter, name], in: folder)
       #expect(try isShown(name, as: exif, of: card), "\(name)")
     }
-    // The container's matrix counts where there are both.
+    // The container's matrix takes precedence.
     try turn("b.mp4", as: "c.mp4", [0, 1, -1, 0])
     #expect(try isShown("c.mp4", as: 6, of: card))
   }
@@ -207,7 +207,7 @@ import Testing
     Data((0..<length).map { UInt8(value >> (8 * $0) & 255) })
   }
 
-  /// - Returns: the name of an image that says how it is to be shown.
+  /// - Returns: The name of an image with an orientation.
   private func makeImage(_ kind: String, exif value: Int) throws -> String {
     let name = "turned." + kind
     var bytes = try data("card." + kind)
@@ -223,7 +223,7 @@ import Testing
       bytes.replaceSubrange(4..<8, with: number(bytes.count - 8, 4))
     case "png":
       let content = exif(value, isBig: isBig)
-      // The checksum is not looked at.
+      // The checksum isn't verified.
       bytes.insert(
         contentsOf: Data(number(content.count, 4).reversed()) + Data("eXIf".utf8) + content
           + Data(count: 4),
@@ -295,7 +295,7 @@ import Testing
             "iprp",
             [
               box("ipco", properties),
-              // Another item first, whose properties don't count.
+              // Another item comes first, whose properties are ignored.
               box(
                 "ipma", [header, Data([0, 0, 0, 2, 0, 3, 1, 1, 0, 7, UInt8(links.count)] + links)]),
             ]),
@@ -305,7 +305,7 @@ import Testing
     let found = try #require(FileBytes(path: folder.file("a.avif")).flatMap(HEIFProperties.init))
     #expect(found.itemType == "av01" && found.orientation == Orientation(exif: exif))
     #expect(FileOrientation.read(path: folder.file("a.avif")) == Orientation(exif: exif))
-    // Cut anywhere, nothing crashes.
+    // Truncated anywhere, nothing crashes.
     for count in 0..<file.count {
       try file.prefix(count).write(to: URL(fileURLWithPath: folder.file("cut.avif")))
       _ = FileOrientation.read(path: folder.file("cut.avif"))

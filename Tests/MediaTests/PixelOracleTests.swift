@@ -12,17 +12,17 @@ import Testing
 
   /// The min PSNR of each file in dB; nil where every byte must match.
   private static let files: [(name: String, decibels: Double?)] =
-    // libjpeg and FFmpeg round differently, and enlarge chroma by other formulas.
+    // libjpeg and FFmpeg round differently, and upsample chroma with other formulas.
     (1...8).map { ("exif\($0).jpg", 55) } + [
       ("halved.jpg", 46), ("odd.jpg", 46), ("grey.jpg", 60),
       // LittleCMS computes in fixed point: 1 level.
       ("p3.png", 60), ("p3-table.png", 60), ("adobe.png", 60), ("srgb.png", nil),
-      // Outside of sRGB's range a level of JPEG becomes several.
+      // Outside of sRGB's range one level of JPEG becomes several.
       ("adobe.jpg", 50),
       ("grey.png", nil), ("bilevel.png", nil), ("palette.png", nil), ("palette-alpha.png", nil),
       ("rgba.png", nil), ("grey-alpha.png", nil), ("exif6.png", nil),
       ("rgb16.png", nil), ("rgba16.png", nil),
-      // Plain 8-bit layouts are exact, for others FFmpeg's versions differ in their scalers.
+      // Plain 8-bit layouts are exact; for others FFmpeg's versions differ in their scalers.
       ("bt709.mkv", nil), ("full.mkv", nil), ("planes.mkv", nil), ("rgb.mkv", nil),
       ("odd.mkv", 50), ("ten-bit.mkv", 48), ("ten-bit-full.mkv", 48), ("ten-bit-422.mkv", 46),
     ]
@@ -109,12 +109,12 @@ import Testing
     #expect(try converted("curv", [0, 0, 0, 1, 1, 0]) == linear)
     #expect(try converted("curv", [0, 0, 0, 2, 0, 0, 0xFF, 0xFF]) == linear)
     #expect(try converted("para", [0, 0, 0, 0, 0, 1, 0, 0]) == linear)
-    // (32767 x) to the power of 8 is cut to 1: white wherever there is light.
+    // (32767 x) to the power of 8 is clipped to 1: white wherever there is light.
     let steep = try converted("para", [0, 1, 0, 0, 0, 8, 0, 0, 0x7F, 0xFF, 0, 0, 0, 0, 0, 0])
     #expect(steep.suffix(3).allSatisfy { $0 >= 254 })
   }
 
-  /// Whatever stands in a profile, reading it ends well.
+  /// Whatever a profile contains, reading it doesn't crash.
   @Test func scrambledProfilesDoNotCrash() throws {
     let image = try Data(contentsOf: URL(fileURLWithPath: Self.folder + "adobe.jpg"))
     let start = try #require(image.range(of: Data("ICC_PROFILE\0".utf8))).upperBound + 2

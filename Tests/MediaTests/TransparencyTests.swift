@@ -68,7 +68,7 @@ import Testing
       let name = background ?? (isImage ? .white : .black)
       #expect(notes == ["transparent pixels were composited on \(name)"], "\(line)")
     }
-    // Upstream's readers leave alpha out.
+    // Upstream's readers ignore alpha.
     let (raw, none) = try firstFrame(path, .upstream)
     // WebP's encoder clears hidden colors.
     guard !path.hasSuffix(".webp") else { return }
@@ -125,7 +125,7 @@ import Testing
     return data + strip
   }
 
-  /// FFmpeg hands out an untouched buffer for some compressions.
+  /// FFmpeg returns an uninitialized buffer for some compressions.
   @Test(arguments: [
     (UInt16(7), "JPEG"), (6, "old JPEG"), (34712, "JPEG 2000"), (50000, "Zstandard"),
     (50001, "WebP"),
@@ -144,7 +144,7 @@ import Testing
     #expect(
       error?.what == "is a TIFF with \(name) compression, which the installed FFmpeg can't decode",
       "\(String(describing: error))")
-    // The same without compression is read.
+    // The same file without compression can be read.
     let ramp = Data((0..<2048).map { UInt8($0 % 64 * 4) })
     try tiff(1, ramp).write(to: URL(fileURLWithPath: folder.file("b.tiff")))
     #expect(try firstFrame(folder.file("b.tiff")).0.bytes[3 * 63] == 252)

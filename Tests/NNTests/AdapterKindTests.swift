@@ -81,13 +81,13 @@ import Torch
     }
     let weight = try recorded.tensor("\(name).weight")
     try expectEqual(weight + given.change(ofWeight: weight), "\(name).merged", within: 2e-6)
-    // Fusing rounds to bfloat16, as ltx-core does for LoRA.
+    // Fusing rounds to bfloat16, like ltx-core for LoRA.
     let fused = try linear(name, given, .fused, fixture).layer
     #expect(fused.adapters.isEmpty)
     try expectEqual(fused.weight, "\(name).merged", within: 0x1p-7)
   }
 
-  /// The forms that the tools use are the change itself.
+  /// The forms that the tools use equal the change itself.
   @Test(arguments: cases)
   func normsLowRankFormsAndFactorsAgreeWithTheChange(_ name: String) throws {
     let adapter = try adapter(name)

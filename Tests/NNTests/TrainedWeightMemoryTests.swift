@@ -5,8 +5,8 @@ import Testing
 import Torch
 
 @Suite struct TrainedWeightMemoryTests {
-  /// A file's pages can't be written to: what is trained has memory of its own, also where nothing
-  /// had to be converted.
+  /// A file's pages can't be written to: trained tensors have their own memory, even if nothing had
+  /// to be converted.
   @Test func trainedWeightsAreNoPartOfTheFile() throws {
     let scratch = try ScratchFolder()
     let path = scratch.file("model.safetensors")
@@ -21,7 +21,7 @@ import Torch
     #expect(!weight.sharesStorage(with: try file.tensor("net.weight")))
     try withoutGrad { _ = try weight.copy_(.zeros([2, 3])) }
     #expect(try file.tensor("net.weight").sum().item() == 6)
-    // Two views of a file are known to be one memory.
+    // Two views of a file are recognized as the same memory.
     #expect(try file.tensor("net.weight").sharesStorage(with: file.tensor("net.weight")))
   }
 }

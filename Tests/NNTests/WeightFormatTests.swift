@@ -5,7 +5,7 @@ import Torch
 
 @testable import NN
 
-/// The formats of weights and the tensors that lie beside them.
+/// The formats of weights and the tensors beside them.
 @Suite struct WeightFormatTests {
   private let scratch: ScratchFolder
   private let random: Generator
@@ -42,12 +42,12 @@ import Torch
       }
       #expect(throws: WeightError.self) { try (Weights(file) / "l").requireReadable("weight") }
     }
-    // Other tensors than a weight may have neighbors of any name.
+    // Tensors other than weights may have neighbors of any name.
     let file = try source([("l.table", weight), ("l.\(name)", try .ones([8]))])
     #expect(try Tensor.isEqual((Weights(file) / "l").tensor("table"), weight))
   }
 
-  /// `input_scale` goes with a quantized weight, not with a dense one.
+  /// `input_scale` belongs to a quantized weight, not to a dense one.
   @Test func aTensorOfAnotherFormatBesideAWeightIsAnError() throws {
     let file = try source([
       ("l.weight", try random.normal([8, 32])), ("l.input_scale", try .ones([])),
@@ -58,7 +58,7 @@ import Torch
     #expect(error?.key == "l.input_scale")
   }
 
-  /// `encode` is the inverse of reading, in every format that a checkpoint may be merged in.
+  /// `encode` is the inverse of reading, in every format that LoRAs can be merged into.
   @Test func aFormatStoresOtherValuesAsItReadsThem() throws {
     let weight = try random.normal([8, 32])
     let (elements, scale) = try QuantizedFile.int8(QuantizedFile.rotated(weight, 16))
