@@ -16,7 +16,8 @@ struct AudioConditionEncoder {
 
   let encoder: AudioEncoder
 
-  /// - Throws: `MediaError` for a file that changed after it was checked, and errors of the encoder.
+  /// - Throws: `MediaError` for a file that changed after it was checked, and errors of the
+  ///   encoder.
   func callAsFunction(_ encoding: GenerationPlan.AudioEncoding) throws -> Encoded {
     let grid = encoding.grid
     let condition = encoding.condition

@@ -28,7 +28,8 @@ public struct EncodedInputs: Sendable {
   public init(contexts: [TextContexts]) { self.contexts = contexts }
 }
 
-/// Encodes the inputs of generations. Each method loads its models and frees them before it returns.
+/// Encodes the inputs of generations. Each method loads its models and frees them before it
+/// returns.
 public struct InputEncoder: Sendable {
   typealias Advance = (_ done: Int, _ total: Int) throws -> Void
 
@@ -60,8 +61,8 @@ public struct InputEncoder: Sendable {
     }
   }
 
-  /// A separate function, so that the text encoder is freed when it returns. It encodes one prompt at
-  /// a time, because the states of all layers take memory.
+  /// A separate function, so that the text encoder is freed when it returns. It encodes one prompt
+  /// at a time, because the states of all layers take memory.
   private func features(of prompts: [String], _ advance: Advance) throws -> [TextFeatures] {
     try advance(0, prompts.count)
     let encoder = try checkpoint.promptEncoder(

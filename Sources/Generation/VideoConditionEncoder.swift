@@ -15,7 +15,8 @@ struct VideoConditionEncoder {
 
   let encoder: VideoEncoder
 
-  /// - Throws: `MediaError` for a file that changed after it was checked, and errors of the encoder.
+  /// - Throws: `MediaError` for a file that changed after it was checked, and errors of the
+  ///   encoder.
   func callAsFunction(_ encoding: GenerationPlan.VideoEncoding) throws -> Encoded {
     let grid = encoding.grid
     let time = grid.factors.time

@@ -54,8 +54,8 @@ public final class WorkerQueue<Output: Sendable>: Sendable {
   /// Refuses further jobs. Those that wait still run.
   public func finish() { state.end(.finishing) }
 
-  /// Refuses further jobs, and drops jobs that wait and results that were not taken. A job that runs
-  /// is not interrupted. Callers that wait return at once.
+  /// Refuses further jobs, and drops jobs that wait and results that were not taken. A job that
+  /// runs is not interrupted. Callers that wait return at once.
   public func cancel() { state.end(.cancelled) }
 }
 

@@ -117,8 +117,8 @@ final class FrameFile {
       VideoWriter.Audio(
         sampleRate: $0.sampleRate, channelCount: $0.channels.count, matchesVideo: true)
     }
-    // x264's macroblock tree is not reproducible in images with few macroblocks per row; this preset
-    // does not use it.
+    // x264's macroblock tree is not reproducible in images with few macroblocks per row; this
+    // preset does not use it.
     let writer = try VideoWriter(
       path: path, width: width, height: height, frameRate: rate, audio: format,
       quality: VideoWriter.Quality(preset: width < 128 ? "superfast" : "medium"))

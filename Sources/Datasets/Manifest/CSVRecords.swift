@@ -1,5 +1,5 @@
-/// Comma-separated values by RFC 4180: fields may be in double quotes, and then contain commas, line
-/// ends, and doubled quotes. Lines end in LF or CRLF; empty lines are skipped.
+/// Comma-separated values by RFC 4180: fields may be in double quotes, and then contain commas,
+/// line ends, and doubled quotes. Lines end in LF or CRLF; empty lines are skipped.
 struct CSVRecords {
   struct Record {
     /// The line that the record starts on, from 1.

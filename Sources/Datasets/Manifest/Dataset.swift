@@ -38,8 +38,8 @@ public struct Dataset: Sendable {
   /// - Parameters:
   ///   - path: a `.json`, `.jsonl` or `.csv` file, or a folder of media with captions beside them.
   ///   - columns: the columns that the user names; the others are found by their names.
-  /// - Throws: `PreprocessingError` for a file that is not a dataset, is empty, or has no columns of
-  ///   media and captions; `Issue` for a named column that it does not have.
+  /// - Throws: `PreprocessingError` for a file that is not a dataset, is empty, or has no columns
+  ///   of media and captions; `Issue` for a named column that it does not have.
   public init(path: String, columns named: [Role: String] = [:]) throws {
     let file = try DatasetFile(path: path)
     self.path = path

@@ -61,8 +61,8 @@ public struct PreprocessingOptions: Sendable {
   public var isCompatible = false
   public var share = ProcessShare.whole
   public var device = Device.cpu
-  /// The dtype of the models and the cache, except for audio, which is always float32. Upstream uses
-  /// bfloat16.
+  /// The dtype of the models and the cache, except for audio, which is always float32. Upstream
+  /// uses bfloat16.
   public var dtype = DType.bfloat16
 
   public init(dataset: String, buckets: [ResolutionBucket], models: ModelFiles) {

@@ -28,8 +28,8 @@ struct SampleAudioReader: Sendable {
   /// The max length of the audio of one clip, in seconds. Longer files aren't clips or have wrong
   /// times.
   private static let longest = 3600.0
-  /// The peak above which a note is given, in dB of full scale. Decoders of lossy codecs overshoot a
-  /// little.
+  /// The peak above which a note is given, in dB of full scale. Decoders of lossy codecs overshoot
+  /// a little.
   private static let loudest = 3.0
 
   /// Reads the audio that belongs to a clip's frames, cut to their length or padded with silence.

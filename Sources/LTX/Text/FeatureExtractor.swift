@@ -97,8 +97,8 @@ public struct FeatureExtractor: Sendable {
     guard encoder.width == width, encoder.hiddenStateCount == hiddenStateCount else {
       throw Issue("the text features were built for another text encoder")
     }
-    // Each hidden state is normalized into its place at once, so that two copies of all layers never
-    // exist. The layer is the fastest dimension.
+    // Each hidden state is normalized into its place at once, so that two copies of all layers
+    // never exist. The layer is the fastest dimension.
     var flat: Tensor?
     var isPadding: Tensor?
     try encoder.forEachHiddenState(ids: ids, mask: mask, firstPosition: firstPosition) {

@@ -37,8 +37,8 @@ public struct PromptEncoder: Sendable {
   }
 
   /// - Parameter prompts: encoded as one batch; see `FeatureExtractor` for the memory.
-  /// - Returns: features of N prompts, padded on the left to 1024 tokens, with their mask, on the text
-  ///   encoder's device.
+  /// - Returns: features of N prompts, padded on the left to 1024 tokens, with their mask, on the
+  ///   text encoder's device.
   public func callAsFunction(_ prompts: [String]) throws -> TextFeatures {
     let (ids, mask) = try tokenizer.tensors(prompts)
     let tokens = mask.size(1)
@@ -70,7 +70,8 @@ public func openTokenizer(at path: String) throws -> Tokenizer {
 }
 
 extension Tokenizer {
-  /// Returns prompts as inputs of the text encoder: ids and mask, [N, 1024], int64, padded on the left.
+  /// Returns prompts as inputs of the text encoder: ids and mask, [N, 1024], int64, padded on the
+  /// left.
   public func tensors(_ prompts: [String]) throws -> (ids: Tensor, mask: Tensor) {
     guard !prompts.isEmpty else { throw Issue(["prompts"], "are empty") }
     let encoded = try prompts.map { try encodePrompt($0) }
