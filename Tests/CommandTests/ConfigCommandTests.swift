@@ -22,7 +22,7 @@ import Training
     let again = try run("init", "t2v", "c.yaml")
     #expect(again.status == 2 && again.errors.contains("c.yaml: already exists"))
     let nowhere = try run("init", "t2v", "no/c.yaml")
-    #expect(nowhere.status == 2 && nowhere.errors.contains("no/c.yaml can't be written"))
+    #expect(nowhere.status == 2 && nowhere.errors.contains("no/c.yaml: can't be written"))
     #expect(try run("init", "t3v").status == 2)
   }
 

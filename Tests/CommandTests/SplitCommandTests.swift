@@ -75,8 +75,8 @@ import Testing
       ([clip, "out", "--start", "yesterday"], "is not a length"),
       ([clip, "out", "--start", "1", "--skip-start", "1"], "exclude each other"),
       ([clip, "out", "--copy", "--no-split"], "exclude each other"),
-      ([clip, "out", "--copy", "--crf", "20"], "--crf and --preset have no meaning"),
-      ([clip, "out", "--no-split", "--preset", "slow"], "--crf and --preset have no meaning"),
+      ([clip, "out", "--copy", "--crf", "20"], "--crf and --preset have no effect"),
+      ([clip, "out", "--no-split", "--preset", "slow"], "--crf and --preset have no effect"),
       ([clip, "out", "--detector", "threshold", "--fade-bias", "-2"], "a fade bias of -2.0"),
     ] {
       let run = try Program.run(["split"] + arguments, in: workshop.path)

@@ -216,7 +216,7 @@ import Torch
 
   @Test func whatAKilledRunLeft() throws {
     try cache.scratch.write("x", to: ".precomputed/latents/sub/.b.safetensors.1a2b.partial")
-    try expect(.leftover, "latents/sub/.b.safetensors.1a2b.partial", "remove it")
+    try expect(.leftover, "latents/sub/.b.safetensors.1a2b.partial", "Remove it")
   }
 
   @Test func filesMadeWithAnotherModel() throws {

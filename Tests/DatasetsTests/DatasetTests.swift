@@ -234,7 +234,7 @@ import Testing
       ("a.mp4,\"x\nb.mp4,y\n", ["b.mp4"], 2, "a quote is not closed"),
       ("a.mp4,\"x\" y\nb.mp4,y\n", ["b.mp4"], 2, "text follows a closing quote"),
       ("b.mp4,y\na.mp4,x,y\n", ["b.mp4"], 3, "the row has 3 fields"),
-      ("b.mp4,\"y\nz\"\nc.mp4,x\nd.mp4,\"x\n", ["b.mp4", "c.mp4"], 5, "never closed"),
+      ("b.mp4,\"y\nz\"\nc.mp4,x\nd.mp4,\"x\n", ["b.mp4", "c.mp4"], 5, "not closed"),
     ] as [(String, [String], Int, String)])
   func csvThatIsBrokenInOnePlace(
     _ rows: String, _ media: [String], _ line: Int, _ problem: String

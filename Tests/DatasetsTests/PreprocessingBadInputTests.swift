@@ -120,7 +120,7 @@ import Torch
     let report = try fixture.run(options)
     #expect(report.failures.map(\.line) == [3, 4, 5])
     #expect(report.failures[0].reason.contains("same name as the row of line 2"))
-    #expect(report.failures[1].reason.contains("never closed"))
+    #expect(report.failures[1].reason.contains("not closed"))
     #expect(report.failures[2].reason.hasPrefix("/gone.mp4: there is no such file"))
     #expect(report.rows == 4 && report.encoded(.latents) == 1)
 

@@ -288,7 +288,11 @@ import Torch
     options.format = .pt
     #expect(try fixture.run(options).encoded(.latents) == 1)
     let files = fixture.scratch.files(below: ".precomputed").filter { !$0.hasPrefix(".") }
-    #expect(files == ["audio_latents/a.pt", "conditions/a.pt", "latents/a.pt", "report.json"])
+    #expect(
+      files == [
+        "audio_latents/a.pt", "conditions/.empty.pt", "conditions/a.pt", "latents/a.pt",
+        "report.json",
+      ])
     #expect(try fixture.run(options).upToDate == 1)
     let file = try TorchFile(path: fixture.file(".precomputed/latents/a.pt"))
     #expect(try fixture.difference(file.tensor("latents"), wanted) == 0)

@@ -170,7 +170,7 @@ import Torch
     let conflict = #expect(throws: Support.Issue.self) {
       try scratch.plan(request, loras: [halved, other])
     }
-    #expect(conflict?.place == ["loras"])
+    #expect(conflict?.place == ["loras", "reference_downscale_factor"])
     let broken = try withMetadata("broken.safetensors", ["reference_downscale_factor": "two"])
     #expect(throws: Support.Issue.self) { try scratch.plan(request, loras: [broken]) }
     // 96 pixels are 3 cells, which can't be halved.

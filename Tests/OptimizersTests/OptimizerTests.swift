@@ -59,6 +59,9 @@ import Torch
     switch (kind, key) {
     // A sum of both signs that nearly cancel.
     case ("prodigy", "prodigy.d_numerator"): 5e-4
+    // A running sum of both signs, whose rounding differs between processors: 1.07e-5 without vector
+    // instructions, 1.39e-5 with AVX2 and AVX-512 on one Xeon, below 1e-5 on another.
+    case ("prodigy", _) where key.hasSuffix(".s"): 3e-5
     case ("prodigy", _): 1e-5
     case ("muon", _): 1e-3
     default: 1e-6

@@ -14,7 +14,7 @@ extension AtomicFile {
   }
 
   /// Writes a whole file at once.
-  static func write(_ data: Data, to path: String) throws {
+  package static func write(_ data: Data, to path: String) throws {
     let file = try AtomicFile(path: path)
     try data.withUnsafeBytes { try file.write($0) }
     try file.commit()

@@ -186,7 +186,7 @@ import Testing
   @Test func noToken() throws {
     let hub = try HubStandIn()
     let error = #expect(throws: Support.Issue.self) { try uploader(hub, token: nil) }
-    for part in ["no token", "/settings/tokens", "HF_TOKEN", "turn the upload off"] {
+    for part in ["is missing", "/settings/tokens", "HF_TOKEN", "turn the upload off"] {
       #expect(error?.description.contains(part) == true)
     }
   }

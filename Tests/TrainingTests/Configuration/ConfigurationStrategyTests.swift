@@ -53,7 +53,7 @@ import Testing
     #expect(older.trainingStrategy.objective == Objective(audioWeight: 3))
     #expect(try read("{}").trainingStrategy.objective == Objective())
     let unused = try read("{audio_loss_weight: 3}")
-    #expect(unused.notices.map(\.key) == ["training_strategy.audio_loss_weight"])
+    #expect(unused.notices.map(\.key).contains("training_strategy.audio_loss_weight"))
   }
 
   @Test func olderStrategies() throws {
@@ -111,7 +111,7 @@ import Testing
     ),
     (
       "{name: flexible, video: {is_generated: true, latents_dir: l, conditions: [{type: spatial_crop, spatial_region: [0, 0, 0, 9]}]}}",
-      "training_strategy.video.conditions[0].spatial_region", "is empty"
+      "training_strategy.video.conditions[0].spatial_region", "empty region"
     ),
     (
       "{name: flexible, video: {is_generated: true, latents_dir: l, conditions: [{probability: 1}]}}",
