@@ -295,7 +295,7 @@ import Tracking
       "other-loaded", options + [load, "optimization.optimizer_type=lion"], steps: 2)
     try other.finish()
     #expect(try other.steps().map(\.step) == [1, 2])
-    #expect(other.errors.contains("another optimization.optimizer_type"), "\(other.errors)")
+    #expect(other.errors.contains("a different optimization.optimizer_type"), "\(other.errors)")
   }
 
   /// A complete run says so, and changes nothing.
