@@ -10,7 +10,7 @@ import Torch
 public struct EncodedInputs: Sendable {
   /// One for each prompt, with the negative one last if there is one.
   var contexts: [TextContexts] = []
-  /// By the index of the sampling.
+  /// The conditions of each sampling, keyed by its index.
   var videoConditions: [Int: [LatentCondition]] = [:]
   /// A video that stays unchanged, by the index of the sampling: [1, C, F, H, W].
   var frozenVideo: [Int: Tensor] = [:]

@@ -19,8 +19,8 @@ struct FileStamp: Codable, Equatable, Sendable {
 /// The inputs that the values of a derived column were made from: a hidden file with one line per
 /// value.
 ///
-/// A file's line is added before the file gets its name, a text's as soon as it is made. A line
-/// that was truncated by a kill is ignored.
+/// The record of a file is appended before the file gets its name, the record of a text as soon as
+/// the text is made. A line that a kill truncated is ignored.
 struct DerivedRecords {
   struct Origin: Codable, Equatable, Sendable {
     /// The path relative to the folder of the records, so that both can be moved.

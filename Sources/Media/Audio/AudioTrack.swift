@@ -14,7 +14,7 @@ public enum AudioTrackChoice: Equatable, Sendable, CustomStringConvertible {
   /// The first track in a language, as ISO 639 names it: `eng` or `en`.
   case language(String)
 
-  /// Reads `--audio-track`: a number from 1 on, or a language.
+  /// Parses a choice: a number from 1, or a language.
   ///
   /// - Throws: `MediaError` of kind `.badOption`.
   public init(_ text: String) throws {
