@@ -9,7 +9,8 @@ public struct Issue: Error, Equatable, Sendable {
   public let subject: [PathComponent]
   /// The problem, as a clause that follows the subject: "must be between 1 and 8 (got 0)".
   public let problem: String
-  /// The remedy, as a sentence with its period; nil if the problem says it all.
+  /// The remedy, as a sentence with its period; nil if the problem says it all. It names another
+  /// subject in backticks, such as `` `device` ``, which a `SubjectTable` translates.
   public let suggestion: String?
 
   public init(_ subject: [PathComponent], _ problem: String, suggestion: String? = nil) {
@@ -180,9 +181,20 @@ public struct SubjectTable: ExpressibleByDictionaryLiteral, Sendable {
         }]
   }
 
+  /// A library's text in the user's words: subjects in backticks, such as `` `audioTrack` ``, become
+  /// the user's names. Text in backticks that isn't a subject of this table is unchanged.
+  public func translate(_ text: String) -> String {
+    guard text.contains("`") else { return text }
+    return names.reduce(text) { text, entry in
+      text.replacing("`\(entry.key.pathDescription)`", with: entry.value)
+    }
+  }
+
   /// The issue in the user's words.
   public func describe(_ issue: Issue) -> String {
-    name(of: issue.subject).map { "\($0): \(issue.message)" } ?? issue.description
+    let message = translate(issue.message)
+    let subject = name(of: issue.subject) ?? issue.subject.pathDescription
+    return subject.isEmpty ? message : "\(subject): \(message)"
   }
 
   /// An error in the user's words, if it is an issue or several; nil for any other error.

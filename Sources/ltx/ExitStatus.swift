@@ -30,7 +30,7 @@ private func reporting<R>(
     throw code
   } catch {
     let table = SubjectTable.sharedOptions.merging(names)
-    printError("error: \(table.describe(error) ?? describe(error))")
+    printError("error: \(table.describe(error) ?? table.translate(describe(error)))")
     throw ExitCode(status)
   }
 }

@@ -69,6 +69,20 @@ import Testing
     #expect(table.describe(Other()) == nil)
   }
 
+  @Test func textsNameSubjectsInBackticks() {
+    let table: SubjectTable = [["audioTrack"]: "--audio-track", ["samples", 0]: "samples[0]"]
+    #expect(
+      table.translate("choose another with `audioTrack`") == "choose another with --audio-track")
+    #expect(table.translate("`samples[0]` and `audioTrack`") == "samples[0] and --audio-track")
+    for text in ["run `ltx decode`", "audioTrack", "a`audioTrack", "``", "`"] {
+      #expect(table.translate(text) == text)
+    }
+    let issue = Problem([.file("a.mkv")], "has no track 4", suggestion: "Change `audioTrack`.")
+    #expect(issue.description == "a.mkv: has no track 4. Change `audioTrack`.")
+    #expect(table.describe(issue) == "a.mkv: has no track 4. Change --audio-track.")
+    #expect(table.describe(Problem("Change `audioTrack`")) == "Change --audio-track")
+  }
+
   @Test func entriesOfTheMergedTableWin() {
     var table: SubjectTable = [["a"]: "--a", ["b"]: "--b"]
     table["b", 0] = "--first"
