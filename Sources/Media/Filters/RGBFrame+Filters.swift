@@ -97,9 +97,7 @@ extension RGBFrame {
     for row in 0..<newHeight { kept += padded[(row * rowBytes)..<(row * rowBytes + 3 * newWidth)] }
     return RGBFrame(bytes: kept, width: newWidth, height: newHeight, index: index, seconds: seconds)
   }
-}
 
-extension RGBFrame {
   /// The image as a frame of an H.264 video shows it: with half the color resolution and
   /// compression artifacts.
   ///
@@ -111,7 +109,7 @@ extension RGBFrame {
     let (evenWidth, evenHeight) = (width / 2 * 2, height / 2 * 2)
     guard evenWidth > 0, evenHeight > 0 else { return self }
     let path = FileManager.default.temporaryDirectory
-      .appendingPathComponent("picture-\(UUID().uuidString).mp4").path
+      .appendingPathComponent("image-\(UUID().uuidString).mp4").path
     defer { unlink(path) }
     let writer = try VideoWriter(
       path: path, width: evenWidth, height: evenHeight, frameRate: Rational(1),
@@ -121,7 +119,7 @@ extension RGBFrame {
     guard let seen = try VideoReader(path: path).next() else {
       throw MediaError(
         .decoding, file: path, "a compressed image can't be read again",
-        remedy: "Free room on the disk.")
+        remedy: "Free some space on the disk.")
     }
     return seen
   }

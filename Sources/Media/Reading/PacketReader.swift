@@ -195,9 +195,10 @@ package final class PacketReader {
   /// FFmpeg's name of the container, which may be several with commas between.
   var formatName: String { format.pointee.iformat?.pointee.name.map { String(cString: $0) } ?? "" }
 
-  /// Whether the container is of MP4's family.
   /// Whether the file is a single image.
   var isImage: Bool { formatName == "image2" || formatName.hasSuffix("_pipe") }
+
+  /// Whether the container is of MP4's family.
   package var isMP4: Bool { formatName.hasPrefix("mov,") }
 
   /// When a packet is shown.
