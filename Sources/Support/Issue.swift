@@ -39,6 +39,8 @@ public struct Issue: Error, Equatable, Sendable {
     case index(Int)
     /// The path of a file or a folder.
     case file(String)
+    /// A line of a text file, from 1.
+    case line(Int)
   }
 
   /// The same problem, seen from a caller for which the subject is a part of something else.
@@ -73,6 +75,17 @@ public struct Issue: Error, Equatable, Sendable {
     subject.lazy.compactMap { if case .file(let path) = $0 { path } else { nil } }.first
   }
 
+  /// The line that the subject names first.
+  public var line: Int? {
+    subject.lazy.compactMap { if case .line(let line) = $0 { line } else { nil } }.first
+  }
+
+  /// The same problem without its line, for callers that list the line beside it.
+  public var withoutLine: Issue {
+    let rest = subject.filter { if case .line = $0 { false } else { true } }
+    return Issue(rest, problem, suggestion: suggestion)
+  }
+
   /// The problem and the suggestion without the subject, for callers that name the subject
   /// themselves.
   public var message: String { suggestion.map { "\(problem). \($0)" } ?? problem }
@@ -91,18 +104,22 @@ extension Issue.PathComponent: ExpressibleByStringLiteral, ExpressibleByIntegerL
 }
 
 extension [Issue.PathComponent] {
-  /// Names joined by dots, positions in brackets, files set off by a colon:
-  /// `a.safetensors: blocks[0].weight`.
+  /// Names joined by dots, positions in brackets, files and lines set off by a colon:
+  /// `a.safetensors: blocks[0].weight`, `data.csv:3: caption`.
   public var pathDescription: String {
     var text = ""
-    var followsFile = false
+    var followsPlace = false
     for component in self {
       switch component {
-      case .name(let name): text += (text.isEmpty ? "" : followsFile ? ": " : ".") + name
+      case .name(let name): text += (text.isEmpty ? "" : followsPlace ? ": " : ".") + name
       case .index(let index): text += "[\(index)]"
       case .file(let path): text += (text.isEmpty ? "" : ": ") + path
+      case .line(let line): text += text.isEmpty ? "line \(line)" : ":\(line)"
       }
-      if case .file = component { followsFile = true } else { followsFile = false }
+      switch component {
+      case .file, .line: followsPlace = true
+      case .name, .index: followsPlace = false
+      }
     }
     return text
   }

@@ -41,6 +41,15 @@ import Testing
     #expect(Problem(["a", 1], "").file == nil)
   }
 
+  @Test func linesFollowTheirFile() {
+    let row = Problem([.file("data.csv"), .line(3), .file("a.mp4"), "repeats"], "must be positive")
+    #expect("\(row)" == "data.csv:3: a.mp4: repeats: must be positive")
+    #expect(row.line == 3)
+    #expect("\(row.withoutLine)" == "data.csv: a.mp4: repeats: must be positive")
+    #expect("\(Problem([.line(3), "caption"], "is empty"))" == "line 3: caption: is empty")
+    #expect(Problem(["a"], "").line == nil)
+  }
+
   @Test func severalIssuesAreLines() {
     let issues = Issues([Problem(["a"], "is missing"), Problem(["b"], "is empty")])
     #expect("\(issues)" == "a: is missing\nb: is empty")
