@@ -1,18 +1,5 @@
 import Media
 
-/// A problem of a preprocessed dataset.
-public struct DatasetError: Error, CustomStringConvertible, Sendable {
-  public let path: String
-  public let problem: String
-
-  public init(path: String, problem: String) {
-    self.path = path
-    self.problem = problem
-  }
-
-  public var description: String { "\(path): \(problem)" }
-}
-
 /// A row, or another part of a dataset file, that can't be used.
 public struct RowProblem: Error, Equatable, Sendable {
   public let line: Int?

@@ -150,7 +150,7 @@ public struct LearningSummary: Sendable, Equatable {
     }
     if before == nil {
       lines.append(
-        "  Set validation.held_out.count to measure the loss on samples that are not trained on.")
+        "  Set `heldOut` to measure the loss on samples that are not trained on.")
     }
     return lines
   }

@@ -24,6 +24,13 @@ struct DatasetCommand: ParsableCommand {
     ])
 }
 
+extension SubjectTable {
+  /// The options of `ltx dataset`, by the subjects of `Datasets`.
+  fileprivate static let dataset = SubjectTable.preprocessing.merging([
+    ["json"]: "--json", ["output"]: "--output",
+  ])
+}
+
 /// The options of what a cache is compared with.
 struct DatasetArguments: ParsableArguments {
   @Option(
@@ -100,10 +107,10 @@ struct CheckDatasetCommand: ParsableCommand, PrintsItsResult {
   var json: String?
 
   func run() throws {
-    let checker = try checkingInput {
+    let checker = try checkingInput(.dataset) {
       var options = arguments.options
       options.textEncoder = textEncoderPath
-      if let json { try requireOutput(json, cache: cache, options) }
+      if let json { try requireOutput("json", json, cache: cache, options) }
       return try CacheChecker(cache: cache, options)
     }
     let progress = PhasedProgress()
@@ -187,8 +194,8 @@ struct DatasetStatisticsCommand: ParsableCommand, PrintsItsResult {
 
   func run() throws {
     let progress = PhasedProgress()
-    let statistics = try checkingInput {
-      if let json { try requireOutput(json, cache: cache, arguments.options) }
+    let statistics = try checkingInput(.dataset) {
+      if let json { try requireOutput("json", json, cache: cache, arguments.options) }
       defer { progress.finish() }
       return try DatasetStatistics(cache: cache, arguments.options) { phase, done, total in
         progress.show(phase == .files ? "reading" : "listening", done, of: total, unit: "files")
@@ -255,10 +262,12 @@ extension PhasedProgress {
 }
 
 /// Checks that an output overwrites none of the files that are read.
-private func requireOutput(_ path: String, cache: String?, _ options: DatasetCheckOptions) throws {
+private func requireOutput(
+  _ subject: Issue.PathComponent, _ path: String, cache: String?, _ options: DatasetCheckOptions
+) throws {
   let inputs = FileManager.default.fileExists(atPath: path) ? try options.inputs(cache: cache) : []
   if let problem = OutputFile.problem(path, inputs: inputs) {
-    throw DatasetError(path: path, problem: problem)
+    throw Issue([subject, .file(path)], problem)
   }
 }
 
@@ -320,11 +329,11 @@ struct PreviewDatasetCommand: ParsableCommand {
   func run() throws {
     compute.apply()
     let progress = PhasedProgress()
-    let preview = try checkingInput {
+    let preview = try checkingInput(.dataset) {
       defer { progress.finish() }
       var options = arguments.options
       options.textEncoder = textEncoderPath
-      try requireOutput(output, cache: cache, options)
+      try requireOutput("output", output, cache: cache, options)
       let decoder =
         try decode
         ? options.models.map { models in

@@ -76,9 +76,9 @@ struct DecodeCommand: ParsableCommand {
     compute.apply()
     var locks = OutputLocks("ltx decode")
     defer { locks.release() }
-    let (decoder, jobs) = try checkingInput {
+    let (decoder, jobs) = try checkingInput(.decoding) {
       if let problem = OutputFolder.problem(output) {
-        throw DatasetError(path: output, problem: problem)
+        throw Issue(["output", .file(output)], problem)
       }
       try locks.lock(folder: output)
       let decoder = try CacheDecoder(models: model.files() ?? ModelFiles(), options: options)
@@ -97,6 +97,11 @@ struct DecodeCommand: ParsableCommand {
     options.audioLatents = audioLatentsDir
     return options
   }
+}
+
+extension SubjectTable {
+  /// The arguments of `ltx decode`, by the subjects of `Datasets`.
+  fileprivate static let decoding: SubjectTable = [["output"]: "OUTPUT"]
 }
 
 extension CacheDecoder {

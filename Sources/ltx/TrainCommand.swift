@@ -2,6 +2,7 @@ import ArgumentParser
 import Datasets
 import Foundation
 import Media
+import Support
 import Torch
 import Tracking
 import Training
@@ -47,7 +48,7 @@ struct TrainCommand: ParsableCommand {
     compute.apply()
     var locks = OutputLocks("ltx train")
     defer { locks.release() }
-    let (session, group) = try checkingInput {
+    let (session, group) = try checkingInput(.training) {
       let configuration = try TrainingConfiguration(path: config, overrides: set)
       for notice in configuration.notices { printError("note: \(notice)") }
       let group = try ProcessGroup.fromEnvironment() ?? .single
@@ -66,7 +67,7 @@ struct TrainCommand: ParsableCommand {
       return (session, group)
     }
     let trainer = session.trainer
-    if group.isMain { try working { try show(trainer, session.resumedFrom) } }
+    if group.isMain { try working(.training) { try show(trainer, session.resumedFrom) } }
     if dryRun { return }
     if trainer.completedSteps >= trainer.configuration.optimization.steps {
       if group.isMain {
@@ -94,7 +95,7 @@ struct TrainCommand: ParsableCommand {
       if !summary.isSuspicious { return }
       view.say("warning: \(summary.sentence)")
     }
-    let result = try working {
+    let result = try working(.training) {
       defer { view.finish() }
       return try session.run(events)
     }
@@ -128,6 +129,13 @@ struct TrainCommand: ParsableCommand {
   }
 }
 
+extension SubjectTable {
+  /// The keys and options of `ltx train`, by the subjects of `Training`.
+  fileprivate static let training = SubjectTable.trainingConfiguration.merging([
+    ["overwrite"]: "--overwrite"
+  ])
+}
+
 extension TrainingResult {
   /// The lines that end a run, before the path of its weights.
   ///
@@ -137,7 +145,7 @@ extension TrainingResult {
   fileprivate func lines(meanLoss: Double?, report: String?) -> [String] {
     var lines: [String] = []
     if let meanLoss { lines.append(String(format: "mean loss of the last steps %.4f", meanLoss)) }
-    if let learning { lines += learning.lines }
+    if let learning { lines += learning.lines.map(SubjectTable.training.translate) }
     lines.append(
       "\(statistics.steps) \(statistics.steps == 1 ? "step" : "steps") in \(statistics.time)")
     if let report { lines.append("report: \(report)") }

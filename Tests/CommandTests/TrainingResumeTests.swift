@@ -224,7 +224,7 @@ import Tracking
     try again.finish()
     #expect(again.output.contains("resuming after step 3,"), "\(again.output) \(again.errors)")
     try again.finish(["--overwrite"], status: 2)
-    #expect(again.errors.contains("--overwrite would remove it"), "\(again.errors)")
+    #expect(again.errors.contains("would be removed by --overwrite"), "\(again.errors)")
     _ = try again.weights(step: 5)
   }
 

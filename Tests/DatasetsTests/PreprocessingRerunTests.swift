@@ -1,6 +1,7 @@
 import Foundation
 import LTX
 import Media
+import Support
 import TensorFiles
 import TestSupport
 import Testing
@@ -102,7 +103,7 @@ import Torch
       !FileManager.default.fileExists(atPath: "\(cache)/\(SampleRepeats.fileName)"))
 
     try Data("{".utf8).write(to: URL(fileURLWithPath: "\(cache)/\(SampleRepeats.fileName)"))
-    #expect(throws: DatasetError.self) { try SampleRepeats(cache: cache) }
+    #expect(throws: Support.Issue.self) { try SampleRepeats(cache: cache) }
     #expect(try CacheChecker(cache: cache).run().problems.map(\.kind) == [.repeats])
     #expect(try rerun("2").notes.contains { $0.contains("written again") })
     #expect(try SampleRepeats(cache: cache).repeats(of: "a") == 2)

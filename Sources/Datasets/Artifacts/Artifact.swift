@@ -75,7 +75,7 @@ protocol Artifact: Sendable {
   var sourceNoun: String { get }
   /// Reads the sizes that a file records, and checks them against each other.
   ///
-  /// - Throws: `DatasetError` for a tensor that is missing or has another shape.
+  /// - Throws: `Issue` for a tensor that is missing or has another shape.
   func inspect(_ file: SampleFile) throws -> CachedFacts
   /// Compares a file with the sample's other files.
   func mismatches(

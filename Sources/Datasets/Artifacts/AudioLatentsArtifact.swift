@@ -125,7 +125,7 @@ extension CachedValues {
 extension CachedFacts {
   /// The facts of audio latents.
   ///
-  /// - Throws: `DatasetError` for sizes that contradict each other.
+  /// - Throws: `Issue` for sizes that contradict each other.
   static func audioLatents(_ file: SampleFile) throws -> CachedFacts {
     let sizes = try AudioLatentSizes(file)
     return CachedFacts(

@@ -17,11 +17,12 @@ public struct CacheFolder: RawRepresentable, Hashable, Sendable, Codable, Coding
 
   /// Returns the sample files below a folder, by their relative paths without the extension.
   ///
-  /// - Throws: `DatasetError` if the folder does not exist.
+  /// - Throws: `Issue` if the folder does not exist.
   public static func files(below folder: String) throws -> [String: String] {
     guard isFolder(folder), let found = FileManager.default.enumerator(atPath: folder) else {
-      throw DatasetError(
-        path: folder, problem: "does not exist. Run `ltx preprocess` first")
+      throw Issue(
+        [.file(folder)], "does not exist",
+        suggestion: "Run `ltx preprocess` first.")
     }
     var files: [String: String] = [:]
     for case let relative as String in found {

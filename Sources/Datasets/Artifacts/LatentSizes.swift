@@ -1,4 +1,5 @@
 import LTX
+import Support
 import TensorFiles
 
 /// The sizes of video latents.
@@ -19,7 +20,7 @@ struct LatentSizes: Equatable {
   /// Reads the sizes from a file's tensor `latents`: [C, F, H, W] or, in older caches, [F H W, C]
   /// with the sizes beside it.
   ///
-  /// - Throws: `DatasetError` for sizes that contradict each other.
+  /// - Throws: `Issue` for sizes that contradict each other.
   init(_ file: SampleFile) throws {
     let sizes = try file.latentSizes(["num_frames", "height", "width"])
     (channels, frames, rows, columns) = (sizes[0], sizes[1], sizes[2], sizes[3])
@@ -38,13 +39,13 @@ struct AudioLatentSizes: Equatable {
   /// Reads the sizes from a file's tensor `latents`: [C, T, N] or, in older caches, [T N, C] with
   /// the sizes beside it.
   ///
-  /// - Throws: `DatasetError` for sizes that contradict each other.
+  /// - Throws: `Issue` for sizes that contradict each other.
   init(_ file: SampleFile) throws {
     let sizes = try file.latentSizes(["num_time_steps", "frequency_bins"])
     (channels, steps, bins) = (sizes[0], sizes[1], sizes[2])
     duration = try file.number("duration")
     if let duration, !(duration > 0 && duration < 1e7) {
-      throw DatasetError(path: file.path, problem: "duration is \(duration)")
+      throw Issue([.file(file.path)], "duration is \(duration)")
     }
   }
 }
@@ -54,9 +55,9 @@ extension SampleFile {
   /// [..., C], as in older caches.
   ///
   /// - Parameter keys: the keys of all sizes except the channels. A list of tokens needs them.
-  /// - Throws: `DatasetError` for sizes that contradict the shape.
+  /// - Throws: `Issue` for sizes that contradict the shape.
   fileprivate func latentSizes(_ keys: [String]) throws -> [Int] {
-    func fail(_ problem: String) -> DatasetError { DatasetError(path: path, problem: problem) }
+    func fail(_ problem: String) -> Issue { Issue([.file(path)], problem) }
     let shape = try tensorShape("latents")
     guard shape.allSatisfy({ $0 > 0 }) else { throw fail("latents is empty: \(shape)") }
     let said = try keys.map { key -> Int? in

@@ -1,3 +1,4 @@
+import Support
 import TensorFiles
 import Torch
 
@@ -69,15 +70,14 @@ public struct SampleFile: Sendable {
   /// Returns a number stored as a one-element tensor or, in `.pt`, as a Python number; nil if it is
   /// missing.
   ///
-  /// - Throws: `DatasetError` for a tensor of several elements.
+  /// - Throws: `Issue` for a tensor of several elements.
   public func number(_ key: String) throws -> Double? {
     guard let array = arrays[key] else {
       guard case .torch(let file) = content, has(key) else { return nil }
       return try file.number(key)
     }
     guard array.shape.reduce(1, *) == 1 else {
-      throw DatasetError(
-        path: path, problem: "\(key) must be one number (got shape \(array.shape))")
+      throw Issue([.file(path)], "\(key) must be one number (got shape \(array.shape))")
     }
     return try withBytes(of: key) { bytes in
       switch array.dtype {
@@ -109,7 +109,7 @@ public struct SampleFile: Sendable {
     }
   }
 
-  private func missing(_ key: String) -> DatasetError {
-    DatasetError(path: path, problem: "\(key) is missing")
+  private func missing(_ key: String) -> Issue {
+    Issue([.file(path)], "\(key) is missing")
   }
 }

@@ -22,7 +22,7 @@ public struct SampleRepeats: Equatable, Sendable {
   /// Reads the index of a cache.
   ///
   /// - Parameter root: The folder of the cache, such as `.precomputed`.
-  /// - Throws: `DatasetError` for a damaged index.
+  /// - Throws: `Issue` for a damaged index.
   public init(cache root: String) throws {
     let path = "\(root)/\(Self.fileName)"
     guard FileManager.default.fileExists(atPath: path) else { return }
@@ -30,14 +30,15 @@ public struct SampleRepeats: Equatable, Sendable {
       let data = try Data(contentsOf: URL(fileURLWithPath: path))
       counts = try JSON.decode([String: Int].self, from: data)
     } catch {
-      throw DatasetError(
-        path: path, problem: "is damaged (\(reason(of: error))). Run `ltx preprocess` again")
+      throw Issue(
+        [.file(path)], "is damaged (\(reason(of: error)))",
+        suggestion: "Run `ltx preprocess` again.")
     }
     guard let wrong = counts.first(where: { !Self.range.contains($0.value) }) else { return }
-    throw DatasetError(
-      path: path,
-      problem: "\(wrong.key): must be between \(Self.range.lowerBound) and "
-        + "\(Self.range.upperBound) (got \(wrong.value)). Run `ltx preprocess` again")
+    throw Issue(
+      [.file(path), .name(wrong.key)],
+      "must be between \(Self.range.lowerBound) and \(Self.range.upperBound) (got \(wrong.value))",
+      suggestion: "Run `ltx preprocess` again.")
   }
 
   /// Returns the number of times that a sample appears in an epoch; 1 for samples that aren't in

@@ -2,6 +2,7 @@
 
 import Foundation
 import LTX
+import Support
 import TensorFiles
 import Torch
 
@@ -64,7 +65,7 @@ struct TextFeaturesArtifact: Artifact {
   }
 
   func inspect(_ file: SampleFile) throws -> CachedFacts {
-    func fail(_ problem: String) -> DatasetError { DatasetError(path: file.path, problem: problem) }
+    func fail(_ problem: String) -> Issue { Issue([.file(file.path)], problem) }
     let key = file.arrays["video_prompt_embeds"] == nil ? "prompt_embeds" : "video_prompt_embeds"
     guard let shape = file.arrays[key]?.shape else { throw fail("video_prompt_embeds is missing") }
     guard shape.count == 2, !shape.contains(0) else {

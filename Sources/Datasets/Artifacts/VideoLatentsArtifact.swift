@@ -1,6 +1,7 @@
 // C latent channels, F H W latent frames, rows, columns.
 
 import LTX
+import Support
 import TensorFiles
 import Torch
 
@@ -89,11 +90,11 @@ extension CachedValues {
 extension CachedFacts {
   /// The facts of video latents.
   ///
-  /// - Throws: `DatasetError` for sizes that contradict each other, or an impossible frame rate.
+  /// - Throws: `Issue` for sizes that contradict each other, or an impossible frame rate.
   static func videoLatents(_ file: SampleFile) throws -> CachedFacts {
     let fps = try file.number("fps")
     if let fps, !frameRates.contains(fps) {
-      throw DatasetError(path: file.path, problem: "fps is \(fps), which is not a frame rate")
+      throw Issue([.file(file.path)], "fps is \(fps), which is not a frame rate")
     }
     let sizes = try LatentSizes(file)
     return CachedFacts(

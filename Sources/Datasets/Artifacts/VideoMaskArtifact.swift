@@ -1,6 +1,7 @@
 // F H W latent frames, rows, columns.
 
 import LTX
+import Support
 import TensorFiles
 import Torch
 
@@ -85,15 +86,15 @@ extension CachedFacts {
   /// The facts of a mask.
   ///
   /// - Parameter dimensions: the names of the mask's dimensions.
-  /// - Throws: `DatasetError` for a mask with other dimensions.
+  /// - Throws: `Issue` for a mask with other dimensions.
   static func mask(_ file: SampleFile, dimensions: [String]) throws -> CachedFacts {
     guard let shape = file.arrays["mask"]?.shape else {
-      throw DatasetError(path: file.path, problem: "mask is missing")
+      throw Issue([.file(file.path)], "mask is missing")
     }
     guard shape.count == dimensions.count, !shape.contains(0) else {
-      throw DatasetError(
-        path: file.path,
-        problem: "mask has shape \(shape); expected [\(dimensions.joined(separator: ", "))]")
+      throw Issue(
+        [.file(file.path)],
+        "mask has shape \(shape); expected [\(dimensions.joined(separator: ", "))]")
     }
     return CachedFacts(tensor: "mask", mask: shape)
   }

@@ -71,7 +71,7 @@ public struct CacheChecker {
   let textEncoder: String?
   let notes: [String]
 
-  /// - Throws: `DatasetError`, `PreprocessingError`, `Issue` and others for input that
+  /// - Throws: `Issue`, `PreprocessingError`, `Issue` and others for input that
   ///   can't be used.
   public init(cache path: String, _ options: DatasetCheckOptions = DatasetCheckOptions()) throws {
     cache = try DatasetCache(path: path)
@@ -198,7 +198,7 @@ public struct CacheChecker {
       return [
         DatasetProblem(
           .repeats, file: SampleRepeats.fileName,
-          (error as? DatasetError)?.problem ?? describe(error))
+          (error as? Issue)?.message ?? describe(error))
       ]
     }
     return (listing?.rows ?? []).compactMap { row in

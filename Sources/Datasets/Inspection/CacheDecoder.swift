@@ -122,7 +122,7 @@ public final class CacheDecoder {
 
   /// Lists the files to decode.
   ///
-  /// - Throws: `DatasetError` for a path that holds nothing to decode, `ConfigurationError` for a
+  /// - Throws: `Issue` for a path that holds nothing to decode, `ConfigurationError` for a
   ///   model without the VAE that is needed.
   public func plan(_ path: String, into output: String) throws -> [CacheDecodingJob] {
     let jobs = try CacheDecodingJob.list(path, into: output, options)
@@ -172,7 +172,7 @@ public final class CacheDecoder {
   /// Decodes the video latents of a file, frame by frame.
   ///
   /// - Parameter begin: called before the first frame with the size of the video.
-  /// - Throws: `LoadingError` for a model that can't be loaded; `DatasetError` for latents that
+  /// - Throws: `LoadingError` for a model that can't be loaded; `Issue` for latents that
   ///   can't be used.
   func forEachFrame(
     of path: String, _ report: (CacheDecodingEvent) -> Void,
@@ -211,7 +211,7 @@ public final class CacheDecoder {
   func frameRate(_ file: SampleFile, _ path: String) throws -> Rational {
     guard let fps = try file.number("fps") else { return Rational(24) }
     guard CachedFacts.frameRates.contains(fps), let rate = Rational(approximating: fps) else {
-      throw DatasetError(path: path, problem: "fps is \(fps), which is not a frame rate")
+      throw Issue([.file(path)], "fps is \(fps), which is not a frame rate")
     }
     return rate
   }
@@ -276,18 +276,18 @@ public final class CacheDecoder {
 
   private func requireChannels(_ wanted: Int, _ found: Int, _ path: String) throws {
     guard wanted == found else {
-      throw DatasetError(
-        path: path,
-        problem:
-          "holds latents of \(found) channels (expected \(wanted)), so it was made with another model"
+      throw Issue(
+        [.file(path)],
+        "holds latents of \(found) channels (expected \(wanted)), so it was made with another model"
       )
     }
   }
 
   func requireFinite(_ x: Tensor, _ path: String) throws {
     guard try x.isAllFinite() else {
-      throw DatasetError(
-        path: path, problem: "holds NaN or infinite values. Preprocess the sample again")
+      throw Issue(
+        [.file(path)], "holds NaN or infinite values",
+        suggestion: "Preprocess the sample again.")
     }
   }
 }

@@ -2,6 +2,7 @@
 
 import LTX
 import Media
+import Support
 import Torch
 
 /// The way to decode the files of one kind back into media.
@@ -38,12 +39,12 @@ struct CacheDecoding: Sendable {
 
   /// Recognizes the kind of a file by its tensors.
   ///
-  /// - Throws: `DatasetError` for a file that holds nothing to decode.
+  /// - Throws: `Issue` for a file that holds nothing to decode.
   static func of(_ file: SampleFile) throws -> CacheDecoding {
     if file.has("mask") { return .mask(into: "", hasFrames: true) }
     guard file.has("latents") else {
-      throw DatasetError(
-        path: file.path, problem: "holds neither latents nor a mask, so there is nothing to decode")
+      throw Issue(
+        [.file(file.path)], "holds neither latents nor a mask, so there is nothing to decode")
     }
     let isAudio = try file.tensorShape("latents").count == 3 || file.has(CachedValues.timeSteps)
     return isAudio ? .audio(into: "") : .video(into: "")
@@ -58,8 +59,7 @@ extension CacheDecoder {
     try requireFinite(mask, job.file)
     let shape = mask.shape
     guard [1, 3].contains(shape.count), !shape.contains(0) else {
-      throw DatasetError(
-        path: job.file, problem: "mask has shape \(shape); expected [F, H, W] or [T]")
+      throw Issue([.file(job.file)], "mask has shape \(shape); expected [F, H, W] or [T]")
     }
     let levels = try (mask.clamped(min: 0, max: 1) * 255).round().to(.uint8).array(of: UInt8.self)
     if shape.count == 1 {

@@ -13,15 +13,15 @@ public struct CacheDecodingJob: Sendable {
   /// The latents that record the frame rate of a mask.
   var rateFile: String?
 
-  /// - Throws: `DatasetError` if there is nothing to decode.
+  /// - Throws: `Issue` if there is nothing to decode.
   static func list(
     _ path: String, into output: String, _ options: CacheDecodingOptions
   ) throws -> [CacheDecodingJob] {
     let path = path.count > 1 && path.hasSuffix("/") ? String(path.dropLast()) : path
     guard FileManager.default.fileExists(atPath: path) else {
-      throw DatasetError(
-        path: path,
-        problem: "does not exist. Name a cache, one of its folders such as latents, or a file")
+      throw Issue(
+        [.file(path)], "does not exist",
+        suggestion: "Name a cache, one of its folders such as latents, or a file.")
     }
     guard isFolder(path) else { return try file(path, into: output, options) }
     let root = DatasetCache.root(path)
@@ -32,7 +32,7 @@ public struct CacheDecodingJob: Sendable {
       isCache
       ? try cache(root, into: output, options) : try folder(path, into: output, options)
     guard !jobs.isEmpty else {
-      throw DatasetError(path: path, problem: "holds no .safetensors or .pt files to decode")
+      throw Issue([.file(path)], "holds no .safetensors or .pt files to decode")
     }
     return jobs
   }
@@ -64,7 +64,7 @@ public struct CacheDecodingJob: Sendable {
     let artifact = Artifacts.named((absolutePath(folder) as NSString).lastPathComponent)
     let decoding = artifact?.decoding
     if let artifact, decoding == nil {
-      throw DatasetError(path: folder, problem: "holds \(artifact.noun), which can't be decoded")
+      throw Issue([.file(folder)], "holds \(artifact.noun), which can't be decoded")
     }
     let beside = (absolutePath(folder) as NSString).deletingLastPathComponent
     var audio: [String: String] = [:]
@@ -92,8 +92,7 @@ public struct CacheDecodingJob: Sendable {
     _ path: String, into output: String, _ options: CacheDecodingOptions
   ) throws -> [CacheDecodingJob] {
     guard CacheFormat(rawValue: (path as NSString).pathExtension) != nil else {
-      throw DatasetError(
-        path: path, problem: "is not a cached file, which ends in .safetensors or .pt")
+      throw Issue([.file(path)], "is not a cached file, which ends in .safetensors or .pt")
     }
     let name = ((path as NSString).lastPathComponent as NSString).deletingPathExtension
     var job = CacheDecodingJob(file: path, output: "\(output)/\(name)", decoding: nil)

@@ -104,8 +104,8 @@ struct CacheReading {
   }
 
   private static func file(_ stored: SampleFile, _ artifact: any Artifact) throws -> File {
-    func fail(_ problem: String) -> DatasetError {
-      DatasetError(path: stored.path, problem: problem)
+    func fail(_ problem: String) -> Issue {
+      Issue([.file(stored.path)], problem)
     }
     let facts = try artifact.inspect(stored)
     guard let dtype = stored.arrays[facts.tensor]?.dtype else {

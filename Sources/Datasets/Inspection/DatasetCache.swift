@@ -15,7 +15,7 @@ public struct DatasetCache: Sendable {
   /// Other files in the folders, relative to the root. Nothing reads them.
   public let unread: SkippedFiles
 
-  /// - Throws: `DatasetError` if it holds no folder of a cache.
+  /// - Throws: `Issue` if it holds no folder of a cache.
   public init(path: String) throws {
     let root = Self.root(path)
     var files: [CacheFolder: [String: String]] = [:]
@@ -39,11 +39,11 @@ public struct DatasetCache: Sendable {
       }
     }
     guard !files.isEmpty else {
-      throw DatasetError(
-        path: path,
-        problem: isFolder(path)
-          ? "has no latents/, conditions/ or other folder of a cache. Name the folder that `ltx preprocess` wrote"
-          : "does not exist. Name the folder that `ltx preprocess` wrote")
+      throw Issue(
+        [.file(path)],
+        isFolder(path)
+          ? "has no latents/, conditions/ or other folder of a cache" : "does not exist",
+        suggestion: "Name the folder that `ltx preprocess` wrote.")
     }
     // In older caches, `condition_7` belongs to `latent_7`.
     if let conditions = files[.conditions], let latents = files[.latents] {

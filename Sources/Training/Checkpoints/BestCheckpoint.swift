@@ -33,12 +33,12 @@ struct BestCheckpoint: Codable, Sendable, Equatable {
     case isExtra = "is_extra"
   }
 
-  /// - Throws: `DatasetError` if the file can't be read.
+  /// - Throws: `Issue` if the file can't be read.
   init(path: String) throws {
     do {
       self = try JSON.decode(Self.self, from: Data(contentsOf: URL(fileURLWithPath: path)))
     } catch {
-      throw DatasetError(path: path, problem: "can't be read as the record of the best checkpoint")
+      throw Issue([.file(path)], "can't be read as the record of the best checkpoint")
     }
   }
 

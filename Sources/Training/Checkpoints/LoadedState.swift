@@ -43,7 +43,7 @@ struct LoadedState {
       own = nil
       let file = try TorchFile(path: path)
       guard let number = Int(exactly: try file.number("global_step")), number >= 0 else {
-        throw DatasetError(path: path, problem: "has a global_step that is not a step count")
+        throw Issue([.file(path)], "has a global_step that is not a step count")
       }
       step = number
       let stored = file.root["config_fingerprint"]
@@ -82,14 +82,14 @@ extension Trainer {
     guard mismatches.isEmpty else {
       warn(
         "\(loaded.path) is from a run with a different \(mismatches.joined(separator: ", ")); training starts at step 0 with its "
-          + "weights. Set checkpoints.no_resume to true if that is intended")
+          + "weights. Set `startsOver` to true if that is intended")
       return nil
     }
     guard loaded.step < configuration.optimization.steps else {
       throw configuration.problem(
         "optimization.steps",
         "is \(configuration.optimization.steps), but the run of \(loaded.path) has completed \(loaded.step) steps. Increase it, "
-          + "or set checkpoints.no_resume to true to start at step 0 with its weights")
+          + "or set `startsOver` to true to start at step 0 with its weights")
     }
     if let own = loaded.own, !own.isMinimal {
       do {

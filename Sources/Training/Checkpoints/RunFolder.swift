@@ -25,7 +25,7 @@ struct RunFolder: Sendable {
 
   func create() throws {
     try makeFolder(checkpoints) {
-      DatasetError(path: checkpoints, problem: "can't be made: \(reason(of: $0))")
+      Issue([.file(checkpoints)], "can't be made: \(reason(of: $0))")
     }
     removePartialFiles()
   }
@@ -140,7 +140,7 @@ struct RunFolder: Sendable {
   ///   - check: throws if a state is damaged in another way.
   ///   - warn: called for each damaged state.
   /// - Returns: nil without states.
-  /// - Throws: `DatasetError` if all states are damaged.
+  /// - Throws: `Issue` if all states are damaged.
   func newestState(
     check: (TrainingState) throws -> Void, warn: (String) -> Void
   ) throws -> (state: TrainingState, path: String)? {
@@ -155,11 +155,9 @@ struct RunFolder: Sendable {
       }
     }
     guard paths.isEmpty else {
-      throw DatasetError(
-        path: path,
-        problem:
-          "holds a run whose states are all damaged. Start over with --overwrite, or choose another "
-          + "output_dir")
+      throw Issue(
+        [.file(path)], "holds a run whose states are all damaged",
+        suggestion: "Start over with `overwrite`, or choose another output folder (`output`).")
     }
     return nil
   }
@@ -167,14 +165,12 @@ struct RunFolder: Sendable {
   /// Removes what an earlier run left behind.
   ///
   /// - Parameter start: the weights that the new run starts from; nil for none.
-  /// - Throws: `DatasetError` if that would remove the start weights too.
+  /// - Throws: `Issue` if that would remove the start weights too.
   func removeRun(startingFrom start: String?) throws {
     if let start, holds(start) {
-      throw DatasetError(
-        path: start,
-        problem:
-          "is what model.load_checkpoint names, and --overwrite would remove it; choose another output_dir"
-      )
+      throw Issue(
+        ["start", .file(start)], "would be removed by `overwrite`",
+        suggestion: "Choose another output folder (`output`).")
     }
     var files = [rollingState, metrics, configuration, report, fingerprint, best]
     for folder in [checkpoints, averages] {
@@ -192,7 +188,7 @@ struct RunFolder: Sendable {
         try FileManager.default.removeItem(atPath: file)
       }
     } catch {
-      throw DatasetError(path: path, problem: "can't be cleared: \(reason(of: error))")
+      throw Issue([.file(path)], "can't be cleared: \(reason(of: error))")
     }
   }
 

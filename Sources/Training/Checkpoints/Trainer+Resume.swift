@@ -19,7 +19,7 @@ extension Trainer {
   /// Resumes an earlier start of the run, if there is one, from its newest undamaged state.
   ///
   /// - Returns: the path of the state; nil for a new run.
-  /// - Throws: `DatasetError` if the folder holds another run.
+  /// - Throws: `Issue` if the folder holds another run.
   public func prepareFolder(_ earlier: EarlierRun) throws -> String? {
     let path = try takeUp(earlier)
     try requireSameStart()
@@ -58,11 +58,7 @@ extension Trainer {
     }
     guard let (state, path) = found else {
       guard try !folder.isTaken(for: fingerprint) else {
-        throw DatasetError(
-          path: folder.path,
-          problem:
-            "holds a run without a state to resume from. Choose another output_dir, or pass --overwrite to "
-            + "replace it")
+        throw taken("holds a run without a state to resume from")
       }
       return try takeUpLoadedState()
     }
@@ -72,17 +68,13 @@ extension Trainer {
       !(isOwnStart && $0 == "model.load_checkpoint")
     }
     if let first = differences.first(where: { $0 != "optimization.steps" }) {
-      throw DatasetError(
-        path: folder.path,
-        problem:
-          "holds another run (\(fingerprint.words(first, from: state.fingerprint))). Choose another output_dir, or "
-          + "pass --overwrite to replace it")
+      throw taken("holds another run (\(fingerprint.words(first, from: state.fingerprint)))")
     }
     guard state.step <= configuration.optimization.steps else {
       throw configuration.problem(
         "optimization.steps",
-        "is \(configuration.optimization.steps), but the run in \(folder.path) has completed \(state.step) steps. "
-          + "Increase it, or choose another output_dir")
+        "is \(configuration.optimization.steps), but the run in \(folder.path) has completed "
+          + "\(state.step) steps. Increase it, or choose another output folder (`output`)")
     }
     if let steps = differences.first {
       warn(
@@ -93,13 +85,19 @@ extension Trainer {
     return path
   }
 
+  private func taken(_ problem: String) -> Issue {
+    Issue(
+      [.file(folder.path)], problem,
+      suggestion: "Choose another output folder (`output`), or replace the run with `overwrite`.")
+  }
+
   func restore(_ state: TrainingState, from path: String) throws {
     if state.isMinimal {
       try restoreWeights(of: state)
     } else {
       func load(_ key: String) throws -> Tensor {
         guard let tensor = state.tensors[key] else {
-          throw DatasetError(path: path, problem: "has no \(key); another version wrote the state")
+          throw Issue([.file(path)], "has no \(key); another version wrote the state")
         }
         return tensor
       }
@@ -142,15 +140,15 @@ extension Trainer {
       return value
     }
     warn(
-      "resuming from \(path) without the optimizer's state, which checkpoints.save_training_state omits: the "
-        + "result will differ from an uninterrupted run")
+      "resuming from \(path) without the optimizer's state, which `savedState` omits: the result "
+        + "will differ from an uninterrupted run")
   }
 }
 
 extension TrainedModel {
   /// Returns the values of the trained tensors in a file that the run has saved.
   ///
-  /// - Throws: `DatasetError` if a tensor is missing or has another shape; the errors of reading
+  /// - Throws: `Issue` if a tensor is missing or has another shape; the errors of reading
   ///   the file.
   func values(of path: String, _ parameters: [Parameter]) throws -> [String: Tensor] {
     var values: [String: Tensor] = [:]
@@ -165,8 +163,7 @@ extension TrainedModel {
     }
     for parameter in parameters {
       guard let value = values[parameter.key], value.shape == parameter.tensor.shape else {
-        throw DatasetError(
-          path: path, problem: "has no \(parameter.key) of shape \(parameter.tensor.shape)")
+        throw Issue([.file(path)], "has no \(parameter.key) of shape \(parameter.tensor.shape)")
       }
     }
     return values

@@ -1,5 +1,6 @@
 import Datasets
 import Foundation
+import Support
 import TensorFiles
 import Torch
 
@@ -51,27 +52,26 @@ struct TrainingState: Sendable {
   static func header(path: String) throws -> (step: Int, isMinimal: Bool) {
     let file = try SafetensorsFile(path: path)
     guard let step = file.metadata["step"].flatMap(Int.init) else {
-      throw DatasetError(path: path, problem: "is not the state of a training run")
+      throw Issue([.file(path)], "is not the state of a training run")
     }
     return (step, file.entries.count == 1 && file.entries["step"] != nil)
   }
 
   /// Loads a file, and verifies its checksum.
   ///
-  /// - Throws: `TensorFileError`; `DatasetError` if the file is damaged.
+  /// - Throws: `TensorFileError`; `Issue` if the file is damaged.
   init(path: String) throws {
     let file = try SafetensorsFile(path: path)
     let metadata = file.metadata
     guard metadata["format"] == Self.format, let step = metadata["step"].flatMap(Int.init),
       let batches = metadata["batches"].flatMap(Int.init),
       let skipped = metadata["skipped"].flatMap(Int.init), let fingerprint = metadata["fingerprint"]
-    else { throw DatasetError(path: path, problem: "is not the state of a training run") }
+    else { throw Issue([.file(path)], "is not the state of a training run") }
     var tensors: [String: Tensor] = [:]
     for key in file.entries.keys where key != "step" { tensors[key] = try file.tensor(key) }
     let list = tensors.sorted { $0.key < $1.key }.map { (key: $0.key, tensor: $0.value) }
     guard try Self.checksum(list) == metadata["checksum"] else {
-      throw DatasetError(
-        path: path, problem: "is damaged: its bytes are not those that were written")
+      throw Issue([.file(path)], "is damaged: its bytes are not those that were written")
     }
     let scale = metadata["loss_scale"]?.split(separator: " ") ?? []
     self.init(

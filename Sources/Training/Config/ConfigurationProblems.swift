@@ -1,3 +1,5 @@
+import Support
+
 /// All problems of a configuration, each with its position.
 public struct ConfigurationProblems: Error, CustomStringConvertible, Sendable {
   public struct Problem: Sendable, Equatable {
@@ -52,6 +54,23 @@ public struct ConfigurationSource: Sendable {
   /// The positions of keys, by full names such as `lora.target_modules`.
   var places: [String: ConfigurationPlace] = [:]
   public var notices: [ConfigurationNotice] = []
+}
+
+extension SubjectTable {
+  /// The keys of the configuration, by the subjects of training.
+  public static let trainingConfiguration: SubjectTable = [
+    ["checkpoint"]: "model.model_path",
+    ["textEncoder"]: "model.text_encoder_path",
+    ["videoVAE"]: "model.video_vae_path",
+    ["audioVAE"]: "model.audio_vae_path",
+    ["start"]: "model.load_checkpoint",
+    ["output"]: "output_dir",
+    ["acceptsOtherModel"]: "data.accept_other_model",
+    ["startsOver"]: "checkpoints.no_resume",
+    ["savedState"]: "checkpoints.save_training_state",
+    ["offloadsOptimizer"]: "acceleration.offload_optimizer_during_validation",
+    ["heldOut"]: "validation.held_out.count",
+  ]
 }
 
 extension TrainingConfiguration {

@@ -11,7 +11,7 @@ extension PrecomputedDataset {
   /// - Parameters:
   ///   - path: the path of the model, for messages.
   ///   - emptyPrompt: the file of text features that replaces dropped captions, if there is one.
-  /// - Throws: `DatasetError` that names the first file that does not fit.
+  /// - Throws: `Issue` that names the first file that does not fit.
   func requireFit(_ trained: TrainedModel, path model: String, emptyPrompt: String? = nil) throws {
     let configuration = trained.transformer.configuration
     let (videoChannels, audioChannels) = (
@@ -26,11 +26,10 @@ extension PrecomputedDataset {
         let (found, wanted) =
           kind == .video ? (shape[0], videoChannels) : (shape[0] * shape[2], audioChannels)
         guard found == wanted else {
-          throw DatasetError(
-            path: path,
-            problem:
-              "holds \(kind) latents of \(found) channels, but the model \(model) takes \(wanted); "
-              + "preprocess the dataset with this model")
+          throw Issue(
+            [.file(path)],
+            "holds \(kind) latents of \(found) channels, but the model \(model) takes \(wanted)",
+            suggestion: "Preprocess the dataset with this model.")
         }
       }
       try requireMasksFit(entry)
@@ -47,11 +46,10 @@ extension PrecomputedDataset {
         guard let path = entry.files[folder] else { continue }
         let shape = try SampleFile(path: path).tensorShape("mask")
         guard shape.reduce(1, *) == kind.tokenCount(latents) else {
-          throw DatasetError(
-            path: path,
-            problem:
-              "holds a mask of shape \(shape) for \(kind) latents of shape \(latents); preprocess the "
-              + "sample again")
+          throw Issue(
+            [.file(path)],
+            "holds a mask of shape \(shape) for \(kind) latents of shape \(latents)",
+            suggestion: "Preprocess the sample again.")
         }
       }
     }
@@ -63,33 +61,36 @@ extension PrecomputedDataset {
     var tokens: Int?
     for path in entries.compactMap({ $0.files[Self.textFolder] }) + [emptyPrompt].compactMap(\.self)
     {
-      func fail(_ problem: String) -> DatasetError { DatasetError(path: path, problem: problem) }
+      func fail(_ problem: String, _ suggestion: String) -> Issue {
+        Issue([.file(path)], problem, suggestion: suggestion)
+      }
+      let withModel = "Preprocess the dataset with this model."
       let file = try SampleFile(path: path)
       let features = try file.tensorShape(Self.videoFeatures(file))
       guard features.count == 2, features[1] == video else {
         throw fail(
-          "holds text features of shape \(features), but the model \(model) takes a width of \(video); preprocess the "
-            + "dataset with this model")
+          "holds text features of shape \(features), but the model \(model) takes a width of "
+            + "\(video)", withModel)
       }
       if let audio {
         let own =
           file.has("audio_prompt_embeds") ? try file.tensorShape("audio_prompt_embeds") : features
         guard own == [features[0], audio] else {
           throw fail(
-            "holds audio text features of shape \(own), but the model \(model) takes \([features[0], audio]); "
-              + "preprocess the dataset with this model")
+            "holds audio text features of shape \(own), but the model \(model) takes "
+              + "\([features[0], audio])", withModel)
         }
       }
       let mask = try file.tensorShape("prompt_attention_mask")
       guard mask == [features[0]] else {
         throw fail(
-          "holds a mask of shape \(mask) for \(features[0]) text tokens; preprocess the sample again"
-        )
+          "holds a mask of shape \(mask) for \(features[0]) text tokens",
+          "Preprocess the sample again.")
       }
       guard features[0] == tokens ?? features[0] else {
         throw fail(
-          "holds \(features[0]) text tokens, and \(entries[0].files[Self.textFolder] ?? "") \(tokens ?? 0); preprocess "
-            + "the whole dataset with one text encoder")
+          "holds \(features[0]) text tokens, and \(entries[0].files[Self.textFolder] ?? "") "
+            + "\(tokens ?? 0)", "Preprocess the whole dataset with one text encoder.")
       }
       tokens = features[0]
     }
@@ -99,7 +100,7 @@ extension PrecomputedDataset {
   /// as far as the metadata shows; the official trainer's caches have none.
   ///
   /// - Parameter files: the model files.
-  /// - Throws: `DatasetError` with the number of samples from other models or another text encoder,
+  /// - Throws: `Issue` with the number of samples from other models or another text encoder,
   ///   unless the configuration accepts them.
   func requireSameModel(
     _ files: ModelFiles, _ c: TrainingConfiguration, emptyPrompt: String? = nil
@@ -119,12 +120,12 @@ extension PrecomputedDataset {
       }
     }
     guard let first = others.first else { return }
-    throw DatasetError(
-      path: root,
-      problem:
-        "holds \(others.count) samples that were preprocessed with another model than \(c.model.modelPath), "
-        + "\(first.name) among them; run `ltx preprocess` with this model, or set data.accept_other_model to true "
-        + "if the models share their VAEs and text projection")
+    throw Issue(
+      [.file(root)],
+      "holds \(others.count) samples that were preprocessed with another model than "
+        + "\(c.model.modelPath), \(first.name) among them",
+      suggestion: "Run `ltx preprocess` with this model, or set `acceptsOtherModel` to true if the "
+        + "models share their VAEs and text projection.")
   }
 
   /// Checks that the empty prompt's features come from the same model and text encoder as the
@@ -136,11 +137,9 @@ extension PrecomputedDataset {
     )
     for key in [Fingerprint.Key.model, .textEncoder].map(\.rawValue) {
       guard let said = own[key], let wanted = other[key], said != wanted else { continue }
-      throw DatasetError(
-        path: emptyPrompt,
-        problem:
-          "was made by another model than \(caption). Run `ltx preprocess` on the dataset again"
-      )
+      throw Issue(
+        [.file(emptyPrompt)], "was made by another model than \(caption)",
+        suggestion: "Run `ltx preprocess` on the dataset again.")
     }
   }
 
@@ -155,13 +154,14 @@ extension PrecomputedDataset {
       return TextEncoderIdentity.file(of: said) != wanted
     }
     guard let first = others.first else { return }
-    throw DatasetError(
-      path: root,
-      problem:
-        "the text features of \(others.count) of \(entries.count) samples were made with another text encoder than "
-        + "\(path), \(first.name) among them. Run `ltx preprocess` with this text encoder, set "
-        + "model.text_encoder_path to the one that the dataset was preprocessed with, or set "
-        + "data.accept_other_model to true if both are copies of one model")
+    throw Issue(
+      [.file(root)],
+      "the text features of \(others.count) of \(entries.count) samples were made with another text "
+        + "encoder than \(path), \(first.name) among them",
+      suggestion:
+        "Run `ltx preprocess` with this text encoder, set `textEncoder` to the one that the "
+        + "dataset was preprocessed with, or set `acceptsOtherModel` to true if both are copies of "
+        + "one model.")
   }
 
   /// Identifies a dataset by its samples' names, the sizes of their files, and the sources in their
@@ -186,7 +186,7 @@ extension PrecomputedDataset {
   /// The scale of video references, inferred from the first sample as in the official trainer, and
   /// checked on all samples.
   ///
-  /// - Throws: `DatasetError` if sizes don't divide, or if a sample's scale differs from the first
+  /// - Throws: `Issue` if sizes don't divide, or if a sample's scale differs from the first
   ///   one's.
   func referenceScale() throws -> ReferenceScale {
     guard let video = strategies.video,
@@ -209,7 +209,7 @@ extension PrecomputedDataset {
         }
         scale = own
       } catch let issue as Issue {
-        throw DatasetError(path: path, problem: "\(issue)")
+        throw issue.within(.file(path))
       }
     }
     return scale ?? ReferenceScale()

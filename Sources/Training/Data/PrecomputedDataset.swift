@@ -5,6 +5,7 @@ import Datasets
 import Foundation
 import LTX
 import Media
+import Support
 import TensorFiles
 import Torch
 
@@ -40,7 +41,7 @@ public struct PrecomputedDataset: Sendable {
   /// - Parameters:
   ///   - root: the dataset's folder, or its `.precomputed`.
   ///   - strategies: the strategies, which name the folders to read.
-  /// - Throws: `DatasetError` if there is nothing to train on.
+  /// - Throws: `Issue` if there is nothing to train on.
   public init(root: String, strategies: PerModality<ModalityStrategy?>) throws {
     let nested = root + "/.precomputed"
     self.root = FileManager.default.fileExists(atPath: nested) ? nested : root
@@ -72,7 +73,7 @@ public struct PrecomputedDataset: Sendable {
         let file = try SampleFile(path: path)
         let shape = try Self.latentShape(file, kind)
         guard shape.allSatisfy({ $0 > 0 }) else {
-          throw DatasetError(path: path, problem: "holds latents of shape \(shape), which is empty")
+          throw Issue([.file(path)], "holds latents of shape \(shape), which is empty")
         }
         shapes[folder] = shape
         if folder == strategies.audio?.latentsFolder {
@@ -81,7 +82,7 @@ public struct PrecomputedDataset: Sendable {
         guard kind == .video else { continue }
         let rate = try file.number("fps") ?? 24
         guard rate > 0, rate < 1e6 else {
-          throw DatasetError(path: path, problem: "has an invalid fps (got \(rate))")
+          throw Issue([.file(path)], "has an invalid fps (got \(rate))")
         }
         fps[folder] = rate
       }
@@ -92,10 +93,10 @@ public struct PrecomputedDataset: Sendable {
     }
     guard !entries.isEmpty else {
       let first = folders[0]
-      throw DatasetError(
-        path: self.root,
-        problem: files[first]?.isEmpty ?? true
-          ? "there are no .safetensors or .pt files in \(first)/; run `ltx preprocess` first"
+      throw Issue(
+        [.file(self.root)],
+        files[first]?.isEmpty ?? true
+          ? "there are no .safetensors or .pt files in \(first)/. Run `ltx preprocess` first"
           : "none of the \(files[first]?.count ?? 0) files in \(first)/ has a file of the same name in "
             + folders.dropFirst().map { $0 + "/" }.joined(separator: ", "))
     }
@@ -161,14 +162,12 @@ public struct PrecomputedDataset: Sendable {
       }
       // Floating-point numbers don't overflow.
       if size.reduce(1, { $0 * Double($1) }) == Double(shape[0]) { return [shape[1]] + size }
-      throw DatasetError(
-        path: file.path,
-        problem: "holds \(shape[0]) latent tokens, but their dimensions are \(size)")
+      throw Issue(
+        [.file(file.path)], "holds \(shape[0]) latent tokens, but their dimensions are \(size)")
     default:
-      throw DatasetError(
-        path: file.path,
-        problem:
-          "latents have shape \(shape); expected \(kind == .video ? "[C, F, H, W]" : "[Z, T, 16]")")
+      throw Issue(
+        [.file(file.path)],
+        "latents have shape \(shape); expected \(kind == .video ? "[C, F, H, W]" : "[Z, T, 16]")")
     }
   }
 
@@ -205,13 +204,13 @@ extension PrecomputedDataset {
   /// Loads a sample.
   ///
   /// - Parameter textFile: a file of text features that replaces the sample's own.
-  /// - Throws: `DatasetError` if values are not finite, because they would ruin the run;
+  /// - Throws: `Issue` if values are not finite, because they would ruin the run;
   ///   `TensorFileError`.
   public func sample(_ index: Int, textFile: String? = nil) throws -> CachedSample {
     let entry = entries[index]
     func file(_ folder: String) throws -> SampleFile {
       guard let path = entry.files[folder] else {
-        throw DatasetError(path: root, problem: "\(entry.name) has no file in \(folder)/")
+        throw Issue([.file(root)], "\(entry.name) has no file in \(folder)/")
       }
       return try SampleFile(path: path)
     }
@@ -220,10 +219,10 @@ extension PrecomputedDataset {
       let source = try file(folder)
       var tensor = try source.tensor("latents").to(.float32)
       guard try tensor.isAllFinite() else {
-        throw DatasetError(
-          path: source.path,
-          problem:
-            "holds latents that are not finite numbers; remove the file and run `ltx preprocess` again"
+        throw Issue(
+          [.file(source.path)],
+          "holds latents that are not finite numbers",
+          suggestion: "Remove the file and run `ltx preprocess` again."
         )
       }
       if tensor.shape.count == 2 { tensor = try tensor.transpose(0, 1).reshape(shape) }
@@ -248,10 +247,10 @@ extension PrecomputedDataset {
     let audioFeatures =
       text.has("audio_prompt_embeds") ? try text.tensor("audio_prompt_embeds") : nil
     guard try features.isAllFinite(), try audioFeatures?.isAllFinite() ?? true else {
-      throw DatasetError(
-        path: text.path,
-        problem:
-          "holds text features that are not finite numbers; remove the file and run `ltx preprocess` again"
+      throw Issue(
+        [.file(text.path)],
+        "holds text features that are not finite numbers",
+        suggestion: "Remove the file and run `ltx preprocess` again."
       )
     }
     return CachedSample(

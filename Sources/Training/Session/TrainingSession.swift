@@ -54,7 +54,8 @@ public final class TrainingSession {
     self.group = group
     let messages = Messages()
     self.messages = messages
-    self.warn = { message in
+    self.warn = { text in
+      let message = SubjectTable.trainingConfiguration.translate(text)
       messages.list.withLock { $0.append(message) }
       warn(message)
     }

@@ -132,7 +132,7 @@ public final class ValidationSampler {
         shared.freeDecoders()
         warn(
           "step \(step): memory ran out for validation sample \(item.sample + 1), which is skipped; training continues. "
-            + "Reduce its video_dims, or set acceleration.offload_optimizer_during_validation to true (\(describe(error)))"
+            + "Reduce its dimensions, or set `offloadsOptimizer` to true (\(describe(error)))"
         )
       } catch {
         shared.freeDecoders()

@@ -1,6 +1,7 @@
 import Datasets
 import Foundation
 import LTX
+import Support
 import TestSupport
 import Testing
 import Torch
@@ -100,7 +101,7 @@ import Torch
     #expect(resumed == whole)
     // A run with another probability is another run.
     c.data.captionDropout = 0.25
-    let error = #expect(throws: DatasetError.self) { try Trainer(c).prepareFolder(.resume) }
+    let error = #expect(throws: Support.Issue.self) { try Trainer(c).prepareFolder(.resume) }
     #expect(error?.problem.contains("data.caption_dropout") == true)
   }
 }
