@@ -107,7 +107,7 @@ let package = Package(
       name: "DatasetsTests", dependencies: ["Datasets", "Training", "TestSupport", "Support"]),
     .testTarget(name: "TrackingTests", dependencies: ["Tracking", "Support"]),
     .testTarget(name: "TrainingTests", dependencies: ["Training", "TestSupport", "Support"]),
-    .testTarget(name: "ProbeTests", dependencies: ["Probe"]),
+    .testTarget(name: "ProbeTests", dependencies: ["Probe", "TestSupport"]),
     .testTarget(
       name: "CommandTests", dependencies: ["ltx", "Support", "Training", "Tracking", "TestSupport"]),
   ]

@@ -5,11 +5,8 @@ import TestSupport
 import Testing
 
 @Suite struct LoRACommandTests {
-  private static let models = URL(fileURLWithPath: #filePath).deletingLastPathComponent()
-    .deletingLastPathComponent()
-    .appendingPathComponent("Fixtures/models").path
 
-  private func model(_ name: String) -> String { "\(Self.models)/\(name).safetensors" }
+  private func model(_ name: String) -> String { Fixtures.model(name) }
 
   @Test func badInputIsRefusedBeforeAnythingIsWritten() throws {
     let workshop = try Workshop()

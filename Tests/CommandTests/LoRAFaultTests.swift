@@ -8,14 +8,12 @@ import Torch
 
 /// The messages of `ltx lora`, `inspect` and `generate` about faulty LoRAs and checkpoints.
 @Suite struct LoRAFaultTests {
-  private static let models = URL(fileURLWithPath: #filePath).deletingLastPathComponent()
-    .deletingLastPathComponent().appendingPathComponent("Fixtures/models").path
   private let module = "diffusion_model.transformer_blocks.0.attn1.to_q"
   private let workshop: Workshop
 
   init() throws { workshop = try Workshop() }
 
-  private func model(_ name: String) -> String { "\(Self.models)/\(name).safetensors" }
+  private func model(_ name: String) -> String { Fixtures.model(name) }
 
   /// A copy of a fixture with its tensors changed or renamed.
   private func copy(

@@ -1,12 +1,11 @@
 import Foundation
 import LTX
 import Support
+import TestSupport
 import Testing
 
 /// Two commands can't write the same output at the same time.
 @Suite struct CommandLockTests {
-  private static let models = URL(fileURLWithPath: #filePath).deletingLastPathComponent()
-    .deletingLastPathComponent().appendingPathComponent("Fixtures/models").path
 
   private func expectRefused(
     _ arguments: [String], in folder: String, environment: [String: String] = [:]
@@ -103,7 +102,7 @@ import Testing
     let prepared = try PreparedTraining.shared.get()
     let place = try Workshop()
     let clip = try #require(try Clips.all().first)
-    let lora = "\(Self.models)/lora_all.safetensors"
+    let lora = Fixtures.model("lora_all")
     let folder = try lock(folder: "\(place.path)/out")
     try expectRefused(["split", clip, "out"], in: place.path)
     try expectRefused(

@@ -1,12 +1,11 @@
 import Foundation
 import LTX
+import TestSupport
 import Testing
 
 /// Streams that can't be written to: they kill no command, and a command whose result is lost
 /// fails.
 @Suite struct StandardStreamTests {
-  private static let models = URL(fileURLWithPath: #filePath).deletingLastPathComponent()
-    .deletingLastPathComponent().appendingPathComponent("Fixtures/models").path
 
   /// Runs the program in a shell, for its redirections.
   ///
@@ -37,7 +36,7 @@ import Testing
   func aResultThatCantBePrintedIsAFailureAndOnlyThat(command: String) throws {
     let workshop = try Workshop()
     #expect(try Program.run(["config", "init", "t2v", "c.yaml"], in: workshop.path).status == 0)
-    let command = "ltx " + command.replacingOccurrences(of: "MODELS", with: Self.models)
+    let command = "ltx " + command.replacingOccurrences(of: "MODELS", with: Fixtures.models)
     let usual = try run(command, in: workshop.path)
     #expect(usual.status == 0, "\(usual.errors)")
     for (redirection, reason) in [

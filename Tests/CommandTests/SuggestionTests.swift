@@ -1,12 +1,11 @@
 import Foundation
 import LTX
 import LoRAFiles
+import TestSupport
 import Testing
 
 /// Mistakes on the command line are answered with a suggestion.
 @Suite struct SuggestionTests {
-  private static let models = URL(fileURLWithPath: #filePath).deletingLastPathComponent()
-    .deletingLastPathComponent().appendingPathComponent("Fixtures/models").path
 
   @Test(arguments: [
     (["trian", "c.yaml"], "ltx train"), (["lora", "mrge", "a"], "ltx lora merge"),
@@ -32,7 +31,7 @@ import Testing
 
   @Test func aLoRAIsNotInspectedAsACheckpoint() throws {
     let place = try Workshop()
-    let lora = "\(Self.models)/lora_all.safetensors"
+    let lora = Fixtures.model("lora_all")
     let result = try Program.run(["inspect", lora], in: place.path)
     #expect(result.status == 2 && result.output.isEmpty)
     #expect(
@@ -43,7 +42,7 @@ import Testing
   @Test func nothingIsCreatedUnderTheNameOfAVariableOrOfAWindowsDrive() throws {
     let place = try Workshop()
     let clip = try #require(try Clips.all().first)
-    let lora = "\(Self.models)/lora_all.safetensors"
+    let lora = Fixtures.model("lora_all")
     for (arguments, text) in [
       (["split", clip, "$HOME/x"], "the variable $HOME"),
       (["split", clip, "C:\\runs"], "is a Windows path"),

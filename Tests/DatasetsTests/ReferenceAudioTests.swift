@@ -11,10 +11,6 @@ import Torch
 
 /// Audio and masks against upstream's dataset scripts.
 @Suite struct ReferenceAudioTests {
-  private static let models = URL(fileURLWithPath: ReferenceFixtures.path("x"))
-    .deletingLastPathComponent()
-    .deletingLastPathComponent().appendingPathComponent("models").path
-
   private struct AudioCase: Decodable, CustomStringConvertible, Sendable {
     let name: String
     let channels, sampleRate, samples: Int
@@ -64,7 +60,7 @@ import Torch
   @Test(arguments: ["ltx2_audio", "ltx23_audio"])
   func latentsOfSoundAreTheReferences(_ model: String) throws {
     let scratch = try ScratchFolder()
-    let encoder = try Checkpoint(path: "\(Self.models)/\(model).safetensors").audioEncoder(
+    let encoder = try Checkpoint(path: Fixtures.model(model)).audioEncoder(
       dtype: .float32)
     let fixture = try ReferenceFixtures.tensors("sound")
     for one in try Self.audio() {
@@ -87,7 +83,7 @@ import Torch
   @Test func masksOfSoundAreStretchedAsInTheReference() throws {
     let scratch = try ScratchFolder()
     let configuration = try AudioVAEConfiguration(
-      Checkpoint(path: "\(Self.models)/ltx2_audio.safetensors").config)
+      Checkpoint(path: Fixtures.model("ltx2_audio")).config)
     for one in try ReferenceFixtures.cases("audio-masks", of: MaskCase.self) {
       let path = scratch.file("mask.wav")
       try ReferenceFixtures.wav(
@@ -104,7 +100,7 @@ import Torch
   @Test func masksOfSoundKeepTheirTimes() throws {
     let scratch = try ScratchFolder()
     let configuration = try AudioVAEConfiguration(
-      Checkpoint(path: "\(Self.models)/ltx2_audio.safetensors").config)
+      Checkpoint(path: Fixtures.model("ltx2_audio")).config)
     let path = scratch.file("mask.wav")
     try ReferenceFixtures.wav(
       ReferenceFixtures.steps(channels: 1, samples: 80_000, length: 8000), sampleRate: 16000

@@ -132,7 +132,7 @@ import Training
     let cases = try TrainingFixture.json("targets", Targets.self).cases
     #expect(cases.count == 14)
     for recorded in cases {
-      let checkpoint = try Checkpoint(path: LoRAFixture.model(recorded.model))
+      let checkpoint = try Checkpoint(path: Fixtures.model(recorded.model))
       // peft doesn't report a target without a match if another one matches.
       let matching = recorded.targets.filter { $0 != "o_q" }
       let transformer = try checkpoint.transformer(
@@ -185,7 +185,7 @@ import Training
   func ofAStreamThatIsOnlyAttendedToWhatCantChangeTheLossIsLeftOut(
     _ model: String, _ direction: (name: String, generated: Set<Modality>)
   ) throws {
-    let checkpoint = try Checkpoint(path: LoRAFixture.model(model))
+    let checkpoint = try Checkpoint(path: Fixtures.model(model))
     // Upstream's feed-forward layers have biases of zero where the checkpoint has none.
     let recorded = Set(try TrainingFixture.json("\(direction.name).\(model)", Keys.self).keys)
       .filter {
@@ -239,7 +239,7 @@ import Training
   func recomputationWithDropoutChangesNoBit(_ kind: AdapterKind) throws {
     let example = try TrainingFixture.example("joint")
     let dropout = AdapterDropout(probability: 0.2, seed: 3)
-    let transformer = try Checkpoint(path: LoRAFixture.model("ltx23_transformer")).transformer(
+    let transformer = try Checkpoint(path: Fixtures.model("ltx23_transformer")).transformer(
       LoadPolicy(
         dtype: .float32,
         freshAdapters: FreshAdapters(

@@ -100,7 +100,7 @@ import Training
   func loRAOnABaseInEightBitsIsLoRAOnItsNumbers(
     _ base: BaseQuantization, _ activations: ActivationPolicy
   ) throws {
-    let checkpoint = try Checkpoint(path: LoRAFixture.model("ltx23_transformer"))
+    let checkpoint = try Checkpoint(path: Fixtures.model("ltx23_transformer"))
     // The dequantized values as a file.
     let numbers = checkpoint.weights(LoadPolicy(dtype: .float32, storage: try base.storage()))
     let tensors = try checkpoint.source.keys.map { key -> (key: String, tensor: Tensor) in
@@ -146,7 +146,7 @@ import Training
   /// point in the direction of those in float32, as far as the rounding of the base allows.
   @Test(arguments: AdapterKinds.all, [BaseQuantization?.none, .int8, .float8])
   func mixedPrecision(_ kind: AdapterKind, _ base: BaseQuantization?) throws {
-    let checkpoint = try Checkpoint(path: LoRAFixture.model("ltx23_transformer"))
+    let checkpoint = try Checkpoint(path: Fixtures.model("ltx23_transformer"))
     func gradients(_ dtype: DType, _ storage: WeightStorage) throws -> [String: Tensor] {
       let transformer = try checkpoint.transformer(
         LoadPolicy(

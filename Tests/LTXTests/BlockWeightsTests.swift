@@ -10,7 +10,7 @@ import Torch
 @Suite struct BlockWeightsTests {
   @Test(arguments: ["ltx2_transformer", "ltx23_transformer"])
   func aBlockListsEveryTensorOfItsScope(_ model: String) throws {
-    let checkpoint = try Checkpoint(path: LoRAFixture.model(model))
+    let checkpoint = try Checkpoint(path: Fixtures.model(model))
     for policy in [
       LoadPolicy(), LoadPolicy(dtype: .bfloat16), LoadPolicy(trained: .transformer(["attn1"])),
       LoadPolicy(dtype: .float32, storage: .int8),

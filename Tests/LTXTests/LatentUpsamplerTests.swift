@@ -11,14 +11,6 @@ import Torch
 /// The upsampler around the network; the network's outputs are compared with upstream's in
 /// Tests/ProbeTests.
 @Suite struct LatentUpsamplerTests {
-  private static let models = URL(filePath: #filePath).deletingLastPathComponent()
-    .deletingLastPathComponent()
-    .appending(path: "Fixtures/models")
-
-  private static func path(_ name: String) -> String {
-    models.appending(path: "\(name).safetensors").path
-  }
-
   private func statistics(_ channels: Int) throws -> ChannelStatistics {
     ChannelStatistics(mean: try .zeros([channels]), std: try .ones([channels]))
   }
@@ -29,7 +21,7 @@ import Torch
     ("temporal", [2, 6, 3, 3, 5]), ("space_and_time", [2, 6, 3, 6, 10]),
   ])
   func sizesAreWhatTheConfigurationSays(_ name: String, _ expected: [Int]) throws {
-    let upsampler = try LatentUpsampler(path: Self.path("upsampler_\(name)"), dtype: .float32)
+    let upsampler = try LatentUpsampler(path: Fixtures.model("upsampler_\(name)"), dtype: .float32)
     let size = upsampler.configuration.outputSize(frames: 2, rows: 3, columns: 5)
     #expect([2, 6, size.frames, size.rows, size.columns] == expected)
     let latent = try Generator(seed: 1).normal([2, 6, 2, 3, 5])
@@ -38,7 +30,7 @@ import Torch
 
   /// The network doesn't undo normalization by other statistics.
   @Test func statisticsCount() throws {
-    let upsampler = try LatentUpsampler(path: Self.path("upsampler_spatial"), dtype: .float32)
+    let upsampler = try LatentUpsampler(path: Fixtures.model("upsampler_spatial"), dtype: .float32)
     let latent = try Generator(seed: 1).normal([1, 6, 1, 2, 2])
     let plain = try upsampler(latent, statistics: statistics(6))
     let shifted = ChannelStatistics(mean: try .ones([6]), std: try .full([6], 0.5))
@@ -48,17 +40,17 @@ import Torch
   }
 
   @Test func aCheckpointGivesItsStatistics() throws {
-    let checkpoint = try Checkpoint(path: Self.path("ltx23_vae"))
+    let checkpoint = try Checkpoint(path: Fixtures.model("ltx23_vae"))
     let alone = try checkpoint.videoLatentStatistics()
     let encoder = try checkpoint.videoEncoder().statistics
     #expect(try Tensor.isEqual(alone.mean, encoder.mean) && Tensor.isEqual(alone.std, encoder.std))
     #expect(throws: ConfigurationError.self) {
-      try Checkpoint(path: Self.path("ltx2_transformer")).videoLatentStatistics()
+      try Checkpoint(path: Fixtures.model("ltx2_transformer")).videoLatentStatistics()
     }
   }
 
   @Test func latentsOfAnotherModelAreRefused() throws {
-    let upsampler = try LatentUpsampler(path: Self.path("upsampler_spatial"))
+    let upsampler = try LatentUpsampler(path: Fixtures.model("upsampler_spatial"))
     #expect(
       throws: Support.Issue.shape(
         "latent", [1, 7, 1, 2, 2], expected: "[batch, 6, frames, rows, columns]")
@@ -78,12 +70,14 @@ import Torch
     ("ltx2_vae", "this is not a latent upsampler"), ("lora_all", "__metadata__.config is missing"),
   ])
   func filesThatAreNoUpsampler(_ name: String, _ message: String) throws {
-    let error = #expect(throws: (any Error).self) { try LatentUpsampler(path: Self.path(name)) }
+    let error = #expect(throws: (any Error).self) {
+      try LatentUpsampler(path: Fixtures.model(name))
+    }
     #expect(error.map { "\($0)" }?.contains(message) == true, "\(String(describing: error))")
   }
 
   @Test func aTensorThatBelongsNowhereIsNamed() throws {
-    let file = try SafetensorsFile(path: Self.path("upsampler_spatial"))
+    let file = try SafetensorsFile(path: Fixtures.model("upsampler_spatial"))
     let path = NSTemporaryDirectory() + "upsampler-\(UUID().uuidString).safetensors"
     defer { try? FileManager.default.removeItem(atPath: path) }
     var tensors = try file.entries.keys.sorted().map { (key: $0, tensor: try file.tensor($0)) }

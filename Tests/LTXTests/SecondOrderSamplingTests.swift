@@ -2,18 +2,17 @@ import Foundation
 import LTX
 import NN
 import TensorFiles
+import TestSupport
 import Testing
 import Torch
 
 @Suite struct SecondOrderSamplingTests {
-  private static let fixtures = URL(fileURLWithPath: #filePath).deletingLastPathComponent()
-    .deletingLastPathComponent().appendingPathComponent("Fixtures").path
 
   /// float32 predictions, four steps with two of them each; the rest is in float64. Each prediction
   /// is off by a few 1e-6.
   @Test func bothModalitiesEndWhereLtxPipelinesEnds() throws {
-    let file = try SafetensorsFile(path: Self.fixtures + "/second-order-sampling.safetensors")
-    let transformer = try Checkpoint(path: Self.fixtures + "/models/ltx2_transformer.safetensors")
+    let file = try SafetensorsFile(path: Fixtures.root + "/second-order-sampling.safetensors")
+    let transformer = try Checkpoint(path: Fixtures.model("ltx2_transformer"))
       .transformer(LoadPolicy(dtype: .float32))
     func stream(_ name: String, cfg: Double) throws -> SampledModality {
       var guidance = Guidance()

@@ -2,6 +2,7 @@ import Foundation
 import LTX
 import NN
 import TensorFiles
+import TestSupport
 import Testing
 import Torch
 
@@ -14,11 +15,8 @@ import Torch
   private let audio = AudioGrid(batch: 1, channels: 3, bins: 16, frames: 17)
 
   init() throws {
-    file = try SafetensorsFile(path: Self.fixtures + "/starting-states.safetensors")
+    file = try SafetensorsFile(path: Fixtures.root + "/starting-states.safetensors")
   }
-
-  private static let fixtures = URL(fileURLWithPath: #filePath).deletingLastPathComponent()
-    .deletingLastPathComponent().appendingPathComponent("Fixtures").path
 
   private func given(_ name: String) throws -> Tensor { try file.tensor("given.\(name)") }
 
@@ -135,7 +133,7 @@ import Torch
   }
 
   private func end(_ name: String, _ video: SampledModality, _ audio: SampledModality) throws {
-    let transformer = try Checkpoint(path: Self.fixtures + "/models/ltx2_transformer.safetensors")
+    let transformer = try Checkpoint(path: Fixtures.model("ltx2_transformer"))
       .transformer(LoadPolicy(dtype: .float32))
     let sigmas: [Float] = try file.tensor("\(name).sigmas").array()
     let end = try withInference {

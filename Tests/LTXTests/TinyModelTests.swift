@@ -87,18 +87,12 @@ import Torch
   ) throws {
     let file = try SafetensorsFile(path: files.checkpoint)
     let ours = file.entries
-    let models = URL(fileURLWithPath: #filePath).deletingLastPathComponent()
-      .deletingLastPathComponent()
-      .appendingPathComponent("Fixtures/models")
     let reference = generation == .ltx2 ? "ltx2" : "ltx23"
     for (file, prefixes) in [
       ("\(reference)_transformer", ["model.", "text_embedding_projection."]),
       ("\(reference)_vae", ["vae."]),
     ] {
-      let theirs = try SafetensorsFile(
-        path: models.appendingPathComponent("\(file).safetensors").path
-      )
-      .entries
+      let theirs = try SafetensorsFile(path: Fixtures.model(file)).entries
       let mine = ours.keys.filter { key in prefixes.contains { key.hasPrefix($0) } }
       #expect(Self.patterns(mine) == Self.patterns(theirs.keys))
     }
@@ -112,10 +106,7 @@ import Torch
       ("upsampler_spatial", files.spatialUpsampler),
       ("upsampler_temporal", files.temporalUpsampler),
     ] {
-      let theirs = try SafetensorsFile(
-        path: models.appendingPathComponent("\(name).safetensors").path
-      )
-      .entries
+      let theirs = try SafetensorsFile(path: Fixtures.model(name)).entries
       #expect(
         try Self.patterns(SafetensorsFile(path: path).entries.keys) == Self.patterns(theirs.keys))
     }

@@ -16,7 +16,7 @@ import Training
   init() throws { fixture = try LoRAFixture() }
 
   private func checkpoint(_ model: String = "ltx23_transformer") throws -> Checkpoint {
-    try Checkpoint(path: LoRAFixture.model(model))
+    try Checkpoint(path: Fixtures.model(model))
   }
 
   private static func name(_ key: String) -> String {
@@ -201,7 +201,7 @@ import Training
     #expect(try Tensor.isEqual(step(again).loss(example), step(component).loss(example)))
     let unchanged = try step(checkpoint.transformer(LoadPolicy(dtype: .float32))).loss(example)
     #expect(try LoRAFixture.distance(unchanged, wanted) > 1e-3)
-    let files = ModelFiles(unified: LoRAFixture.model("ltx23_transformer"), transformer: path)
+    let files = ModelFiles(unified: Fixtures.model("ltx23_transformer"), transformer: path)
     let beside = try Checkpoint(files)
     #expect(
       try Tensor.isEqual(

@@ -10,7 +10,7 @@ import Training
 
 /// Training results recorded by Tests/Oracles: `Fixtures/training`.
 enum TrainingFixture {
-  static func path(_ name: String) -> String { "\(LoRAFixture.root)/training/\(name)" }
+  static func path(_ name: String) -> String { "\(Fixtures.root)/training/\(name)" }
 
   static func tensors(_ name: String) throws -> SafetensorsFile {
     try SafetensorsFile(path: path("\(name).safetensors"))

@@ -1,6 +1,7 @@
 import Foundation
 import NN
 import TensorFiles
+import TestSupport
 import Testing
 import Torch
 
@@ -14,8 +15,7 @@ import Torch
   private let channels: Int
 
   init() throws {
-    let model = URL(filePath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
-      .appending(path: "Fixtures/models/ltx23_vae.safetensors").path
+    let model = Fixtures.model("ltx23_vae")
     let checkpoint = try Checkpoint(path: model)
     encoder = try checkpoint.videoEncoder(dtype: .float32)
     decoder = try checkpoint.videoDecoder(dtype: .float32)

@@ -11,9 +11,7 @@ import Torch
 @Suite struct VideoVAETests {
   // From Tests/Oracles: 8 x 32 x 32, zeros around the encoder's frames, reflection around the
   // decoder's.
-  private static let model = URL(filePath: #filePath).deletingLastPathComponent()
-    .deletingLastPathComponent()
-    .appending(path: "Fixtures/models/ltx2_vae.safetensors").path
+  private static let model = Fixtures.model("ltx2_vae")
 
   private let encoder: VideoEncoder
   private let decoder: VideoDecoder

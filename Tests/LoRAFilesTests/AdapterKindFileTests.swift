@@ -69,11 +69,11 @@ import Torch
   func stackedWithALoRASeparateAndFusedAdaptersAgree(_ kind: AdapterKind) throws {
     let builder = try TransformerBuilder(LoRAFixture.checkpoint()).dtype(.float32)
     let stacked = try builder.lora(file(kind), strength: 0.8)
-      .lora(LoRAFixture.model("lora_all"), strength: -0.5)
+      .lora(Fixtures.model("lora_all"), strength: -0.5)
     let separate = try LoRAFixture.velocity(stacked.build())
     let fused = try LoRAFixture.velocity(stacked.adapters(.fused).build())
     #expect(try LoRAFixture.distance(fused, separate) < 3e-2)
-    let alone = try builder.lora(LoRAFixture.model("lora_all"), strength: -0.5)
+    let alone = try builder.lora(Fixtures.model("lora_all"), strength: -0.5)
     #expect(try LoRAFixture.distance(LoRAFixture.velocity(alone.build()), separate) > 1e-3)
   }
 

@@ -20,7 +20,7 @@ import Torch
     to name: String = "a.safetensors", of lora: String = "lora_comfyui_alpha",
     _ replacements: [String: (Tensor) throws -> Tensor]
   ) throws -> String {
-    let file = try SafetensorsFile(path: LoRAFixture.model(lora))
+    let file = try SafetensorsFile(path: Fixtures.model(lora))
     var missing = Set(replacements.keys)
     let tensors = try file.keys.map { key in
       missing.remove(key)
@@ -77,7 +77,7 @@ import Torch
   }
 
   @Test func magnitudesMustBeFinite() throws {
-    let file = try SafetensorsFile(path: LoRAFixture.model("lora_dora"))
+    let file = try SafetensorsFile(path: Fixtures.model("lora_dora"))
     let key = try #require(file.keys.first { $0.hasSuffix("dora_scale") })
     let path = try changed(of: "lora_dora", [key: Self.with(.nan)])
     let error = #expect(throws: WeightError.self) { try LoRA(LoRAFile(path: path)) }
@@ -100,7 +100,7 @@ import Torch
 
   @Test func adaptersThatAreZeroAreTold() throws {
     let zero = { (tensor: Tensor) in try Tensor.zeros(like: tensor) }
-    let file = try SafetensorsFile(path: LoRAFixture.model("lora_comfyui_alpha"))
+    let file = try SafetensorsFile(path: Fixtures.model("lora_comfyui_alpha"))
     let ups = file.keys.filter { $0.hasSuffix("lora_B.weight") || $0.hasSuffix("lora_up.weight") }
     let all = try LoRAFile(path: changed(Dictionary(uniqueKeysWithValues: ups.map { ($0, zero) })))
     let note = "\(all.path): all 13 adapters are zero; the LoRA changes nothing"

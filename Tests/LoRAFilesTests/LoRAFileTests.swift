@@ -18,7 +18,7 @@ import Torch
   /// The names are those that diffusers' conversion gives the linear layers of its models of both
   /// versions.
   @Test func namesAreThoseOfDiffusers() throws {
-    let json = try Data(contentsOf: URL(fileURLWithPath: "\(LoRAFixture.root)/lora/names.json"))
+    let json = try Data(contentsOf: URL(fileURLWithPath: "\(Fixtures.root)/lora/names.json"))
     let names = try JSONDecoder().decode(Names.self, from: json).names
     #expect(names.count > 80)
     let layers = try ModuleNames.ltx2

@@ -198,8 +198,8 @@ import Torch
   @Test func aLoRAOfTheOtherGenerationIsTold() throws {
     let name = "diffusion_model.transformer_blocks.0.attn1.to_k"
     let (old, new) = (
-      try Checkpoint(path: LoRAFixture.model("ltx2_transformer")),
-      try Checkpoint(path: LoRAFixture.model("ltx23_transformer"))
+      try Checkpoint(path: Fixtures.model("ltx2_transformer")),
+      try Checkpoint(path: Fixtures.model("ltx23_transformer"))
     )
     for (metadata, onOld, onNew) in [
       (["ss_base_model_version": "ltx-2"], false, true), (["base_model": "LTX-2.3"], true, false),

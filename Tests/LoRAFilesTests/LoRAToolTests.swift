@@ -32,7 +32,7 @@ import Torch
       lora = try LoRA(file)
     }
     let end = try SafetensorsFile(path: fixture.path("comfyUI.safetensors"))
-    let start = try SafetensorsFile(path: LoRAFixture.model(name))
+    let start = try SafetensorsFile(path: Fixtures.model(name))
     #expect(end.keys == start.keys)
     for key in start.keys {
       #expect(end.entries[key]?.dtype == start.entries[key]?.dtype)
@@ -202,7 +202,7 @@ import Torch
     #expect(report.ranks == [2, 3, 4])
     #expect(report.hasAlpha)
     #expect(report.base == "LTX-2")
-    #expect(report.fits == LoRAFixture.model("ltx2_transformer"))
+    #expect(report.fits == Fixtures.model("ltx2_transformer"))
     #expect(report.targets.contains { $0.name == "ff.net.0.proj" && $0.layers == 1 })
     // Without a checkpoint, the layers show the base model.
     #expect(

@@ -21,8 +21,8 @@ import Torch
 
   @Test func everyMethodReturnsACopy() throws {
     let plain = try builder().dtype(.float32)
-    let one = try plain.lora(LoRAFixture.model("lora_all"), strength: 0.5)
-    let two = try one.lora(LoRAFixture.model("lora_kohya"))
+    let one = try plain.lora(Fixtures.model("lora_all"), strength: 0.5)
+    let two = try one.lora(Fixtures.model("lora_kohya"))
     #expect([plain, one, two].map(\.loras.count) == [0, 1, 2])
     let velocities = try [plain, one, two, one.strengths(0)].map {
       try LoRAFixture.velocity($0.build())
@@ -33,8 +33,8 @@ import Torch
   }
 
   @Test func fusedAndSeparateAgree() throws {
-    let stacked = try builder().dtype(.float32).lora(LoRAFixture.model("lora_all"), strength: 0.5)
-      .lora(LoRAFixture.model("lora_kohya"), strength: -0.7)
+    let stacked = try builder().dtype(.float32).lora(Fixtures.model("lora_all"), strength: 0.5)
+      .lora(Fixtures.model("lora_kohya"), strength: -0.7)
     let separate = try LoRAFixture.velocity(stacked.build())
     let fused = try LoRAFixture.velocity(stacked.adapters(.fused).build())
     // The fused weights are rounded to bfloat16.
@@ -67,7 +67,7 @@ import Torch
 
   @Test func strengthsChangeWithoutLoadingAgain() throws {
     let loaded = try builder().dtype(.float32).lora(
-      LoRAFixture.model("lora_bfloat16"), strength: 0.8
+      Fixtures.model("lora_bfloat16"), strength: 0.8
     )
     .sharingWeights()
     let strong = try loaded.build()
@@ -76,7 +76,7 @@ import Torch
     #expect(first.count > 200 && first.count == second.count)
     #expect(zip(first, second).allSatisfy { $0 === $1 }, "everything is shared")
     let fresh = try builder().dtype(.float32).lora(
-      LoRAFixture.model("lora_bfloat16"), strength: 0.3
+      Fixtures.model("lora_bfloat16"), strength: 0.3
     ).build()
     #expect(!zip(first, tensors(fresh)).contains { $0 === $1 })
     #expect(try Tensor.isEqual(LoRAFixture.velocity(weak), LoRAFixture.velocity(fresh)))
@@ -89,7 +89,7 @@ import Torch
   }
 
   @Test(arguments: [Double.nan, -.infinity]) func strengthsAreFinite(_ strength: Double) throws {
-    let lora = LoRAFixture.model("lora_all")
+    let lora = Fixtures.model("lora_all")
     #expect(throws: WeightError.self) { try builder().lora(lora, strength: strength) }
     #expect(throws: WeightError.self) { try builder().lora(lora).strengths(strength) }
   }
@@ -125,7 +125,7 @@ import Torch
     let path = try fixture.file([
       "\(connector).lora_A.weight": [2, size], "\(connector).lora_B.weight": [size, 2],
     ])
-    let stacked = try builder().modalities(.video).lora(LoRAFixture.model("lora_all")).lora(path)
+    let stacked = try builder().modalities(.video).lora(Fixtures.model("lora_all")).lora(path)
     let notes = stacked.notes
     #expect(notes.count == 2)
     #expect(notes.first?.contains(" audio adapters are left out") == true)
@@ -133,7 +133,7 @@ import Torch
     _ = try stacked.build()
     let fusion = try CheckpointFusion(LoRAFixture.checkpoint(), loras: [(LoRAFile(path: path), 1)])
     #expect(fusion.adaptedCount == 0 && fusion.notes.count == 1)
-    #expect(try builder().lora(LoRAFixture.model("lora_all")).notes.isEmpty)
+    #expect(try builder().lora(Fixtures.model("lora_all")).notes.isEmpty)
   }
 
   @Test func aCheckpointWithLoRAsInIt() throws {
@@ -148,7 +148,7 @@ import Torch
     #expect(steps == fused.source.entries.count && fusion.adaptedCount == 13)
     // The changed weights match upstream's bit for bit, and the others match the checkpoint.
     let wanted = try SafetensorsFile(
-      path: "\(LoRAFixture.root)/fuse-loras/one/expected.safetensors")
+      path: "\(Fixtures.root)/fuse-loras/one/expected.safetensors")
     #expect(wanted.entries.count == 13)
     for key in fused.source.keys {
       let got = try fused.source.tensor(key)

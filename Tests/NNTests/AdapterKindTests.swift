@@ -8,7 +8,7 @@ import Torch
 
 /// LoKr and LoHa against LyCORIS (Tests/Oracles/lycoris_cases.py).
 @Suite struct AdapterKindTests {
-  private static let folder = "\(LoRAFixture.root)/lycoris"
+  private static let folder = "\(Fixtures.root)/lycoris"
   private let recorded: SafetensorsFile
 
   init() throws { recorded = try SafetensorsFile(path: "\(Self.folder)/layers.safetensors") }

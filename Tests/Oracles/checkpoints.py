@@ -16,6 +16,7 @@ from ltx_core.text_encoders.gemma.embeddings_connector import (
 from safetensors.torch import save_file
 
 from fixtures import MODELS, generator
+from recipes import write_recipe
 
 GEMMA_WIDTH, GEMMA_LAYERS = 40, 7
 
@@ -269,6 +270,7 @@ def save_checkpoint(
     tensors = {k: (v * (scales or {}).get(k, 1)).to(dtype).contiguous() for k, v in drawn.items()}
     MODELS.mkdir(parents=True, exist_ok=True)
     save_file(tensors, MODELS / f"{name}.safetensors", metadata={"config": json.dumps(config, sort_keys=True)})
+    write_recipe(name, fixed=set(given or {}), scales=scales)
     size = sum(t.numel() * t.element_size() for t in tensors.values())
     print(f"  models/{name}: {len(tensors)} tensors, {size / 1e6:.2f} MB")
 

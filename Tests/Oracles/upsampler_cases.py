@@ -10,6 +10,7 @@ from safetensors.torch import save_file
 
 from checkpoints import randomise, shapes_of
 from fixtures import MODELS, generator, origin, write_case
+from recipes import write_recipe
 from reference import DTYPES, load_module
 
 CHANNELS = 6
@@ -36,9 +37,11 @@ def make_model(name: str, config: dict) -> dict:
     """Random numbers everywhere but in the blur, which a model computes and keeps in its file. bfloat16."""
     module = LatentUpsamplerConfigurator.from_config(config)
     state = randomise(shapes_of(module, ""), f"models/upsampler_{name}")
-    state |= {key: value for key, value in module.state_dict().items() if key.endswith("blur_down.kernel")}
+    fixed = {key: value for key, value in module.state_dict().items() if key.endswith("blur_down.kernel")}
+    state |= fixed
     state = {key: value.to(torch.bfloat16).contiguous() for key, value in state.items()}
     save_file(state, MODELS / f"upsampler_{name}.safetensors", metadata={"config": json.dumps(config)})
+    write_recipe(f"upsampler_{name}", fixed=set(fixed))
     return state
 
 

@@ -1,14 +1,12 @@
 import Foundation
 import Probe
 import TensorFiles
+import TestSupport
 import Testing
 import Torch
 
 /// An upstream case in Tests/Fixtures, written by Tests/Oracles.
 struct FixtureCase: Sendable, CustomTestStringConvertible {
-  static let root = URL(fileURLWithPath: #filePath).deletingLastPathComponent()
-    .deletingLastPathComponent()
-    .appendingPathComponent("Fixtures").path
 
   let name: String
   let component: String
@@ -26,7 +24,7 @@ struct FixtureCase: Sendable, CustomTestStringConvertible {
 
   /// All cases of the given components.
   static func all() -> [FixtureCase] {
-    let enumerator = FileManager.default.enumerator(atPath: root)
+    let enumerator = FileManager.default.enumerator(atPath: Fixtures.root)
     let files = (enumerator?.compactMap { $0 as? String } ?? []).filter {
       $0.hasSuffix("/case.json")
     }
@@ -36,7 +34,7 @@ struct FixtureCase: Sendable, CustomTestStringConvertible {
 
   /// An unreadable case file is a programmer's mistake.
   private static func read(folder: String) -> FixtureCase {
-    let path = "\(root)/\(folder)"
+    let path = "\(Fixtures.root)/\(folder)"
     guard let data = FileManager.default.contents(atPath: "\(path)/case.json"),
       let json = try? JSONSerialization.jsonObject(with: data) as? [String: Any],
       let component = json["component"] as? String
@@ -45,7 +43,7 @@ struct FixtureCase: Sendable, CustomTestStringConvertible {
     options.dtype = json["dtype"] as? String == "bfloat16" ? .bfloat16 : .float32
     options.inputs = (json["inputs"] as? String).map { "\(path)/\($0)" }
     var arguments = (json["args"] as? [String] ?? []).map {
-      $0.replacingOccurrences(of: "{root}", with: root).replacingOccurrences(
+      $0.replacingOccurrences(of: "{root}", with: Fixtures.root).replacingOccurrences(
         of: "{case}", with: path)
     }[...]
     while let flag = arguments.popFirst() {

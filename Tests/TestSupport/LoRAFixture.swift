@@ -7,14 +7,12 @@ import Torch
 
 /// The checkpoint and the LoRA files that Tests/Oracles made, and a folder for what tests write.
 public final class LoRAFixture {
-  public static let root = URL(fileURLWithPath: #filePath).deletingLastPathComponent()
-    .deletingLastPathComponent()
-    .appendingPathComponent("Fixtures").path
 
-  public static func model(_ name: String) -> String { "\(root)/models/\(name).safetensors" }
-  public static func lora(_ name: String) throws -> LoRAFile { try LoRAFile(path: model(name)) }
+  public static func lora(_ name: String) throws -> LoRAFile {
+    try LoRAFile(path: Fixtures.model(name))
+  }
   public static func checkpoint() throws -> Checkpoint {
-    try Checkpoint(path: model("ltx2_transformer"))
+    try Checkpoint(path: Fixtures.model("ltx2_transformer"))
   }
 
   public let folder: String
@@ -64,7 +62,8 @@ public final class LoRAFixture {
 
   /// The velocity of the video for a recorded input.
   public static func velocity(_ transformer: Transformer) throws -> Tensor {
-    let inputs = try SafetensorsFile(path: "\(root)/transformer/lora_kohya/inputs.safetensors")
+    let inputs = try SafetensorsFile(
+      path: "\(Fixtures.root)/transformer/lora_kohya/inputs.safetensors")
     func stream(_ name: String) throws -> ModalityInput {
       ModalityInput(
         latent: try inputs.tensor("\(name).latent"),

@@ -1,4 +1,5 @@
 import Foundation
+import TestSupport
 import Testing
 import Torch
 
@@ -49,7 +50,7 @@ import Torch
     var norm: Double
   }
 
-  private static let path = OracleFixture.root + "/loss-curve/tiny.json"
+  private static let path = Fixtures.root + "/loss-curve/tiny.json"
 
   private static func train() throws -> Curve {
     let synthetic = try SyntheticRun((0..<5).map { $0 < 3 ? .init() : .other }, seed: 7)

@@ -65,7 +65,7 @@ import Torch
     var set = AdapterSet()
     try LoRAFile(path: scratch.file("initial.safetensors")).add(
       to: &set, strength: Double(run.alpha) / Double(run.rank), dtype: .float32, isTrained: true)
-    let transformer = try Checkpoint(path: "\(OracleFixture.root)/models/\(run.model).safetensors")
+    let transformer = try Checkpoint(path: Fixtures.model(run.model))
       .transformer(LoadPolicy(dtype: .bfloat16, adapters: set))
     let step = TrainingStep(
       transformer: transformer,

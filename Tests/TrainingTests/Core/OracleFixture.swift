@@ -1,11 +1,9 @@
 import Foundation
 import TensorFiles
+import TestSupport
 
 /// A recording of the official trainer by Tests/Oracles.
 enum OracleFixture {
-  static let root = URL(fileURLWithPath: #filePath).deletingLastPathComponent()
-    .deletingLastPathComponent()
-    .deletingLastPathComponent().appendingPathComponent("Fixtures").path
 
   /// The origin of a file, from its metadata.
   static func run<Value: Decodable>(_ file: SafetensorsFile, as type: Value.Type = Value.self)
@@ -17,6 +15,6 @@ enum OracleFixture {
   }
 
   static func training(_ name: String) throws -> SafetensorsFile {
-    try SafetensorsFile(path: "\(root)/training/\(name).safetensors")
+    try SafetensorsFile(path: "\(Fixtures.root)/training/\(name).safetensors")
   }
 }
