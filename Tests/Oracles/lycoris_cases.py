@@ -3,7 +3,7 @@
 
     python3 -m venv venv && venv/bin/pip install torch==2.13.0+cpu lycoris-lora==4.1.3 safetensors
     venv/bin/python Tests/Oracles/lycoris_cases.py            # writes the fixtures
-    venv/bin/python Tests/Oracles/lycoris_cases.py --check F  # loads adapters that swift-ltx wrote
+    venv/bin/python Tests/Oracles/lycoris_cases.py --check LORA BASE MERGED  # files that swift-ltx wrote
 
 Each case of layers.safetensors is a linear layer with an adapter: weight, bias, x, dy, the
 adapter's tensors as LyCORIS saves them, the output, the gradients of x and of every tensor, and the
@@ -90,28 +90,39 @@ def initial():
     (FIXTURES / "initial.json").write_text(text)
 
 
-def check(path):
-    """Loads a file of a single layer's adapter, `x`, `y` and `weight` that swift-ltx has written."""
-    tensors = load_file(path)
-    weight, x, y = tensors.pop("weight"), tensors.pop("x"), tensors.pop("y")
-    own = {key.rsplit(".", 1)[-1]: value for key, value in tensors.items()}
-    kind = LokrModule if any(key.startswith("lokr") for key in own) else LohaModule
-    linear = torch.nn.Linear(weight.shape[1], weight.shape[0], bias=False)
-    with torch.no_grad():
-        linear.weight.copy_(weight)
-        adapter = kind.make_module_from_state_dict("adapter", linear, *[own.get(key) for key in kind.weight_list])
-    unused = set(own) - set(kind.weight_list)
-    assert not unused, unused
-    adapter.apply_to()
-    distance = ((linear(x) - y).abs().max() / y.abs().max()).item()
-    print(f"{path}: {kind.__name__}, relative distance {distance:.2e}")
-    assert distance < 1e-5
+def check(lora, base, merged):
+    """Loads a LoKr or LoHa file that `ltx train` wrote, and compares the weights that LyCORIS makes of it with those of
+    `ltx lora merge LORA --into BASE`."""
+    tensors, weights, expected = load_file(lora), load_file(base), load_file(merged)
+    layers = {}
+    for key, value in tensors.items():
+        path, name = key.rsplit(".", 1)
+        layers.setdefault(path, {})[name] = value
+    largest = 0.0
+    for path, own in sorted(layers.items()):
+        kind = LokrModule if any(name.startswith("lokr") for name in own) else LohaModule
+        unused = set(own) - set(kind.weight_list)
+        assert not unused, f"{path}: LyCORIS does not read {unused}"
+        weight = weights[f"model.{path}.weight"].float()
+        linear = torch.nn.Linear(weight.shape[1], weight.shape[0], bias=False)
+        with torch.no_grad():
+            linear.weight.copy_(weight)
+            adapter = kind.make_module_from_state_dict("adapter", linear, *[own.get(name) for name in kind.weight_list])
+            # The forward pass, because LoHa's get_diff_weight of 4.1.3 multiplies by the scale twice.
+            adapter.apply_to()
+            adapted = linear(torch.eye(weight.shape[1])).T
+        found = expected[f"model.{path}.weight"].float()
+        assert not torch.equal(found, weight), f"{path}: the merged weight is unchanged"
+        # The merged weight is rounded to bfloat16, and so may the change be.
+        error = ((adapted - found).abs() / weight.abs().max()).max().item()
+        largest = max(largest, error)
+    print(f"{lora}: {len(layers)} layers, largest difference {largest:.2e} of a layer's largest weight")
+    assert largest < 2**-7
 
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["--check"]:
-        for path in sys.argv[2:]:
-            check(path)
+        check(*sys.argv[2:5])
     else:
         FIXTURES.mkdir(parents=True, exist_ok=True)
         layers()
