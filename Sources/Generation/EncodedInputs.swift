@@ -70,8 +70,9 @@ public struct InputEncoder: Sendable {
       storage: models.textEncoder8bit ? .int8 : .asStored)
     return try prompts.enumerated().map { index, prompt in
       let features = try encoder([prompt])
-      try features.video.requireFinite(from: "text encoder")
-      try features.audio.requireFinite(from: "text encoder")
+      for (_, values) in features.byModality.pairs {
+        try values.requireFinite(from: "text encoder")
+      }
       try advance(index + 1, prompts.count)
       return features
     }

@@ -8,8 +8,7 @@ public struct GenerationDefaults: Sendable {
   public var frames = 121
   public var frameRate = 24.0
   public var steps = 40
-  public var video: Guidance
-  public var audio: Guidance
+  public var guidance = PerModality(video: Guidance(), audio: Guidance())
   /// The H.264 compression applied to an image before it is encoded: the model was trained on
   /// frames of compressed videos.
   public var imageCRF = 33
@@ -26,30 +25,29 @@ public struct GenerationDefaults: Sendable {
     version: ModelVersion?, blocks: Int, method: Sampler.Method, isTwoStage: Bool, isDistilled: Bool
   ) {
     let isAtLeast23 = version?.isAtLeast(2, 3) ?? false
-    (video, audio) = (Guidance(), Guidance())
     if version?.isAtLeast(2, 4) ?? false { imageCRF = 18 }
     if isTwoStage { (width, height) = (1536, 1024) }
     if isDistilled {
       steps = NoiseSchedule.distilled.count - 1
       return
     }
-    (video.cfg, audio.cfg) = (3, 7)
-    (video.modality, audio.modality) = (3, 3)
+    (guidance.video.cfg, guidance.audio.cfg) = (3, 7)
+    (guidance.video.modality, guidance.audio.modality) = (3, 3)
     switch method {
     case .euler:
       if isAtLeast23 { steps = 30 }
-      (video.stg, audio.stg) = (1, 1)
-      (video.rescale, audio.rescale) = (0.7, 0.7)
+      (guidance.video.stg, guidance.audio.stg) = (1, 1)
+      (guidance.video.rescale, guidance.audio.rescale) = (0.7, 0.7)
     case .res2s:
       steps = 15
       if isTwoStage { (width, height) = (1920, 1088) }
       distilledStrengths = (0.25, 0.5)
-      (video.rescale, audio.rescale) = (0.45, 1)
+      (guidance.video.rescale, guidance.audio.rescale) = (0.45, 1)
     }
     // One of the published models' 48 blocks, or the one at the same relative depth in a
     // transformer of another size.
     let block = blocks * (isAtLeast23 ? 28 : 29) / 48
-    (video.stgBlocks, audio.stgBlocks) = ([block], [block])
+    (guidance.video.stgBlocks, guidance.audio.stgBlocks) = ([block], [block])
   }
 }
 

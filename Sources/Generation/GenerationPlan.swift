@@ -78,8 +78,10 @@ public struct GenerationPlan: Sendable {
     for path in outputs {
       try OutputSink.check(path: path, kind: kind, size: imageSize, inputs: inputs)
     }
-    let video = try request.videoGuidance.guidance(defaults: defaults.video).checked(model, .video)
-    let audio = try request.audioGuidance.guidance(defaults: defaults.audio).checked(model, .audio)
+    let guidance = try PerModality { modality in
+      try request.guidance[modality].guidance(defaults: defaults.guidance[modality])
+        .checked(model, modality)
+    }
 
     try models.device.prepare()
     let loras = try LoRASet(
@@ -106,9 +108,9 @@ public struct GenerationPlan: Sendable {
           method: request.method,
           guidance: PerModality(
             video: isPlain || conditions.givenVideo != nil
-              ? Guidance() : video.within(modalities),
+              ? Guidance() : guidance.video.within(modalities),
             audio: isPlain || conditions.givenAudio != nil
-              ? Guidance() : audio.within(modalities)),
+              ? Guidance() : guidance.audio.within(modalities)),
           loras: refines ? loras.refining(refersToVideos: refersToVideos) : loras.first,
           upsampler: refines ? upsampler?.path : nil, keepsAudio: request.isDistilled))
       if modalities.contains(.video) {
@@ -178,7 +180,7 @@ public struct GenerationPlan: Sendable {
           "a distilled model always takes \(NoiseSchedule.distilled.count - 1) steps",
           suggestion: "Leave it out.")
       }
-      guard request.videoGuidance.isEmpty, request.audioGuidance.isEmpty else {
+      guard request.guidance.video.isEmpty, request.guidance.audio.isEmpty else {
         throw Issue(
           ["isDistilled"], "a distilled model is sampled without guidance",
           suggestion: "Leave the guidance scales out.")

@@ -24,8 +24,7 @@ public struct GenerationRequest: Sendable {
   public var isDistilled = false
   public var steps: Int?
   public var method = Sampler.Method.euler
-  public var videoGuidance = GuidanceChoice()
-  public var audioGuidance = GuidanceChoice()
+  public var guidance = PerModality(video: GuidanceChoice(), audio: GuidanceChoice())
   /// The seed, the same for every prompt.
   public var seed: UInt64 = 10
   /// The conditions on the result, in the order in which they are applied.

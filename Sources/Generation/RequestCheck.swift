@@ -83,9 +83,9 @@ enum RequestCheck {
 
 extension Guidance {
   /// - Throws: `Issue` for a value that is out of range, with a subject such as
-  ///   `["videoGuidance", "cfg"]`.
+  ///   `["guidance", "video", "cfg"]`.
   func checked(_ model: ModelShape, _ modality: Modality) throws -> Guidance {
-    try Issue.within(modality == .video ? "videoGuidance" : "audioGuidance") {
+    try Issue.within("guidance", .name(modality.rawValue)) {
       for (name, value) in [("cfg", cfg), ("stg", stg), ("modality", self.modality)]
       where !(abs(value) <= RequestCheck.maxScale) {
         throw Issue(

@@ -50,8 +50,8 @@ func probeTextEncoder(
     }
   }
   return [
-    ("hidden_states", try Tensor.stack(states)), ("video_features", features.video),
-    ("audio_features", features.audio),
+    ("hidden_states", try Tensor.stack(states)), ("video_features", features.byModality.video),
+    ("audio_features", features.byModality.audio),
   ]
 }
 
@@ -70,8 +70,9 @@ func probeConnectors(
   let contexts = try withoutGrad {
     try connectors(
       TextFeatures(
-        video: video.to(options.device, options.dtype),
-        audio: audio.to(options.device, options.dtype),
+        PerModality(
+          video: video.to(options.device, options.dtype),
+          audio: audio.to(options.device, options.dtype)),
         mask: mask.to(options.device)))
   }
   let outputs = [

@@ -114,8 +114,7 @@ struct GenerateCommand: ParsableCommand {
     request.isDistilled = sampling.distilled
     request.steps = sampling.steps
     request.method = sampling.sampler
-    request.videoGuidance = sampling.videoGuidance
-    request.audioGuidance = sampling.audioGuidance
+    request.guidance = sampling.guidance
     request.conditions = try conditions.conditions()
     request.referenceAttention = conditions.referenceAttention
     return request
@@ -144,15 +143,16 @@ extension GenerationRequest {
       ["isDistilled"]: "--distilled", ["referenceAttention"]: "--reference-attention",
       ["loras"]: "--lora", ["upsampler"]: "--spatial-upsampler-path",
       ["distilledLoRA"]: "--distilled-lora",
-      ["videoGuidance", "modality"]: "--a2v-scale", ["audioGuidance", "modality"]: "--v2a-scale",
+      ["guidance", "video", "modality"]: "--a2v-scale",
+      ["guidance", "audio", "modality"]: "--v2a-scale",
     ]
-    for (guidance, name) in [("videoGuidance", "video"), ("audioGuidance", "audio")] {
-      let subject = Issue.PathComponent.name(guidance)
-      options[subject, "cfg"] = "--\(name)-cfg-scale"
-      options[subject, "stg"] = "--\(name)-stg-scale"
-      options[subject, "rescale"] = "--\(name)-rescale"
-      options[subject, "skipSteps"] = "--\(name)-skip-step"
-      options[subject, "stgBlocks"] = "--\(name)-stg-blocks"
+    for modality in Modality.allCases {
+      let name = Issue.PathComponent.name(modality.rawValue)
+      options["guidance", name, "cfg"] = "--\(modality)-cfg-scale"
+      options["guidance", name, "stg"] = "--\(modality)-stg-scale"
+      options["guidance", name, "rescale"] = "--\(modality)-rescale"
+      options["guidance", name, "skipSteps"] = "--\(modality)-skip-step"
+      options["guidance", name, "stgBlocks"] = "--\(modality)-stg-blocks"
     }
     for (index, condition) in conditions.enumerated() {
       let subject: [Issue.PathComponent] = ["conditions", .index(index)]

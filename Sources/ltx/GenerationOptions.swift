@@ -291,20 +291,15 @@ struct SamplingOptions: ParsableArguments {
   @Option(help: "The number of steps that audio skips after each step it takes. (default: 0)")
   var audioSkipStep: Int?
 
-  var videoGuidance: GuidanceChoice {
-    var choice = GuidanceChoice()
-    (choice.cfg, choice.stg, choice.modality) = (videoCFG, videoSTG, videoModality)
-    (choice.rescale, choice.skipSteps) = (videoRescale, videoSkipStep)
-    choice.stgBlocks = videoSTGBlocks.isEmpty ? nil : Set(videoSTGBlocks)
-    return choice
-  }
-
-  var audioGuidance: GuidanceChoice {
-    var choice = GuidanceChoice()
-    (choice.cfg, choice.stg, choice.modality) = (audioCFG, audioSTG, audioModality)
-    (choice.rescale, choice.skipSteps) = (audioRescale, audioSkipStep)
-    choice.stgBlocks = audioSTGBlocks.isEmpty ? nil : Set(audioSTGBlocks)
-    return choice
+  var guidance: PerModality<GuidanceChoice> {
+    var (video, audio) = (GuidanceChoice(), GuidanceChoice())
+    (video.cfg, video.stg, video.modality) = (videoCFG, videoSTG, videoModality)
+    (video.rescale, video.skipSteps) = (videoRescale, videoSkipStep)
+    video.stgBlocks = videoSTGBlocks.isEmpty ? nil : Set(videoSTGBlocks)
+    (audio.cfg, audio.stg, audio.modality) = (audioCFG, audioSTG, audioModality)
+    (audio.rescale, audio.skipSteps) = (audioRescale, audioSkipStep)
+    audio.stgBlocks = audioSTGBlocks.isEmpty ? nil : Set(audioSTGBlocks)
+    return PerModality(video: video, audio: audio)
   }
 }
 

@@ -44,8 +44,12 @@ import Torch
     let stored = try SafetensorsFile(path: path)
     let features = try Checkpoint(options.models).promptEncoder(
       dtype: .float32, device: .cpu, storage: .asStored)([""])
-    #expect(try Tensor.isEqual(stored.tensor("video_prompt_embeds"), features.video.squeeze(0)))
-    #expect(try Tensor.isEqual(stored.tensor("audio_prompt_embeds"), features.audio.squeeze(0)))
+    #expect(
+      try Tensor.isEqual(stored.tensor("video_prompt_embeds"), features.byModality.video.squeeze(0))
+    )
+    #expect(
+      try Tensor.isEqual(stored.tensor("audio_prompt_embeds"), features.byModality.audio.squeeze(0))
+    )
     #expect(try Tensor.isEqual(stored.tensor("prompt_attention_mask"), features.mask.squeeze(0)))
     #expect(
       try CacheFolder.files(below: fixture.file(".precomputed/conditions")).keys.sorted()

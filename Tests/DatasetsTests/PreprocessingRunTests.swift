@@ -64,9 +64,11 @@ import Torch
     let found = try fixture.cached("conditions/high")
     #expect(found.keys == ["audio_prompt_embeds", "prompt_attention_mask", "video_prompt_embeds"])
     #expect(
-      try fixture.difference(found.tensor("video_prompt_embeds"), features.video.squeeze(0)) < 1e-5)
+      try fixture.difference(
+        found.tensor("video_prompt_embeds"), features.byModality.video.squeeze(0)) < 1e-5)
     #expect(
-      try fixture.difference(found.tensor("audio_prompt_embeds"), features.audio.squeeze(0)) < 1e-5)
+      try fixture.difference(
+        found.tensor("audio_prompt_embeds"), features.byModality.audio.squeeze(0)) < 1e-5)
     #expect(found.entries["prompt_attention_mask"]?.dtype == .int64)
     #expect(try found.tensor("prompt_attention_mask").sum().item() == features.mask.sum().item())
 

@@ -44,12 +44,14 @@ import Torch
     for rate in [0, -24, .nan, .infinity, 1e9, 1e-300, 0.01] {
       #expect(try error { $0.frameRate = rate }?.subject == ["frameRate"])
     }
-    #expect(try error { $0.videoGuidance.cfg = .nan }?.subject == ["videoGuidance", "cfg"])
-    #expect(try error { $0.videoGuidance.stg = .infinity }?.subject == ["videoGuidance", "stg"])
-    #expect(try error { $0.audioGuidance.cfg = 1e308 }?.subject == ["audioGuidance", "cfg"])
-    #expect(try error { $0.videoGuidance.rescale = 1.5 }?.subject == ["videoGuidance", "rescale"])
-    let block = try error { $0.videoGuidance.stgBlocks = [0, 400] }
-    #expect(block?.subject == ["videoGuidance", "stgBlocks"])
+    #expect(try error { $0.guidance.video.cfg = .nan }?.subject == ["guidance", "video", "cfg"])
+    #expect(
+      try error { $0.guidance.video.stg = .infinity }?.subject == ["guidance", "video", "stg"])
+    #expect(try error { $0.guidance.audio.cfg = 1e308 }?.subject == ["guidance", "audio", "cfg"])
+    #expect(
+      try error { $0.guidance.video.rescale = 1.5 }?.subject == ["guidance", "video", "rescale"])
+    let block = try error { $0.guidance.video.stgBlocks = [0, 400] }
+    #expect(block?.subject == ["guidance", "video", "stgBlocks"])
     #expect(block?.description.contains("block 400 does not exist") == true)
     #expect(try error { $0.prompts = ["a ball", "  \n"] }?.subject == ["prompts"])
   }

@@ -44,9 +44,10 @@ import Testing
     let changes: [(String, (inout GenerationRequest) -> Void)] = [
       ("prompt", { $0.prompts = ["a submarine"] }),
       ("negative prompt", { $0.negativePrompt = "grass" }),
-      ("cfg", { $0.videoGuidance.cfg = 5 }), ("stg", { $0.videoGuidance.stg = 3 }),
-      ("rescale", { $0.videoGuidance.rescale = 0 }),
-      ("stg blocks", { $0.videoGuidance.stgBlocks = [0] }), ("frame rate", { $0.frameRate = 12.5 }),
+      ("cfg", { $0.guidance.video.cfg = 5 }), ("stg", { $0.guidance.video.stg = 3 }),
+      ("rescale", { $0.guidance.video.rescale = 0 }),
+      ("stg blocks", { $0.guidance.video.stgBlocks = [0] }),
+      ("frame rate", { $0.frameRate = 12.5 }),
       ("steps", { $0.steps = 3 }),
     ]
     for (name, change) in changes {
@@ -58,7 +59,7 @@ import Testing
 
   @Test func withoutGuidanceTheNegativePromptIsNotRead() throws {
     var request = scratch.request()
-    (request.videoGuidance.cfg, request.videoGuidance.stg) = (1, 0)
+    (request.guidance.video.cfg, request.guidance.video.stg) = (1, 0)
     #expect(try scratch.plan(request).inputs.prompts == request.prompts)
     let first = try scratch.generate(request)
     request.negativePrompt = "something else"

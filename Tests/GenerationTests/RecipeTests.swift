@@ -91,7 +91,7 @@ import Torch
     request.steps = 4
     #expect(error(request, models)?.subject == ["steps"])
     request.steps = nil
-    request.audioGuidance.cfg = 2
+    request.guidance.audio.cfg = 2
     #expect(error(request, models)?.place == ["isDistilled"])
   }
 
@@ -107,18 +107,24 @@ import Torch
       (defaults(nil).steps, defaults("2.3.0").steps, defaults("2.3.0", .res2s).steps) == (
         40, 30, 15
       ))
-    #expect(defaults(nil).video.stgBlocks == [29])
-    #expect(defaults("2.3.0").audio.stgBlocks == [28])
+    #expect(defaults(nil).guidance.video.stgBlocks == [29])
+    #expect(defaults("2.3.0").guidance.audio.stgBlocks == [28])
     #expect((defaults("2.3.0").imageCRF, defaults("2.4.0").imageCRF) == (33, 18))
     let both = defaults(nil)
     #expect(
-      (both.video.cfg, both.audio.cfg, both.video.modality, both.video.rescale) == (3, 7, 3, 0.7))
+      (
+        both.guidance.video.cfg, both.guidance.audio.cfg, both.guidance.video.modality,
+        both.guidance.video.rescale
+      ) == (3, 7, 3, 0.7))
     #expect(
       (defaults(nil).width, defaults(nil, two: true).width, defaults(nil, .res2s, two: true).width)
         == (
           768, 1536, 1920
         ))
-    #expect((defaults(nil, .res2s).video.stg, defaults(nil, .res2s).audio.rescale) == (0, 1))
+    #expect(
+      (defaults(nil, .res2s).guidance.video.stg, defaults(nil, .res2s).guidance.audio.rescale) == (
+        0, 1
+      ))
   }
 
   @Test func audioIsAsLongAsTheVideo() throws {
@@ -337,7 +343,7 @@ import Torch
     var request = scratch.request()
     let euler = try scratch.generate(request)
     request.method = .res2s
-    request.videoGuidance.stg = 1
+    request.guidance.video.stg = 1
     let first = try scratch.generate(request)
     #expect(first != euler)
     #expect(try scratch.generate(request) == first)

@@ -180,7 +180,7 @@ import Torch
     let prompts = ["waves of blue light"]
     let features = try checkpoint.promptEncoder()(prompts)
     let wanted = try unified.promptEncoder(textEncoder: files.textEncoder)(prompts)
-    #expect(try Tensor.isEqual(features.video, wanted.video))
+    #expect(try Tensor.isEqual(features.byModality.video, wanted.byModality.video))
     #expect(try Tensor.isEqual(features.mask, wanted.mask))
 
     try writeSafetensors(weights, metadata: ["gemma_config": config], to: packed)

@@ -64,13 +64,13 @@ import Torch
   @Test func featuresOfABatchAreThoseOfEachPrompt() throws {
     let prompts = ["A cat walks.", "", "  A cat walks.\n"]
     let features = try encoder(prompts)
-    #expect(features.video.shape == [3, 1024, 4])
+    #expect(features.byModality.video.shape == [3, 1024, 4])
     let lengths = try features.mask.sum([1]).array(of: Int.self)
     #expect(lengths[1] == 1)  // nothing but <bos>
     #expect(lengths[0] == lengths[2] && lengths[0] > 3)
     for (row, prompt) in prompts.enumerated() {
-      let alone = try encoder([prompt]).video.select(0, 0)
-      #expect(try (features.video.select(0, row) - alone).abs().max().item() < 1e-5)
+      let alone = try encoder([prompt]).byModality.video.select(0, 0)
+      #expect(try (features.byModality.video.select(0, row) - alone).abs().max().item() < 1e-5)
       let padding = 1024 - lengths[row]
       #expect(try alone.narrow(0, 0, padding).abs().max().item() == 0)
       #expect(try alone.narrow(0, padding, lengths[row]).abs().max().item() > 0.01)
@@ -84,8 +84,8 @@ import Torch
     let (ids, mask) = try encoder.tokenizer.tensors(prompts)
     let whole = try withoutGrad { try encoder.extractor(encoder.encoder, ids: ids, mask: mask) }
     #expect(try features.mask.equal(to: whole.mask).all().item() == 1)
-    #expect(try (features.video - whole.video).abs().max().item() < 1e-5)
-    #expect(try whole.video.abs().max().item() > 0.01)
+    #expect(try (features.byModality.video - whole.byModality.video).abs().max().item() < 1e-5)
+    #expect(try whole.byModality.video.abs().max().item() > 0.01)
   }
 
   @Test func noPromptsAreRefused() { #expect(throws: Support.Issue.self) { try self.encoder([]) } }

@@ -332,7 +332,7 @@ import Torch
       let mask = try Tensor.ones([1, 128], dtype: .int64)
       return try #require(
         try checkpoint.textConnectors(dtype: .float32)(
-          TextFeatures(video: features, audio: features, mask: mask)
+          TextFeatures(PerModality(video: features, audio: features), mask: mask)
         ).byModality.video)
     }
     try expectEqual(connected(rounded), connected(plain), within: 0.03, "connectors")

@@ -105,8 +105,8 @@ import Torch
     let features = try extract(
       Self.shared, ["aggregate_embed": weight], [state, other], mask: [0, 1, 1])
     let wanted: [Float] = [0, 0, -3.2, -1.6, 0, 4.8]
-    #expect(try difference(features.video, Tensor(wanted, shape: [1, 3, 2])) < 1e-5)
-    #expect(features.audio === features.video)
+    #expect(try difference(features.byModality.video, Tensor(wanted, shape: [1, 3, 2])) < 1e-5)
+    #expect(features.byModality.audio === features.byModality.video)
     #expect(try features.mask.array(of: Int.self) == [0, 1, 1])
   }
 
@@ -140,9 +140,9 @@ import Torch
     let features = try extractor(Fixed(states: [state]), ids: mask, mask: mask)
     // 8 / 5 times the square root of outputs over width; padding gives the bias.
     let video = try Tensor.cat([Tensor.full([1, 1, 8], 0.5), Tensor.full([1, 1, 8], 3.7)], 1)
-    #expect(try difference(features.video, video) < 1e-5)
+    #expect(try difference(features.byModality.video, video) < 1e-5)
     let audio = try Tensor.cat([Tensor.zeros([1, 1, 2]), Tensor.full([1, 1, 2], 1.6)], 1)
-    #expect(try difference(features.audio, audio) < 1e-5)
+    #expect(try difference(features.byModality.audio, audio) < 1e-5)
   }
 
   @Test func aCheckpointForAnotherTextEncoderIsRefused() throws {
@@ -198,7 +198,8 @@ import Torch
       WeightsFolder().weights(all.map { ($0, $1) }), configuration: configuration,
       modalities: modalities)
     return try connectors(
-      TextFeatures(video: features, audio: features, mask: Tensor(mask, shape: [1, mask.count])))
+      TextFeatures(
+        PerModality(video: features, audio: features), mask: Tensor(mask, shape: [1, mask.count])))
   }
 
   private let text: Tensor

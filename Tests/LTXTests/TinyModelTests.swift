@@ -181,7 +181,7 @@ import Torch
       let prompts = try PromptEncoder(
         checkpoint: root, configuration: text, textEncoder: files.textEncoder, dtype: dtype)
       let features = try prompts(["slow waves of blue light"])
-      try expectOrderOne(features.video.slice(1, from: 1015), "features")
+      try expectOrderOne(features.byModality.video.slice(1, from: 1015), "features")
       let contexts = try TextConnectors(scope, configuration: text)(features)
       let (videoContext, audioContext) = (
         try #require(contexts.byModality.video), try #require(contexts.byModality.audio)

@@ -61,17 +61,17 @@ import Testing
       ["conditions", 0]: "--condition",
       ["conditions", 1]: "--image",
       ["conditions", 1, "mask"]: "--mask",
-      ["videoGuidance", "cfg"]: "--video-cfg-scale",
+      ["guidance", "video", "cfg"]: "--video-cfg-scale",
     ]
-    #expect(table.name(of: ["videoGuidance", "cfg"]) == "--video-cfg-scale")
-    #expect(table.name(of: ["videoGuidance"]) == nil)
+    #expect(table.name(of: ["guidance", "video", "cfg"]) == "--video-cfg-scale")
+    #expect(table.name(of: ["guidance", "video"]) == nil)
     #expect(table.name(of: []) == nil)
     #expect(table.name(of: ["conditions", 1, .file("a.png")]) == "--image: a.png")
     #expect(table.name(of: ["conditions", 1, "mask", .file("m.png")]) == "--mask: m.png")
     // A position without an entry of its own.
     #expect(table.name(of: ["conditions", 7, "strength"]) == "--condition: strength")
     #expect(
-      table.describe(Problem(["videoGuidance", "cfg"], "must be finite (got nan)"))
+      table.describe(Problem(["guidance", "video", "cfg"], "must be finite (got nan)"))
         == "--video-cfg-scale: must be finite (got nan)")
     #expect(table.describe(Problem(["other"], "is missing")) == "other: is missing")
     struct Other: Error {}

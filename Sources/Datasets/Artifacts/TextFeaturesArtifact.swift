@@ -58,8 +58,8 @@ struct TextFeaturesArtifact: Artifact {
   /// - Parameter features: video and audio features [1, S, width], mask [1, S].
   func values(_ features: TextFeatures) throws -> CachedValues {
     [
-      "video_prompt_embeds": .tensor(try features.video.squeeze(0)),
-      "audio_prompt_embeds": .tensor(try features.audio.squeeze(0)),
+      "video_prompt_embeds": .tensor(try features.byModality.video.squeeze(0)),
+      "audio_prompt_embeds": .tensor(try features.byModality.audio.squeeze(0)),
       "prompt_attention_mask": .tensor(try features.mask.squeeze(0)),
     ]
   }

@@ -144,7 +144,7 @@ public final class Preprocessor {
       let features = try encoder([prompt])
       let excess = try encoder.excessTokens(prompt)
       for work in group {
-        guard try features.video.isAllFinite() else {
+        guard try features.byModality.video.isAllFinite() else {
           throw PreprocessingError(
             .model, file: options.models.name,
             "the text features of \"\(work.sample.media)\" are not finite: the weights are damaged, "

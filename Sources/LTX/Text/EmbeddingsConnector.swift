@@ -118,11 +118,11 @@ public struct TextConnectors: Sendable {
   /// - Throws: `Issue` if shapes don't fit.
   public func callAsFunction(_ features: TextFeatures) throws -> TextContexts {
     // Sorting and gathering need the mask on the features' device.
-    let mask = try features.mask.to(features.video.device)
-    for (name, tensor) in [("video", features.video), ("audio", features.audio)] {
+    let mask = try features.mask.to(features.byModality.video.device)
+    for (modality, tensor) in features.byModality.pairs {
       guard tensor.rank == 3, mask.rank == 2, Array(tensor.shape.prefix(2)) == mask.shape else {
         throw Issue(
-          [.name("\(name) text features")],
+          [.name("\(modality) text features")],
           "have shape \(tensor.shape) and a mask of \(mask.shape), "
             + "expected [B, S, D] and [B, S]")
       }
@@ -131,7 +131,7 @@ public struct TextConnectors: Sendable {
     let (isText, order) = try mask.notEqual(to: 0).to(.int64).sort(
       stable: true, -1, descending: true)
     let contexts = try connectors.compactMap { modality, connector in
-      let features = modality == .video ? features.video : features.audio
+      let features = features.byModality[modality]
       return try connector(
         features.gather(1, order.unsqueeze(-1).expand(features.shape)),
         isText: isText.notEqual(to: 0).unsqueeze(-1))

@@ -9,17 +9,25 @@ import Torch
 /// Text features as a dataset's cache stores them: after the text encoder, before the connectors,
 /// which training may change.
 public struct TextFeatures: Sendable {
-  /// [N, S, Wv]
-  public let video: Tensor
-  /// [N, S, Wa]; the same object as `video` if the modalities share their features.
-  public let audio: Tensor
+  /// [N, S, Wv] and [N, S, Wa]; the same object if the modalities share their features.
+  public let byModality: PerModality<Tensor>
   /// [N, S], int64, 0 on padding, which may be on either side.
   public let mask: Tensor
 
-  public init(video: Tensor, audio: Tensor, mask: Tensor) {
-    self.video = video
-    self.audio = audio
+  public init(_ features: PerModality<Tensor>, mask: Tensor) {
+    byModality = features
     self.mask = mask
+  }
+
+  /// Applies functions to the features of each modality, once if they are shared, and to the mask.
+  public func map(
+    _ transform: (Tensor) throws -> Tensor, mask transformMask: (Tensor) throws -> Tensor
+  ) rethrows -> TextFeatures {
+    let video = try transform(byModality.video)
+    let isShared = byModality.audio === byModality.video
+    return TextFeatures(
+      PerModality(video: video, audio: isShared ? video : try transform(byModality.audio)),
+      mask: try transformMask(mask))
   }
 }
 
@@ -119,11 +127,12 @@ public struct FeatureExtractor: Sendable {
     switch projection {
     case .shared(let linear):
       let features = try linear(flat)
-      return TextFeatures(video: features, audio: features, mask: mask)
+      return TextFeatures(PerModality(video: features, audio: features), mask: mask)
     case .perModality(let video, let audio):
       return TextFeatures(
-        video: try video(flat * rescale(video)), audio: try audio(flat * rescale(audio)), mask: mask
-      )
+        PerModality(
+          video: try video(flat * rescale(video)), audio: try audio(flat * rescale(audio))),
+        mask: mask)
     }
   }
 

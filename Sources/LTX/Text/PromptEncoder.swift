@@ -53,14 +53,12 @@ public struct PromptEncoder: Sendable {
         firstPosition: skipped)
     }
     guard skipped > 0 else { return features }
-    func padded(_ x: Tensor) throws -> Tensor {
-      let padding = try x.narrow(1, 0, 1).expand([x.size(0), skipped, x.size(2)])
-      return try Tensor.cat([padding, x], 1)
+    return try features.map {
+      let padding = try $0.narrow(1, 0, 1).expand([$0.size(0), skipped, $0.size(2)])
+      return try Tensor.cat([padding, $0], 1)
+    } mask: {
+      try mask.to($0.device)
     }
-    let video = try padded(features.video)
-    return TextFeatures(
-      video: video, audio: features.audio === features.video ? video : try padded(features.audio),
-      mask: try mask.to(video.device))
   }
 }
 

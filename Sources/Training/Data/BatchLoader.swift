@@ -91,7 +91,8 @@ extension PrecomputedDataset {
       number: number, order: order, textFiles: textFiles,
       batch: batch,
       text: TextFeatures(
-        video: video, audio: audio.count == samples.count ? try Tensor.stack(audio) : video,
+        PerModality(
+          video: video, audio: audio.count == samples.count ? try Tensor.stack(audio) : video),
         mask: try Tensor.stack(samples.map(\.textMask))))
   }
 }
@@ -99,12 +100,13 @@ extension PrecomputedDataset {
 extension LoadedBatch {
   /// A copy in page-locked memory.
   fileprivate func pinned() throws -> LoadedBatch {
-    let video = try text.video.pinned()
-    return LoadedBatch(
+    LoadedBatch(
       number: number, order: order, textFiles: textFiles,
       batch: try batch.mapTensors { try $0.pinned() },
-      text: TextFeatures(
-        video: video, audio: text.audio === text.video ? video : try text.audio.pinned(),
-        mask: try text.mask.pinned()))
+      text: try text.map {
+        try $0.pinned()
+      } mask: {
+        try $0.pinned()
+      })
   }
 }

@@ -52,8 +52,6 @@ extension TextFeatures {
   /// Returns one sample of the batch, [1, S, D].
   fileprivate func sample(_ index: Int) throws -> TextFeatures {
     func row(_ tensor: Tensor) throws -> Tensor { try tensor.slice(0, from: index, to: index + 1) }
-    let own = try row(video)
-    return TextFeatures(
-      video: own, audio: audio === video ? own : try row(audio), mask: try row(mask))
+    return try map(row, mask: row)
   }
 }

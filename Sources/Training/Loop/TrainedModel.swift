@@ -126,11 +126,11 @@ struct TrainedModel: Sendable {
   /// Converts text features to the transformer's contexts. The connectors are frozen, so they
   /// record no graph.
   func contexts(_ text: TextFeatures, device: Device) throws -> TextContexts {
-    let video = try text.video.to(device, frozenDType)
-    let features = TextFeatures(
-      video: video,
-      audio: text.audio === text.video ? video : try text.audio.to(device, frozenDType),
-      mask: try text.mask.to(device))
+    let features = try text.map {
+      try $0.to(device, frozenDType)
+    } mask: {
+      try $0.to(device)
+    }
     return try withoutGrad { try connectors(features) }
   }
 

@@ -73,10 +73,11 @@ struct ValidationRequest {
       choice.stgBlocks = perturbed
       return choice
     }
-    request.videoGuidance = guidance(
-      section.videoCFGScale, section.videoSTGScale, section.videoModalityGuidanceScale)
-    request.audioGuidance = guidance(
-      section.audioCFGScale, section.audioSTGScale, section.audioModalityGuidanceScale)
+    request.guidance = PerModality(
+      video: guidance(
+        section.videoCFGScale, section.videoSTGScale, section.videoModalityGuidanceScale),
+      audio: guidance(
+        section.audioCFGScale, section.audioSTGScale, section.audioModalityGuidanceScale))
     if perturbed.isEmpty, section.videoSTGScale != 0 || section.audioSTGScale != 0 {
       notes.append(
         "validation.stg_blocks: has none of the model's blocks 0 to \(blocks - 1); samples are "
@@ -117,13 +118,13 @@ struct ValidationRequest {
       ["textEncoder"]: "model.text_encoder_path",
       ["output"]: "output_dir",
     ]
-    for (guidance, name) in [("videoGuidance", "video"), ("audioGuidance", "audio")] {
-      let subject = Issue.PathComponent.name(guidance)
-      keys[subject, "cfg"] = "validation.\(name)_cfg_scale"
-      keys[subject, "stg"] = "validation.\(name)_stg_scale"
-      keys[subject, "modality"] = "validation.\(name)_modality_guidance_scale"
-      keys[subject, "rescale"] = "validation.guidance_rescale"
-      keys[subject, "stgBlocks"] = "validation.stg_blocks"
+    for modality in Modality.allCases {
+      let name = Issue.PathComponent.name(modality.rawValue)
+      keys["guidance", name, "cfg"] = "validation.\(modality)_cfg_scale"
+      keys["guidance", name, "stg"] = "validation.\(modality)_stg_scale"
+      keys["guidance", name, "modality"] = "validation.\(modality)_modality_guidance_scale"
+      keys["guidance", name, "rescale"] = "validation.guidance_rescale"
+      keys["guidance", name, "stgBlocks"] = "validation.stg_blocks"
     }
     for (position, condition) in sample.conditions.enumerated() {
       let prefix = "\(sampleKey).conditions[\(position)]."

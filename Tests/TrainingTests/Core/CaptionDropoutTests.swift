@@ -76,7 +76,7 @@ import Torch
         let own = trainer.dataset.entries[sample].files["conditions"]
         #expect(batch.textFiles[offset] == (isDropped ? dropout.file : own))
         let stored = try SampleFile(path: batch.textFiles[offset]).tensor("video_prompt_embeds")
-        #expect(try Tensor.isEqual(batch.text.video.select(0, offset), stored))
+        #expect(try Tensor.isEqual(batch.text.byModality.video.select(0, offset), stored))
       }
     }
   }

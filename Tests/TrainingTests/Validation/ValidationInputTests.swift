@@ -169,8 +169,8 @@ import Torch
     {
       c.validation.stgBlocks = given
       let request = try ValidationRequest(0, of: c, blocks: blocks)
-      #expect(request.request.videoGuidance.stgBlocks == expected)
-      #expect(request.request.audioGuidance.stg == (expected.isEmpty ? 0 : 1))
+      #expect(request.request.guidance.video.stgBlocks == expected)
+      #expect(request.request.guidance.audio.stg == (expected.isEmpty ? 0 : 1))
       #expect(request.notes.isEmpty == !expected.isEmpty)
     }
   }

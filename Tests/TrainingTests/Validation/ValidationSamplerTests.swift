@@ -120,13 +120,13 @@ import Torch
     )
     (request.seed, request.negativePrompt) = (11, "grass")
     // The official default of block 28, which the tiny model does not have, perturbs nothing.
-    (request.videoGuidance.cfg, request.videoGuidance.stg, request.videoGuidance.rescale) = (
+    (request.guidance.video.cfg, request.guidance.video.stg, request.guidance.video.rescale) = (
       3, 0, 0.7
     )
-    (request.audioGuidance.cfg, request.audioGuidance.stg, request.audioGuidance.rescale) = (
+    (request.guidance.audio.cfg, request.guidance.audio.stg, request.guidance.audio.rescale) = (
       7, 0, 0.7
     )
-    (request.videoGuidance.modality, request.audioGuidance.modality) = (3, 3)
+    (request.guidance.video.modality, request.guidance.audio.modality) = (3, 3)
     request.conditions = generation.map { [$0] } ?? []
     let models = GenerationModels(
       ModelFiles(unified: fixture.model.checkpoint, textEncoder: fixture.model.textEncoder),
