@@ -91,17 +91,19 @@ let package = Package(
     .testTarget(name: "SupportTests", dependencies: ["Support"]),
     .testTarget(name: "TorchTests", dependencies: ["Torch", "TestSupport"]),
     .testTarget(name: "TensorFilesTests", dependencies: ["TensorFiles", "TestSupport"]),
-    .testTarget(name: "NNTests", dependencies: ["NN", "LTX", "TestSupport"]),
+    .testTarget(name: "NNTests", dependencies: ["NN", "LTX", "Support", "TestSupport"]),
     .testTarget(
       name: "OptimizersTests",
       dependencies: ["Optimizers", "Support", "TensorFiles", "TestSupport"]),
     .testTarget(name: "BlockExecutionTests", dependencies: ["BlockExecution"]),
-    .testTarget(name: "LanguageModelsTests", dependencies: ["LanguageModels"]),
+    .testTarget(name: "LanguageModelsTests", dependencies: ["LanguageModels", "Support"]),
     .testTarget(
       name: "LTXTests", dependencies: ["LTX", "Optimizers", "Support", "TestSupport", "Training"]),
-    .testTarget(name: "LoRAFilesTests", dependencies: ["LoRAFiles", "TestSupport"]),
-    .testTarget(name: "MediaTests", dependencies: ["Media", "MediaTestSupport", "SceneDetection"]),
-    .testTarget(name: "SceneDetectionTests", dependencies: ["SceneDetection", "MediaTestSupport"]),
+    .testTarget(name: "LoRAFilesTests", dependencies: ["LoRAFiles", "Support", "TestSupport"]),
+    .testTarget(
+      name: "MediaTests", dependencies: ["Media", "MediaTestSupport", "SceneDetection", "Support"]),
+    .testTarget(
+      name: "SceneDetectionTests", dependencies: ["SceneDetection", "MediaTestSupport", "Support"]),
     .testTarget(name: "GenerationTests", dependencies: ["Generation"]),
     .testTarget(
       name: "DatasetsTests", dependencies: ["Datasets", "Training", "TestSupport", "Support"]),

@@ -42,7 +42,7 @@ extension LoRAFile {
     }
     return LoRABase(
       generation: nil, name: "LTX-2 or LTX-2.3",
-      reason: "it changes only layers that both have; --model CHECKPOINT checks whether it fits")
+      reason: "it changes only layers that both have; `checkpoint` checks whether it fits")
   }
 
   /// Features that only one of the versions has.

@@ -23,7 +23,7 @@ enum CopyContainer {
     throw MediaError(
       .badOption, file: readers.first?.file ?? "",
       "no container takes its streams (\(names.joined(separator: ", "))), so its scenes can't be copied",
-      remedy: "Leave out --copy; the scenes are then encoded.")
+      remedy: "Leave out `copy`; the scenes are then encoded.")
   }
 
   /// Whether a header can be written.
@@ -60,7 +60,7 @@ enum CopyContainer {
     like reader: PacketReader, to format: UnsafeMutablePointer<AVFormatContext>, name: String
   ) throws -> UnsafeMutablePointer<AVStream> {
     guard let stream = avformat_new_stream(format, nil) else { throw outOfMemory(file: name) }
-    let remedy = "Leave out --copy; the scenes are then encoded."
+    let remedy = "Leave out `copy`; the scenes are then encoded."
     let source = reader.stream
     try check(
       avcodec_parameters_copy(stream.pointee.codecpar, source.pointee.codecpar), .writing,

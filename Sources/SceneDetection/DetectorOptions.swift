@@ -1,4 +1,4 @@
-import Media
+import Support
 
 /// A detector by its name and options, as the command line gives them. What is left out is
 /// PySceneDetect's default.
@@ -35,19 +35,17 @@ public struct DetectorOptions: Equatable, Sendable {
     self.fadeBias = fadeBias
   }
 
-  /// - Throws: `MediaError` of the kind `badOption` for a value out of range or an option of
-  ///   another detector.
+  /// - Throws: `Issue` for a value out of range or an option of another detector.
   public func makeDetector() throws -> any SceneDetector {
     try checkBelonging()
     let length = minimumSceneLength ?? ContentDetector.defaultMinimumSceneLength
     guard length >= 0 else {
-      throw Self.refusal("a scene length of \(length) is not possible", "Give 0 or more frames.")
+      throw Issue(["minimumSceneLength"], "must be 0 or more frames (got \(length))")
     }
     let (usual, largest) = limits
     let threshold = threshold ?? usual
     guard (0...largest).contains(threshold) else {
-      throw Self.refusal(
-        "a threshold of \(threshold) is not possible", "Give 0 to \(Int(largest)).")
+      throw Issue(["threshold"], "must be between 0 and \(Int(largest)) (got \(threshold))")
     }
     switch kind {
     case .content:
@@ -55,14 +53,14 @@ public struct DetectorOptions: Equatable, Sendable {
     case .adaptive:
       let window = adaptiveWindow ?? AdaptiveDetector.defaultWindow
       guard (1...10_000).contains(window) else {
-        throw Self.refusal("a window of \(window) frames is not possible", "Give 1 to 10000.")
+        throw Issue(["adaptiveWindow"], "must be between 1 and 10000 frames (got \(window))")
       }
       return AdaptiveDetector(
         threshold: threshold, minimumSceneLength: length, window: window, lumaOnly: lumaOnly)
     case .threshold:
       let bias = fadeBias ?? 0
       guard (-1...1).contains(bias) else {
-        throw Self.refusal("a fade bias of \(bias) is not possible", "Give -1 to 1.")
+        throw Issue(["fadeBias"], "must be between -1 and 1 (got \(bias))")
       }
       return ThresholdDetector(threshold: threshold, minimumSceneLength: length, fadeBias: bias)
     case .histogram:
@@ -82,17 +80,14 @@ public struct DetectorOptions: Equatable, Sendable {
 
   private func checkBelonging() throws {
     for (isGiven, option, kinds) in [
-      (lumaOnly, "--luma-only", [Kind.content, .adaptive]),
-      (adaptiveWindow != nil, "--adaptive-window", [.adaptive]),
-      (fadeBias != nil, "--fade-bias", [.threshold]),
+      (lumaOnly, "lumaOnly", [Kind.content, .adaptive]),
+      (adaptiveWindow != nil, "adaptiveWindow", [.adaptive]),
+      (fadeBias != nil, "fadeBias", [.threshold]),
     ] where isGiven && !kinds.contains(kind) {
-      throw Self.refusal(
-        "\(option) means nothing to the detector \(kind.rawValue)",
-        "Leave it out, or choose --detector \(kinds.map(\.rawValue).joined(separator: " or ")).")
+      throw Issue(
+        [.name(option)], "has no effect with the detector \(kind.rawValue)",
+        suggestion: "Remove it, or set `detector` to "
+          + "\(kinds.map(\.rawValue).joined(separator: " or ")).")
     }
-  }
-
-  private static func refusal(_ what: String, _ remedy: String) -> MediaError {
-    MediaError(.badOption, file: "", what, remedy: remedy)
   }
 }

@@ -48,7 +48,7 @@ final class SceneCopier {
     if index.hidesFrames || index.hidesStart && !keepsEdits {
       throw MediaError(
         .badOption, file: input, "has an edit list that leaves out frames, which a copy can't do",
-        remedy: "Leave out --copy; the scenes are then encoded.")
+        remedy: "Leave out `copy`; the scenes are then encoded.")
     }
     if orientation != nil, !keepsEdits {
       notes.append("The scenes are not rotated as the video asks: \(fileExtension) can't say it.")
@@ -90,7 +90,7 @@ final class SceneCopier {
         throw MediaError(
           .badOption, file: input,
           "does not say when its frames are shown, so its scenes cannot be copied",
-          remedy: "Leave out --copy.")
+          remedy: "Leave out `copy`.")
       }
       // Packets that come later are shown later still.
       if let end, next == scenes.count, (video.decodingSeconds(of: packet) ?? seconds) >= end - 1e-6
@@ -134,7 +134,7 @@ final class SceneCopier {
     guard next == scenes.count else {
       throw MediaError(
         .decoding, file: input, "\(scenes.count - next) scenes have no keyframe to begin at",
-        remedy: "Leave out --copy.")
+        remedy: "Leave out `copy`.")
     }
     return files
   }
@@ -168,7 +168,7 @@ private final class CopiedScene {
     self.start = start
     guard let copy = av_packet_alloc() else { throw outOfMemory(file: name) }
     self.copy = copy
-    let remedy = "Leave out --copy; the scenes are then encoded."
+    let remedy = "Leave out `copy`; the scenes are then encoded."
     try check(
       avformat_alloc_output_context2(&format, nil, nil, path), .writing, file: name,
       "no such file can be made", remedy: remedy)
@@ -211,7 +211,7 @@ private final class CopiedScene {
       let stream = format.pointee.streams[Int(place)]
     else { return }
     av_packet_unref(copy)
-    let remedy = "Check the room on the disk, or leave out --copy."
+    let remedy = "Check the room on the disk, or leave out `copy`."
     try check(
       av_packet_ref(copy, packet), .writing, file: path, "a packet cannot be copied", remedy: remedy
     )

@@ -1,4 +1,5 @@
 import Media
+import Support
 
 /// A length of time as the command line takes it: `123` frames, `2s` or `1.5s` seconds, or a time
 /// code `[HH:]MM:SS[.nnn]`.
@@ -6,7 +7,7 @@ public enum SceneLength: Equatable, Sendable {
   case frames(Int)
   case seconds(Double)
 
-  /// - Throws: `MediaError` of kind `badOption` for any other text.
+  /// - Throws: `Issue` for any other text.
   public init(_ text: String) throws {
     if let count = Int(text), count >= 0 {
       self = .frames(count)
@@ -15,9 +16,9 @@ public enum SceneLength: Equatable, Sendable {
     } else if let seconds = Self.timeCode(text) {
       self = .seconds(seconds)
     } else {
-      throw MediaError(
-        .badOption, file: "", "\"\(text)\" is not a length",
-        remedy: "Give frames (123), seconds (2s, 1.5s) or a time code (00:00:02.500).")
+      throw Issue(
+        "\"\(text)\" is not a length",
+        suggestion: "Give frames (123), seconds (2s, 1.5s) or a time code (00:00:02.500).")
     }
   }
 

@@ -1,6 +1,7 @@
 import CFFmpeg
 import Foundation
 import Media
+import Support
 
 /// One scene of a split.
 public struct WrittenScene: Equatable, Sendable {
@@ -98,8 +99,8 @@ public struct SceneSplitter: Sendable {
   /// the same video are replaced or, if its table lists them and they exist no more, removed; other
   /// files are left alone. Nothing is changed there before all is done.
   ///
-  /// - Throws: `MediaError` if the video cannot be read or a file cannot be written, and whatever
-  ///   `progress` throws.
+  /// - Throws: `Issue` for a value out of range; `MediaError` if the video can't be read or a file
+  ///   can't be written; the errors of `progress`.
   public func split(
     _ input: String, into folder: String, by detector: any SceneDetector = ContentDetector(),
     progress: (SplitProgress) throws -> Void = { _ in }
@@ -174,7 +175,7 @@ public struct SceneSplitter: Sendable {
     }
     if video.isDeinterlaced, output == .encoded {
       notes.append(
-        "The video is interlaced, and was deinterlaced; --deinterlace off keeps the frames as stored."
+        "The video is interlaced, and was deinterlaced; `deinterlaces` off keeps the frames as stored."
       )
     }
     if let obstacle = video.deinterlacingObstacle {
@@ -194,37 +195,32 @@ public struct SceneSplitter: Sendable {
   }
 
   private func checkOptions() throws {
-    func refuse(_ what: String, _ remedy: String) -> MediaError {
-      MediaError(.badOption, file: "", what, remedy: remedy)
-    }
     if frameSkip > 0, statisticsFile != nil {
-      throw refuse(
-        "measurements need every frame, but frames are passed over", "Leave out one of both.")
+      throw Issue(
+        ["statisticsFile"], "needs the measurement of every frame",
+        suggestion: "Remove it or `frameSkip`.")
     }
     if range.end != nil, range.duration != nil {
-      throw refuse("an end and a duration say the same twice", "Give one of both.")
+      throw Issue(
+        ["range", "end"], "contradicts `range.duration`", suggestion: "Remove one of them.")
     }
-    for (value, least, noun) in [
-      (frameSkip, 0, "number of frames to pass over"),
-      (range.skipEnd, 0, "number of frames to leave out"),
-      (imagesPerScene, 0, "number of images"), (maximumCount ?? 1, 1, "number of scenes"),
-      (downscale ?? 1, 1, "factor to shrink by"),
-    ] where value < least {
-      throw refuse("a \(noun) of \(value) is not possible", "Give \(least) or more.")
-    }
-    guard (0...51).contains(quality.crf) else {
-      throw refuse("a rate factor of \(quality.crf) is not possible", "Give 0 to 51.")
+    let limits: [(subject: [Issue.PathComponent], value: Int, allowed: ClosedRange<Int>)] = [
+      (["frameSkip"], frameSkip, 0...1_000_000), (["range", "skipEnd"], range.skipEnd, 0...(.max)),
+      (["imagesPerScene"], imagesPerScene, 0...1000),
+      (["maximumCount"], maximumCount ?? 1, 1...(.max)),
+      (["downscale"], downscale ?? 1, 1...(.max)),
+      (["quality", "crf"], quality.crf, 0...51),
+    ]
+    for (subject, value, allowed) in limits where !allowed.contains(value) {
+      let (minimum, maximum) = (allowed.lowerBound, allowed.upperBound)
+      let expected = maximum == .max ? "\(minimum) or more" : "between \(minimum) and \(maximum)"
+      throw Issue(subject, "must be \(expected) (got \(value))")
     }
     guard VideoWriter.Quality.presets.contains(quality.preset) else {
-      throw refuse(
-        "\(quality.preset) is not a preset of x264",
-        "Give one of \(VideoWriter.Quality.presets.joined(separator: ", ")).")
-    }
-    if frameSkip > 1_000_000 {
-      throw refuse("\(frameSkip) frames are too many to pass over", "Give at most 1000000.")
-    }
-    if imagesPerScene > 1000 {
-      throw refuse("\(imagesPerScene) images of each scene are too many", "Give at most 1000.")
+      let presets = VideoWriter.Quality.presets.joined(separator: ", ")
+      throw Issue(
+        ["quality", "preset"],
+        "is not a preset of x264 (got \(quality.preset), expected \(presets))")
     }
   }
 

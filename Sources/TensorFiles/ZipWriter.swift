@@ -68,7 +68,7 @@ struct ZipWriter: ~Copyable {
     guard let number = UInt32(exactly: value), number < .max else {
       throw TensorFileError(
         .limit, path: path,
-        "would be larger than 4 GiB, which this writer can't do; use --format safetensors"
+        "would be larger than 4 GiB, the limit of .pt files here; set `format` to safetensors"
       )
     }
     return number

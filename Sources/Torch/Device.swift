@@ -52,7 +52,8 @@ public enum Device: Hashable, Sendable, CustomStringConvertible {
         .device, operation: "device",
         message: "there is no \(self): "
           + (count == 0
-            ? "no CUDA GPU was found; use --device cpu" : "this machine has \(count) CUDA GPU(s)")
+            ? "no CUDA GPU was found; set `device` to cpu"
+            : "this machine has \(count) CUDA GPU(s)")
       )
     }
   }

@@ -29,15 +29,14 @@ private func reporting<R>(
   } catch let code as ExitCode {
     throw code
   } catch {
-    let table = SubjectTable.sharedOptions.merging(names)
-    printError("error: \(table.describe(error) ?? table.translate(describe(error)))")
+    printError("error: \(names.message(of: error))")
     throw ExitCode(status)
   }
 }
 
 extension SubjectTable {
   /// The options that several commands share, by the subjects of the libraries.
-  static let sharedOptions: SubjectTable = [
+  private static let sharedOptions: SubjectTable = [
     ["checkpoint"]: "--model-path",
     ["textEncoder"]: "--text-encoder-path",
     ["transformer"]: "--transformer-path",
@@ -46,4 +45,13 @@ extension SubjectTable {
     ["device"]: "--device",
     ["audioTrack"]: "--audio-track",
   ]
+
+  /// Any error in the words of a command whose options are in this table.
+  func message(of error: any Error) -> String {
+    let table = Self.sharedOptions.merging(self)
+    return table.describe(error) ?? table.translate(Support.describe(error))
+  }
+
+  /// A note or a warning of a library in the words of a command whose options are in this table.
+  func message(_ text: String) -> String { Self.sharedOptions.merging(self).translate(text) }
 }

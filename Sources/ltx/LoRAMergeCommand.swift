@@ -3,6 +3,7 @@ import Foundation
 import LTX
 import LoRAFiles
 import NN
+import Support
 import Torch
 
 struct MergeLoRACommand: ParsableCommand {
@@ -99,7 +100,8 @@ struct MergeLoRACommand: ParsableCommand {
             printError("warning: \(file.path): has strength 0 and changes nothing")
           }
         }
-        for warning in merged.warnings { printError("warning: \(warning)") }
+        let names: SubjectTable = [["checkpoint"]: "ltx lora inspect --model CHECKPOINT"]
+        for warning in merged.warnings { printError("warning: \(names.message(warning))") }
         guard let rank else { return merged }
         let (resized, layers) = try merged.resized(to: .rank(rank))
         printError(ResizeLoRACommand.summary(layers))

@@ -1,5 +1,6 @@
 import Foundation
 import LoRAFiles
+import Support
 import TensorFiles
 
 extension LoRAReport {
@@ -29,9 +30,10 @@ extension LoRAReport {
       case 1: "\(ranks[0])"
       default: "\(ranks[0]) to \(ranks[ranks.count - 1])"
       }
+    let names: SubjectTable = [["checkpoint"]: "--model CHECKPOINT"]
     var lines = [
       "rank     \(ranks)" + (hasAlpha ? ", scaled by alpha / rank" : ""),
-      "base     \(base): \(baseReason)",
+      "base     \(base): \(names.message(baseReason))",
     ]
     if let fits { lines.append("fits     \(fits)") }
     lines += warnings.map { "warning  \($0)" }

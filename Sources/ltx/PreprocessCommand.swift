@@ -118,7 +118,7 @@ struct PreprocessCommand: ParsableCommand {
       report = try preprocessor.run()
     } catch {
       show(preprocessor.currentReport)
-      printError("error: \(describe(error))")
+      printError("error: \(SubjectTable.preprocessing.message(of: error))")
       if case let error as TorchError = error, error.kind == .outOfMemory {
         printError(
           "memory ran out. Use --vae-tiling, a smaller --batch-size or smaller buckets; a rerun "
@@ -149,9 +149,10 @@ struct PreprocessCommand: ParsableCommand {
   }
 
   private func show(_ report: PreprocessingReport) {
-    for note in report.notes { printError("note: \(note)") }
+    let names = SubjectTable.preprocessing
+    for note in report.notes { printError("note: \(names.message(note))") }
     for (problems, word) in [(report.warnings, "warning"), (report.failures, "error")] {
-      let lines = problems.map { "\(word): \($0)" }
+      let lines = problems.map { "\(word): \(names.message("\($0)"))" }
       for line in capped(lines, rest: { "\($0) more \(word)s; see \(report.path)" }) {
         printError(line)
       }

@@ -174,6 +174,8 @@ extension SubjectTable {
       ["referenceTemporalScale"]: "--reference-temporal-scale-factor",
       ["isCompatible"]: "--compat",
       ["decode"]: "--decode",
+      ["format"]: "--format",
+      ["convertsToSDR"]: "--hdr-to-sdr",
       ["cache"]: "CACHE",
     ]
     for role in Role.all {

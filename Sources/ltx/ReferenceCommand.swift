@@ -126,9 +126,9 @@ struct ReferenceCommand: ParsableCommand {
         progress.show("making references", clips, of: total, unit: "clips", detail)
       }
     }
-    let notes = summary.notes.map { "note: \($0)" }
+    let notes = summary.notes.map { "note: \(SubjectTable.reference.message($0))" }
     for note in capped(notes, rest: { "\($0) more notes" }) { printError(note) }
-    let failures = summary.failures.map { "error: \($0)" }
+    let failures = summary.failures.map { "error: \(SubjectTable.reference.message("\($0)"))" }
     for failure in capped(
       failures, rest: { "\($0) more errors; a rerun makes only what is missing" })
     {

@@ -96,24 +96,25 @@ struct SplitCommand: ParsableCommand {
         return try split(input, into: output, splitter, detector, interruption)
       }
       try splitAll(VideoFolder(input, output: output), splitter, detector, interruption)
-    } catch let error as MediaError {
-      printError("error: \(error)")
-      throw ExitCode(error.kind == .writing || error.kind == .system ? 1 : 2)
+    } catch let error where error is MediaError || error is Issue {
+      printError("error: \(SubjectTable.split.message(of: error))")
+      let kind = (error as? MediaError)?.kind
+      throw ExitCode(kind == .writing || kind == .system ? 1 : 2)
     }
   }
 
   private func splitter() throws -> SceneSplitter {
     if copy, noSplit {
-      throw MediaError(
-        .badOption, file: "", "--copy and --no-split exclude each other",
-        remedy: "Leave one of them out.")
+      throw Issue(
+        "--copy and --no-split exclude each other", suggestion: "Leave one of them out.")
     }
     if copy || noSplit, crf != nil || preset != nil {
-      throw MediaError(
-        .badOption, file: "", "--crf and --preset have no effect when nothing is encoded",
-        remedy: "Leave them out, or leave out \(copy ? "--copy" : "--no-split").")
+      throw Issue(
+        "--crf and --preset have no effect when nothing is encoded",
+        suggestion: "Leave them out, or leave out \(copy ? "--copy" : "--no-split").")
     }
-    var splitter = SceneSplitter(filterShorterThan: try filterShorterThan.map(SceneLength.init))
+    var splitter = SceneSplitter(
+      filterShorterThan: try filterShorterThan.map { try SceneLength($0, of: "filterShorterThan") })
     splitter.output = copy ? .copied : noSplit ? .none : .encoded
     let usual = splitter.quality
     splitter.quality = VideoWriter.Quality(crf: crf ?? usual.crf, preset: preset ?? usual.preset)
@@ -134,9 +135,10 @@ struct SplitCommand: ParsableCommand {
     _ interruption: Interruption
   ) throws {
     if let statsFile, statsFile.contains("/") {
-      throw MediaError(
-        .badOption, file: "", "\(statsFile) is one file for many videos",
-        remedy: "Give --stats-file a name without a folder; each video's output folder gets one.")
+      throw Issue(
+        "\(statsFile) is one file for many videos",
+        suggestion:
+          "Give --stats-file a name without a folder; each video's output folder gets one.")
     }
     for note in folder.skipped.notes() { printError("note: \(note)") }
     var failures = 0
@@ -146,8 +148,8 @@ struct SplitCommand: ParsableCommand {
         var own = splitter
         own.statisticsFile = statsFile.map { entry.output + "/" + $0 }
         try split(entry.video, into: entry.output, own, detector, interruption)
-      } catch let error as MediaError {
-        printError("error: \(error)")
+      } catch let error where error is MediaError || error is Issue {
+        printError("error: \(SubjectTable.split.message(of: error))")
         failures += 1
       }
     }
@@ -169,7 +171,7 @@ struct SplitCommand: ParsableCommand {
     }
     progress.finish()
     if case .damaged(let what) = result.ending { printError("warning: \(input): \(what)") }
-    for note in result.notes { printError("note: \(note)") }
+    for note in result.notes { printError("note: \(SubjectTable.split.message(note))") }
     let lines = result.scenes.map { scene in
       let times = String(format: "%.3f to %.3f s", scene.startSeconds, scene.endSeconds)
       let name = scene.file ?? "scene \(scene.number)"
@@ -272,15 +274,43 @@ struct PartOptions: ParsableArguments {
 
   func range() throws -> SplitRange {
     if start != nil, skipStart != nil {
-      throw MediaError(
-        .badOption, file: "", "--start and --skip-start exclude each other",
-        remedy: "Leave one of them out.")
+      throw Issue(
+        "--start and --skip-start exclude each other", suggestion: "Leave one of them out.")
     }
     return SplitRange(
-      start: try skipStart.map { try SceneLength("\($0)") } ?? start.map(SceneLength.init),
-      end: try end.map(SceneLength.init), duration: try duration.map(SceneLength.init),
+      start: try skipStart.map { try SceneLength("\($0)", of: "range", "skipStart") }
+        ?? start.map { try SceneLength($0, of: "range", "start") },
+      end: try end.map { try SceneLength($0, of: "range", "end") },
+      duration: try duration.map { try SceneLength($0, of: "range", "duration") },
       skipEnd: skipEnd)
   }
 }
 
+extension SceneLength {
+  /// Parses the length that a subject has.
+  fileprivate init(_ text: String, of subject: Issue.PathComponent...) throws {
+    do {
+      try self.init(text)
+    } catch let issue as Issue {
+      throw issue.prefixed(by: subject)
+    }
+  }
+}
+
 extension DetectorOptions.Kind: ExpressibleByArgument {}
+
+extension SubjectTable {
+  /// The options of `ltx split`, by the subjects of `SceneDetection`.
+  fileprivate static let split: SubjectTable = [
+    ["detector"]: "--detector", ["threshold"]: "--threshold",
+    ["minimumSceneLength"]: "--min-scene-length", ["lumaOnly"]: "--luma-only",
+    ["adaptiveWindow"]: "--adaptive-window", ["fadeBias"]: "--fade-bias",
+    ["downscale"]: "--downscale", ["frameSkip"]: "--frame-skip",
+    ["range", "start"]: "--start", ["range", "skipStart"]: "--skip-start",
+    ["range", "end"]: "--end", ["range", "duration"]: "--duration",
+    ["range", "skipEnd"]: "--skip-end", ["filterShorterThan"]: "--filter-shorter-than",
+    ["maximumCount"]: "--max-scenes", ["imagesPerScene"]: "--save-images",
+    ["statisticsFile"]: "--stats-file", ["quality", "crf"]: "--crf",
+    ["quality", "preset"]: "--preset", ["deinterlaces"]: "--deinterlace", ["copy"]: "--copy",
+  ]
+}

@@ -67,17 +67,24 @@ import Testing
       (["words.mp4", "out"], "not a readable media file"),
       (["empty", "out"], "holds no video"), (["empty", "./empty"], "holds the videos"),
       ([clip, "words.mp4"], "is a file; name a folder"),
-      ([clip, "out", "--luma-only", "--detector", "histogram"], "--luma-only means nothing"),
       (
-        [clip, "out", "--frame-skip", "1", "--stats-file", "s.csv"], "measurements need every frame"
+        [clip, "out", "--luma-only", "--detector", "histogram"],
+        "--luma-only: has no effect with the detector histogram"
+      ),
+      (
+        [clip, "out", "--frame-skip", "1", "--stats-file", "s.csv"],
+        "--stats-file: needs the measurement of every frame. Remove it or --frame-skip."
       ),
       ([clip, "out", "--start", "9s"], "holds no frame in the part asked for"),
-      ([clip, "out", "--start", "yesterday"], "is not a length"),
+      ([clip, "out", "--start", "yesterday"], "--start: \"yesterday\" is not a length"),
       ([clip, "out", "--start", "1", "--skip-start", "1"], "exclude each other"),
       ([clip, "out", "--copy", "--no-split"], "exclude each other"),
       ([clip, "out", "--copy", "--crf", "20"], "--crf and --preset have no effect"),
       ([clip, "out", "--no-split", "--preset", "slow"], "--crf and --preset have no effect"),
-      ([clip, "out", "--detector", "threshold", "--fade-bias", "-2"], "a fade bias of -2.0"),
+      (
+        [clip, "out", "--detector", "threshold", "--fade-bias", "-2"],
+        "--fade-bias: must be between -1 and 1 (got -2.0)"
+      ),
     ] {
       let run = try Program.run(["split"] + arguments, in: workshop.path)
       #expect(run.status == 2, "\(arguments)")

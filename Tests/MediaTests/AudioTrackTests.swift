@@ -1,5 +1,6 @@
 import Foundation
 import MediaTestSupport
+import Support
 import Testing
 
 @testable import Media
@@ -46,7 +47,7 @@ import Testing
     #expect(
       try note(folder.file("a.mkv"))
         == "has 3 audio tracks (1: flac, 48000 Hz, 1 channel; 2: flac, 48000 Hz, 1 channel, default; "
-        + "3: flac, 48000 Hz, 1 channel); track 2, marked default, is used; choose another with --audio-track"
+        + "3: flac, 48000 Hz, 1 channel); track 2, marked default, is used; choose another with `audioTrack`"
     )
     // With several defaults, or none, the first track is used.
     let all = [
@@ -86,7 +87,7 @@ import Testing
           + "3: flac, 48000 Hz, 1 channel, jpn)")
     }
     for text in ["0", "-1", "", "english", "1.5", "é!"] {
-      #expect(mediaError { _ = try AudioTrackChoice(text) }?.kind == .badOption, "\(text)")
+      #expect(throws: Support.Issue.self, "\(text)") { _ = try AudioTrackChoice(text) }
     }
   }
 

@@ -1,5 +1,6 @@
 import Foundation
 import MediaTestSupport
+import Support
 import Testing
 
 @testable import Media
@@ -137,7 +138,7 @@ import Testing
     var splitter = SceneSplitter()
     splitter.output = .copied
     let error = mediaError { _ = try splitter.split(path, into: folder.file("out")) }
-    #expect(error?.kind == .badOption && error?.remedy == "Leave out --copy.")
+    #expect(error?.kind == .badOption && error?.remedy == "Leave out `copy`.")
     #expect(!FileManager.default.fileExists(atPath: folder.file("out")))
     let result = try SceneSplitter().split(path, into: folder.file("out"))
     #expect(ranges(result) == [[0, 20], [20, 53]])
@@ -151,7 +152,9 @@ import Testing
       DetectorOptions(.histogram, lumaOnly: true), DetectorOptions(.content, adaptiveWindow: 3),
       DetectorOptions(.adaptive, adaptiveWindow: 0), DetectorOptions(.adaptive, fadeBias: 0),
       DetectorOptions(.threshold, fadeBias: 1.5),
-    ] { #expect(mediaError { _ = try options.makeDetector() }?.kind == .badOption, "\(options)") }
+    ] {
+      #expect(throws: Support.Issue.self, "\(options)") { _ = try options.makeDetector() }
+    }
 
     let folder = try TemporaryFolder()
     let path = try write(scenes([3]), to: folder.file("film.mp4"))
@@ -171,8 +174,9 @@ import Testing
     ] as [(inout SceneSplitter) -> Void] {
       var splitter = SceneSplitter()
       change(&splitter)
-      #expect(
-        mediaError { _ = try splitter.split(path, into: folder.file("out")) }?.kind == .badOption)
+      #expect(throws: Support.Issue.self) {
+        _ = try splitter.split(path, into: folder.file("out"))
+      }
     }
     #expect(try folder.contents() == ["film.mp4"])
   }

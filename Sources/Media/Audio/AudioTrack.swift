@@ -1,5 +1,6 @@
 import CFFmpeg
 import Foundation
+import Support
 
 /// Which audio track of a file is read.
 public enum AudioTrackChoice: Equatable, Sendable, CustomStringConvertible {
@@ -16,17 +17,16 @@ public enum AudioTrackChoice: Equatable, Sendable, CustomStringConvertible {
 
   /// Parses a choice: a number from 1, or a language.
   ///
-  /// - Throws: `MediaError` of kind `.badOption`.
+  /// - Throws: `Issue` for any other text.
   public init(_ text: String) throws {
     if let number = Int(text), number >= 1 {
       self = .number(number)
     } else if (2...3).contains(text.count), text.allSatisfy({ $0.isASCII && $0.isLetter }) {
       self = .language(text.lowercased())
     } else {
-      throw MediaError(
-        .badOption, file: "",
-        "--audio-track: must be a track number or a language (got \"\(text)\")",
-        remedy: "Give a number from 1 on, or an ISO 639 code such as eng.")
+      throw Issue(
+        ["audioTrack"], "must be a track number or a language (got \"\(text)\")",
+        suggestion: "Give a number from 1 or an ISO 639 code such as eng.")
     }
   }
 
@@ -202,7 +202,7 @@ struct ChosenAudioTrack {
     }
     return clauses.joined(separator: "; ")
       + "; track \(chosen.number)\(chosen.isDefault ? ", marked default," : "") is used"
-      + (tracks.count - unusable.count > 1 ? "; choose another with --audio-track" : "")
+      + (tracks.count - unusable.count > 1 ? "; choose another with `audioTrack`" : "")
   }
 
   private static func missing(_ wanted: String, _ tracks: [AudioTrack], _ file: String)
@@ -211,6 +211,6 @@ struct ChosenAudioTrack {
     MediaError(
       .badOption, file: file,
       "has no \(wanted) (found \(tracks.map(\.description).joined(separator: "; ")))",
-      remedy: "Choose one of these with --audio-track.")
+      remedy: "Choose one of these with `audioTrack`.")
   }
 }

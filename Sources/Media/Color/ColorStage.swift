@@ -130,6 +130,6 @@ package final class ColorStage {
     guard let stream, cffmpeg_dolby_vision_profile(stream) == 5 else { return }
     throw MediaError(
       .decoding, file: file, "is Dolby Vision profile 5, whose colors need Dolby's metadata",
-      remedy: "Export it as HDR10, HLG or SDR, or give --hdr-to-sdr off to use its code values.")
+      remedy: "Export it as HDR10, HLG or SDR, or use its code values (`convertsToSDR` off).")
   }
 }
