@@ -92,7 +92,7 @@ public struct TextEncoderFiles: Sendable {
     try DescribedTensors.describing(packed ?? ShardedSafetensors(folder: path))
   }
 
-  /// - Throws: `TokenizerError`, or `Issue` for a file that carries none.
+  /// - Throws: `Issue`, also for a file that has none.
   public func tokenizer() throws -> Tokenizer {
     guard packed != nil else {
       return try Tokenizer(contentsOf: URL(fileURLWithPath: file("tokenizer.json")))

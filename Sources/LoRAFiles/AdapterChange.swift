@@ -136,7 +136,7 @@ public struct AdapterChange: Codable, Sendable {
   ///     `model.diffusion_model.<module>.lora_A.weight`; others are skipped.
   ///   - scale: `FreshAdapters.scale`.
   ///   - checkpoint: The source of base norms.
-  /// - Throws: The errors of reading the checkpoint; `AdapterProblem`; `TorchError`.
+  /// - Throws: The errors of reading the checkpoint; `Issue`; `TorchError`.
   public init(_ parameters: [Parameter], scale: Double, checkpoint: Checkpoint? = nil) throws {
     let base = checkpoint.map(BaseWeights.init)
     var layers: [Layer] = []

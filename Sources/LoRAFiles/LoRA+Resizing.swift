@@ -1,6 +1,7 @@
 // R rank, r new rank, O outputs, I inputs of a layer.
 
 import NN
+import Support
 import Torch
 
 extension LoRA {
@@ -31,18 +32,17 @@ extension LoRA {
   /// as two factors.
   ///
   /// - Parameter report: Called after each layer.
-  /// - Throws: `LoRAError` for a rank below 1, a share that isn't in (0, 1], values that aren't
+  /// - Throws: `Issue` for a rank below 1, a share that isn't in (0, 1], values that aren't
   ///   finite, and layers that can't be written as two factors.
   public func resized(
     to size: Size, report: (_ done: Int, _ total: Int) throws -> Void = { _, _ in }
   ) throws -> (lora: LoRA, layers: [ResizedLayer]) {
     switch size {
     case .rank(let rank) where rank < 1:
-      throw problem("can't be resized to rank \(rank). Use 1 or more.")
+      throw problem("can't be resized to rank \(rank) (expected 1 or more)")
     case .energy(let share) where !(share > 0 && share <= 1):
       throw problem(
-        "can't be resized to a share of \(share) of its energy. Use a number above 0 and up to 1, "
-          + "such as 0.95.")
+        "can't be resized to a share of \(share) of its energy (expected above 0 and up to 1)")
     default: break
     }
     let factors = try layers.map { try lowRank($0, "resized") }
@@ -51,7 +51,7 @@ extension LoRA {
     for index in layers.indices {
       guard let (layer, resizing) = try layers[index].resized(factors[index], to: size) else {
         throw problem(
-          "has values in \(layers[index].path) that are not finite; the file is damaged")
+          "has values in \(layers[index].path) that are not finite", "The file is damaged.")
       }
       result.layers[index] = layer
       reports.append(resizing)

@@ -1,5 +1,6 @@
 import LTX
 import NN
+import Support
 import TensorFiles
 import Torch
 
@@ -71,13 +72,13 @@ public struct LoRA: Sendable {
   /// The LoRA with its effect multiplied by a factor.
   ///
   /// - Parameter parts: The modalities to scale; the others stay unchanged.
-  /// - Throws: `LoRAError` for a factor that isn't finite, and for layers whose effect depends on
+  /// - Throws: `Issue` for a factor that isn't finite, and for layers whose effect depends on
   ///   the weight.
   public func scaled(by factor: Double, parts: Set<LoRAPart> = Set(LoRAPart.allCases)) throws
     -> LoRA
   {
     guard factor.isFinite else {
-      throw problem("can't be scaled by \(factor): the factor must be finite")
+      throw problem("can't be scaled by \(factor) (expected a finite factor)")
     }
     var result = self
     if factor != 1 { try requireIndependent(layers.filter { parts.contains($0.part) }, "scaled") }
@@ -85,31 +86,31 @@ public struct LoRA: Sendable {
     return result
   }
 
-  /// - Throws: `LoRAError` for layers whose effect depends on the weight.
+  /// - Throws: `Issue` for layers whose effect depends on the weight.
   func requireIndependent(_ layers: [Layer], _ what: String) throws {
     guard let layer = layers.first(where: { $0.kind.type.dependsOnWeight }) else { return }
     throw problem(
       "can't be \(what): \(layer.path) is \(layer.kind.title), whose effect depends on the weight "
-        + "that it changes. Generate with it at a strength instead, or fuse it into the checkpoint."
-    )
+        + "that it changes",
+      "Generate with it at a strength instead, or fuse it into the checkpoint.")
   }
 
   /// The layer as a LoRA.
   ///
-  /// - Throws: `LoRAError` for a layer that has no such form.
+  /// - Throws: `Issue` for a layer that has no such form.
   func lowRank(_ layer: Layer, _ what: String) throws -> LoRAAdapter {
     try requireIndependent([layer], what)
     guard let lowRank = try layer.lowRank() else {
       throw problem(
         "can't be \(what): \(layer.path) is \(layer.kind.title) of so high a rank that two factors "
-          + "would be larger than the weight. Fuse it into the checkpoint instead.")
+          + "would be larger than the weight", "Fuse it into the checkpoint instead.")
     }
     return lowRank
   }
 
   /// The LoRA without the adapters of some modalities.
   ///
-  /// - Throws: `LoRAError` if none would be left, or none belongs to these modalities.
+  /// - Throws: `Issue` if none would be left, or none belongs to these modalities.
   public func stripped(of parts: Set<LoRAPart>) throws -> LoRA {
     var result = self
     result.layers = layers.filter { !parts.contains($0.part) }
@@ -128,7 +129,7 @@ public struct LoRA: Sendable {
   ///
   /// Metadata is kept unless the files disagree about it.
   ///
-  /// - Throws: `LoRAError` for a strength that isn't finite, for layers of different shapes, for
+  /// - Throws: `Issue` for a strength that isn't finite, for layers of different shapes, for
   ///   adapters that can't be written as two factors, and for LoRAs that were trained on references
   ///   of different sizes.
   public static func merged(_ loras: [(lora: LoRA, strength: Double)]) throws -> LoRA {
@@ -137,7 +138,7 @@ public struct LoRA: Sendable {
     var conflicts: Set<String> = []
     for (lora, strength) in loras {
       guard strength.isFinite else {
-        throw lora.problem("has a strength of \(strength), which must be finite")
+        throw lora.problem("strength must be finite (got \(strength))")
       }
       for layer in try lora.scaled(by: strength).layers {
         if let first = layers[layer.path]?.first,
@@ -198,7 +199,7 @@ public struct LoRA: Sendable {
 
   // MARK: Writing
 
-  /// - Throws: `LoRAError` for the first layer that a format has no name for.
+  /// - Throws: `Issue` for the first layer that a format has no name for.
   public func requireNames(_ format: LoRAFormat) throws {
     let names = try ModuleNames.ltx2
     for layer in layers { _ = try tensors(layer, format, names) }
@@ -212,9 +213,9 @@ public struct LoRA: Sendable {
     }
     do {
       return try layer.adapter.fileTensors(format.naming).map { ("\(name).\($0.name)", $0.tensor) }
-    } catch let error as AdapterProblem {
+    } catch let issue as Issue {
       throw problem(
-        "can't be written in the \(format.title) format: \(layer.path) \(error.problem)")
+        "can't be written in the \(format.title) format: \(layer.path) \(issue.problem)")
     }
   }
 
@@ -222,7 +223,7 @@ public struct LoRA: Sendable {
   /// equals the rank and stands for a scale of 1.
   ///
   /// - Parameter dtype: The dtype of the tensors; nil keeps each layer's own.
-  /// - Throws: `LoRAError` for a layer that the format has no name for, and for values beyond the
+  /// - Throws: `Issue` for a layer that the format has no name for, and for values beyond the
   ///   range of the dtype; `TensorFileError` if the disk refuses.
   public func write(to path: String, format: LoRAFormat = .comfyUI, dtype: DType? = nil) throws {
     var tensors: [(key: String, tensor: Tensor)] = []
@@ -236,18 +237,13 @@ public struct LoRA: Sendable {
     }
     for (key, tensor) in tensors where try !tensor.isAllFinite() {
       throw problem(
-        "can't be written: \(key.displayed()) would not be finite in \(tensor.dtype). "
-          + "Use a smaller strength or factor, or float32.")
+        "can't be written: \(key.displayed()) would not be finite in \(tensor.dtype)",
+        "Use a smaller strength or factor, or float32.")
     }
     try writeSafetensors(tensors, metadata: writtenMetadata, to: path)
   }
 
-  func problem(_ what: String) -> LoRAError { LoRAError(description: "\(name) \(what)") }
-}
-
-/// An operation that is impossible with a LoRA.
-public struct LoRAError: Error, Equatable, CustomStringConvertible, Sendable {
-  public let description: String
-
-  public init(description: String) { self.description = description }
+  func problem(_ problem: String, _ suggestion: String? = nil) -> Issue {
+    Issue([.file(name)], problem, suggestion: suggestion)
+  }
 }

@@ -11,7 +11,7 @@ extension LoRAFile {
   /// - Parameters:
   ///   - parameters: Parameters whose keys are a module's path in a checkpoint, a dot and a role.
   ///   - scale: `FreshAdapters.scale`.
-  /// - Throws: `AdapterProblem` for parameters that don't make adapters; `TorchError`.
+  /// - Throws: `Issue` for parameters that don't make adapters; `TorchError`.
   public static func tensors(
     of parameters: [Parameter], scale: Double, dtype: DType
   ) throws -> [(key: String, tensor: Tensor)] {

@@ -170,8 +170,9 @@ private struct ModuleParts {
     var adapter: any Adapter
     do {
       adapter = try kind.type.init(tensorKeys.mapValues { try file.tensor($0) })
-    } catch let error as AdapterProblem {
-      throw fail(error.role.flatMap { tensorKeys[$0] } ?? name, error.problem)
+    } catch let issue as Issue {
+      let role = issue.subject.pathDescription
+      throw fail(tensorKeys[role] ?? name, issue.problem)
     }
     let alpha = try alphaKey.map { try self.alpha($0, of: file) }
     if let rank = adapter.rank {

@@ -75,7 +75,7 @@ struct LoRAFiles: ParsableArguments {
 
 func requireOutput(_ path: String, inputs: [String]) throws {
   if let problem = OutputFile.problem(path, inputs: inputs) {
-    throw LoRAError(description: "\(path) \(problem)")
+    throw Issue([.file(path)], problem)
   }
 }
 

@@ -1,4 +1,5 @@
 import Foundation
+import Support
 import Testing
 
 @testable import LanguageModels
@@ -6,6 +7,8 @@ import Testing
 /// Files that are damaged, or that ask for more than there is: an error that says what and where,
 /// never a crash.
 @Suite struct TokenizerFileTests {
+  typealias Problem = Support.Issue
+
   let good: String
 
   init() throws {
@@ -26,14 +29,20 @@ import Testing
     good = variant
   }
 
+  private func malformed(line: Int, _ problem: String) -> Problem {
+    Problem(
+      [.file("t.json"), .line(line)], "not valid JSON: \(problem)",
+      suggestion: "The file may be truncated or damaged; download it again.")
+  }
+
   private func load(_ text: String) throws -> Tokenizer {
     try Tokenizer(json: Array(text.utf8), file: "t.json")
   }
 
   /// The good file with one part exchanged.
-  private func error(replacing part: String, with other: String) throws -> TokenizerError? {
+  private func error(replacing part: String, with other: String) throws -> Problem? {
     try #require(good.contains(part), "\(part)")
-    return #expect(throws: TokenizerError.self, "\(part) -> \(other)") {
+    return #expect(throws: Problem.self, "\(part) -> \(other)") {
       try load(good.replacing(part, with: other, maxReplacements: 1))
     }
   }
@@ -69,7 +78,10 @@ import Testing
   ])
   func unsupportedPartsAreNamed(part: String, other: String, key: String, kind: String) throws {
     #expect(
-      try error(replacing: part, with: other) == .unsupported(file: "t.json", key: key, kind: kind))
+      try error(replacing: part, with: other)
+        == Problem(
+          [.file("t.json"), .name(key)], "\(kind) is not supported",
+          suggestion: "Only the parts that Gemma's tokenizers use are supported."))
   }
 
   @Test(arguments: [
@@ -122,7 +134,7 @@ import Testing
   func wrongValuesAreNamed(part: String, other: String, key: String, problem: String) throws {
     #expect(
       try error(replacing: part, with: other)
-        == .invalid(file: "t.json", key: key, problem: problem))
+        == Problem([.file("t.json"), .name(key)], problem))
   }
 
   @Test(arguments: [
@@ -144,34 +156,30 @@ import Testing
     ("{\"a\": \"\n\"}", "a string has an unescaped control character"),
   ])
   func brokenJSONIsAnError(text: String, problem: String) {
-    #expect(throws: TokenizerError.malformed(file: "t.json", line: 1, problem: problem)) {
+    #expect(throws: malformed(line: 1, problem)) {
       try load(text)
     }
   }
 
   @Test func brokenJSONNamesTheLine() throws {
     #expect(
-      throws: TokenizerError.malformed(
-        file: "t.json", line: 3, problem: "a value is missing or unknown")
+      throws: malformed(line: 3, "a value is missing or unknown")
     ) {
       try load("{\n\"a\":\n?}")
     }
     #expect(
-      throws: TokenizerError.malformed(
-        file: "t.json", line: 1, problem: "values are nested too deeply")
+      throws: malformed(line: 1, "values are nested too deeply")
     ) {
       try load(#"{"a":"# + String(repeating: "[", count: 100_000))
     }
     #expect(
-      throws: TokenizerError.malformed(
-        file: "t.json", line: 1, problem: "a string is not UTF-8")
+      throws: malformed(line: 1, "a string is not UTF-8")
     ) {
       try Tokenizer(json: [0x7B, 0x22, 0xFF, 0x22, 0x7D], file: "t.json")
     }
     let lines = good.count { $0 == "\n" } + 1
     #expect(
-      throws: TokenizerError.malformed(
-        file: "t.json", line: lines, problem: "there is more text after the end of the value")
+      throws: malformed(line: lines, "there is more text after the end of the value")
     ) { try load(good + "x") }
   }
 
@@ -180,7 +188,7 @@ import Testing
   @Test func damageNeverCrashes() throws {
     let bytes = Array(good.utf8)
     for length in bytes.indices {
-      #expect(throws: TokenizerError.self) {
+      #expect(throws: Problem.self) {
         try Tokenizer(json: Array(bytes[..<length]), file: "t.json")
       }
     }
@@ -204,10 +212,8 @@ import Testing
       #""single_word": false, "lstrip": false, "rstrip": false, "normalized": true, "special": false"#
     let both = #"{"id": 5, "content": "x y", \#(flags)}, {"id": 6, "content": "x_y", \#(flags)}"#
     let found = try error(replacing: #""added_tokens": ["#, with: #""added_tokens": [\#(both), "#)
-    guard case .invalid("t.json", "added_tokens", _) = found else {
-      Issue.record("\(String(describing: found))")
-      return
-    }
+    #expect(found?.subject == [.file("t.json"), "added_tokens"])
+    #expect(found?.problem.hasPrefix("another token looks the same in text as ") == true)
   }
 
   @Test func mergesMayStandBeforeTheVocabulary() throws {
@@ -222,10 +228,8 @@ import Testing
 
   @Test func aFileThatIsNotThere() {
     let path = TokenizerFixtures.folder.appending(path: "missing.json")
-    let error = #expect(throws: TokenizerError.self) { try Tokenizer(contentsOf: path) }
-    guard case .unreadable(path.path, _) = error else {
-      Issue.record("\(String(describing: error))")
-      return
-    }
+    let error = #expect(throws: Problem.self) { try Tokenizer(contentsOf: path) }
+    #expect(error?.subject == [.file(path.path)])
+    #expect(error?.problem.hasPrefix("can't read the tokenizer: ") == true)
   }
 }

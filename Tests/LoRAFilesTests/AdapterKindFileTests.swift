@@ -1,5 +1,6 @@
 import Foundation
 import NN
+import Support
 import TensorFiles
 import TestSupport
 import Testing
@@ -100,7 +101,7 @@ import Torch
     let start = try SafetensorsFile(path: own.path)
     #expect(back.keys == start.keys)
     for key in start.keys { #expect(try Tensor.isEqual(back.tensor(key), start.tensor(key))) }
-    let error = #expect(throws: LoRAError.self) { try LoRA(own).requireNames(.diffusers) }
+    let error = #expect(throws: Support.Issue.self) { try LoRA(own).requireNames(.diffusers) }
     #expect(error?.description.contains("is \(kind.title), which diffusers does not load") == true)
   }
 
@@ -149,7 +150,7 @@ import Torch
     for call in [
       { try lora.resized(to: .rank(1)).lora }, { try LoRA.merged([(lora, 1), (lora, 1)]) },
     ] as [() throws -> LoRA] {
-      let error = #expect(throws: LoRAError.self) { try call() }
+      let error = #expect(throws: Support.Issue.self) { try call() }
       #expect(error?.description.contains("is LoKr of so high a rank") == true)
     }
     #expect(try LoRAReport(full).layers.allSatisfy { $0.rank == nil && $0.kind == "LoKr" })

@@ -1,5 +1,6 @@
 import Foundation
 import NN
+import Support
 import TensorFiles
 import TestSupport
 import Testing
@@ -75,12 +76,12 @@ import Torch
 
   @Test func whatCannotBeMerged() throws {
     let lora = try LoRA(LoRAFixture.lora("lora_all"))
-    #expect(throws: LoRAError.self) { try LoRA.merged([(lora, .nan)]) }
+    #expect(throws: Support.Issue.self) { try LoRA.merged([(lora, .nan)]) }
     let path = lora.layers[0].path
     let wide = try fixture.file([
       "\(path).lora_A.weight": [2, 7], "\(path).lora_B.weight": [9, 2],
     ])
-    let error = #expect(throws: LoRAError.self) {
+    let error = #expect(throws: Support.Issue.self) {
       try LoRA.merged([(lora, 1), (LoRA(LoRAFile(path: wide)), 1)])
     }
     #expect(error?.description.contains(path) == true)
@@ -91,7 +92,7 @@ import Torch
     }
     let half = withMetadata(["reference_downscale_factor": "2", "trigger_word": "A"])
     let whole = withMetadata(["reference_downscale_factor": "1"])
-    #expect(throws: LoRAError.self) { try LoRA.merged([(half, 1), (whole, 1)]) }
+    #expect(throws: Support.Issue.self) { try LoRA.merged([(half, 1), (whole, 1)]) }
     let same = withMetadata(["reference_downscale_factor": "2", "trigger_word": "B"])
     #expect(
       try LoRA.merged([(half, 1), (same, 1)]).metadata == ["reference_downscale_factor": "2"])
@@ -142,10 +143,10 @@ import Torch
     #expect(all.allSatisfy { $0.keptShare > 0.999999 })
     var broken = lora
     broken.layers[3].adapter = try broken.layers[3].adapter.absorbing(.nan)
-    let error = #expect(throws: LoRAError.self) { try broken.resized(to: .rank(2)) }
+    let error = #expect(throws: Support.Issue.self) { try broken.resized(to: .rank(2)) }
     #expect(error?.description.contains(broken.layers[3].path) == true)
     for size in [LoRA.Size.rank(0), .energy(0), .energy(1.5), .energy(.nan)] {
-      #expect(throws: LoRAError.self) { try lora.resized(to: size) }
+      #expect(throws: Support.Issue.self) { try lora.resized(to: size) }
     }
   }
 
@@ -178,16 +179,16 @@ import Torch
     let video = try written(lora.stripped(of: [.audio, .cross]))
     #expect(!video.modules.isEmpty)
     #expect(video.modules.allSatisfy { LoRAPart(path: $0.path) == .video })
-    let error = #expect(throws: LoRAError.self) { try LoRA(video).stripped(of: [.audio]) }
+    let error = #expect(throws: Support.Issue.self) { try LoRA(video).stripped(of: [.audio]) }
     #expect(error?.description.contains("has no audio adapters") == true)
-    #expect(throws: LoRAError.self) { try LoRA(video).stripped(of: [.video]) }
+    #expect(throws: Support.Issue.self) { try LoRA(video).stripped(of: [.video]) }
 
     let scaled = try LoRAFixture.changes(written(lora.scaled(by: 0.3, parts: [.audio])))
     for (path, change) in try LoRAFixture.changes(original) {
       let want = LoRAPart(path: path) == .audio ? try change * 0.3 : change
       #expect(try LoRAFixture.distance(#require(scaled[path]), want) < 1e-6)
     }
-    #expect(throws: LoRAError.self) { try lora.scaled(by: .infinity) }
+    #expect(throws: Support.Issue.self) { try lora.scaled(by: .infinity) }
   }
 
   @Test func reports() throws {

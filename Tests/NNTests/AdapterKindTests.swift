@@ -1,4 +1,5 @@
 import Foundation
+import Support
 import TensorFiles
 import TestSupport
 import Testing
@@ -186,7 +187,7 @@ import Torch
   {
     let kind = try #require(AdapterKinds.kind(of: Set(shapes.keys)))
     let tensors = try shapes.mapValues { try Tensor.ones($0) }
-    let error = #expect(throws: AdapterProblem.self) { try kind.type.init(tensors) }
+    let error = #expect(throws: Support.Issue.self) { try kind.type.init(tensors) }
     #expect(error?.problem.contains(problem) == true, "\(error?.problem ?? "")")
   }
 }

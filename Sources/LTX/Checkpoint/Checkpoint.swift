@@ -141,7 +141,7 @@ public struct Checkpoint: Sendable {
   ///   - generating: The modalities that the loss is computed for; nil for all that are built. A
   ///     layer that can't change their loss is not trained (`Set.depend(on:built:blocks:)`).
   /// - Throws: `WeightError`, also for an adapter whose module the model doesn't have;
-  ///   `UnmatchedTarget` for a target or pattern that matches nothing; `AdapterMismatch` if the
+  ///   `UnmatchedTarget` for a target or pattern that matches nothing; `Issue` if the
   ///   adapters to continue from don't match those of the layers.
   public func transformer(
     _ policy: LoadPolicy = LoadPolicy(), modalities: Set<Modality> = .both,

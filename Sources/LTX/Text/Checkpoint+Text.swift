@@ -9,7 +9,7 @@ extension Checkpoint {
   /// - Parameters:
   ///   - textEncoder: The text encoder's folder or file; nil for that of `files`.
   ///   - storage: The storage of its weights; `.int8` halves its memory.
-  /// - Throws: `TokenizerError`, `Issue`, `WeightError`, `ConfigurationError`, each naming the
+  /// - Throws: `Issue`, `WeightError`, `ConfigurationError`, each naming the
   ///   file.
   public func promptEncoder(
     textEncoder: String? = nil, dtype: DType? = nil, device: Device = .cpu,

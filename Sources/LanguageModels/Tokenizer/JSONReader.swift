@@ -16,22 +16,24 @@ struct JSONReader {
 
   private mutating func reading<R>(
     _ body: (inout JSONCursor) throws(JSONError) -> R
-  ) throws(TokenizerError) -> R {
+  ) throws(Issue) -> R {
     do { return try body(&json) } catch { throw malformed(error) }
   }
 
-  private func malformed(_ error: JSONError) -> TokenizerError {
-    .malformed(file: file, line: error.line, problem: error.problem)
+  private func malformed(_ error: JSONError) -> Issue {
+    Issue(
+      [.file(file), .line(error.line)], "not valid JSON: \(error.problem)",
+      suggestion: "The file may be truncated or damaged; download it again.")
   }
 
-  mutating func value() throws(TokenizerError) -> JSON {
+  mutating func value() throws(Issue) -> JSON {
     try reading { json throws(JSONError) in try json.value() }
   }
 
   /// Calls `body` with each key; `body` must read exactly one value.
   mutating func forEachMember(
-    _ body: ([UInt8], inout JSONReader) throws(TokenizerError) -> Void
-  ) throws(TokenizerError) {
+    _ body: ([UInt8], inout JSONReader) throws(Issue) -> Void
+  ) throws(Issue) {
     try reading { json throws(JSONError) in try json.beginObject() }
     var isFirst = true
     while let key = try reading({ json throws(JSONError) in
@@ -43,8 +45,8 @@ struct JSONReader {
 
   /// Calls `body` once for each element; `body` must read exactly one value.
   mutating func forEachElement(
-    _ body: (inout JSONReader) throws(TokenizerError) -> Void
-  ) throws(TokenizerError) {
+    _ body: (inout JSONReader) throws(Issue) -> Void
+  ) throws(Issue) {
     try reading { json throws(JSONError) in try json.beginArray() }
     var isFirst = true
     while try reading({ json throws(JSONError) in try json.nextElement(isFirst: &isFirst) }) {
@@ -54,17 +56,17 @@ struct JSONReader {
 
   mutating func isNext(_ character: Unicode.Scalar) -> Bool { json.isNext(character) }
 
-  mutating func end() throws(TokenizerError) {
+  mutating func end() throws(Issue) {
     try reading { json throws(JSONError) in try json.expectEnd() }
   }
 
   /// A string's UTF-8 bytes, escapes resolved.
-  mutating func string() throws(TokenizerError) -> [UInt8] {
+  mutating func string() throws(Issue) -> [UInt8] {
     try reading { json throws(JSONError) in try json.stringBytes() }
   }
 
   /// The error for the second of two members with one name.
-  func duplicate(_ key: String) -> TokenizerError { malformed(json.duplicate(key)) }
+  func duplicate(_ key: String) -> Issue { malformed(json.duplicate(key)) }
 }
 
 /// A value together with the place it came from, so that what is wrong with it can be said.
@@ -80,42 +82,50 @@ struct JSONField {
     JSONField(value: value[name] ?? .null, file: file, key: key.isEmpty ? name : "\(key).\(name)")
   }
 
-  func string() throws(TokenizerError) -> String {
+  func string() throws(Issue) -> String {
     guard case .string(let string) = value else { throw expected("a string") }
     return string
   }
 
-  func bool(default missing: Bool? = nil) throws(TokenizerError) -> Bool {
+  func bool(default missing: Bool? = nil) throws(Issue) -> Bool {
     if isNull, let missing { return missing }
     guard case .bool(let bool) = value else { throw expected("true or false") }
     return bool
   }
 
-  func id() throws(TokenizerError) -> UInt32 {
+  func id() throws(Issue) -> UInt32 {
     guard case .number(let number) = value, let id = UInt32(number.text) else {
       throw expected("a token id (0 to \(UInt32.max))")
     }
     return id
   }
 
-  func elements() throws(TokenizerError) -> [JSONField] {
+  func elements() throws(Issue) -> [JSONField] {
     guard case .array(let elements) = value else { throw expected("a list") }
     return elements.enumerated().map { JSONField(value: $1, file: file, key: "\(key)[\($0)]") }
   }
 
-  func requireObject() throws(TokenizerError) {
+  func requireObject() throws(Issue) {
     guard case .object = value else { throw expected("an object") }
   }
 
-  func expected(_ wanted: String) -> TokenizerError {
+  func expected(_ wanted: String) -> Issue {
     invalid(isNull ? "\(wanted) is missing" : "\(wanted) is wanted here, and this is \(value.kind)")
   }
 
-  func invalid(_ problem: String) -> TokenizerError {
-    .invalid(file: file, key: key, problem: problem)
-  }
+  func invalid(_ problem: String) -> Issue { Issue(tokenizer: file, key, problem) }
 
-  func unsupported(_ kind: String) -> TokenizerError {
-    .unsupported(file: file, key: key, kind: kind)
+  func unsupported(_ kind: String) -> Issue {
+    Issue(
+      tokenizer: file, key, "\(kind) is not supported",
+      suggestion: "Only the parts that Gemma's tokenizers use are supported.")
+  }
+}
+
+extension Issue {
+  /// A value of a tokenizer file that can't be used.
+  init(tokenizer file: String, _ key: String, _ problem: String, suggestion: String? = nil) {
+    self.init(
+      [.file(file)] + (key.isEmpty ? [] : [.name(key)]), problem, suggestion: suggestion)
   }
 }

@@ -1,3 +1,5 @@
+import Support
+
 extension Tokenizer {
   /// The limit of upstream's prompts, in tokens.
   public static let promptLimit = 1024
@@ -10,11 +12,11 @@ extension Tokenizer {
   /// is its pipeline's length.
   ///
   /// - Returns: `ids` and `mask`, both [maxLength]; the mask is 1 on tokens and 0 on padding.
-  /// - Throws: `TokenizerError` when the vocabulary lacks `<bos>` or `<pad>` (then `<eos>` pads,
+  /// - Throws: `Issue` when the vocabulary lacks `<bos>` or `<pad>` (then `<eos>` pads,
   ///   and only without it this throws), or when `maxLength` has no room for the template.
   public func encodePrompt(
     _ prompt: String, maxLength: Int = Tokenizer.promptLimit
-  ) throws(TokenizerError) -> (ids: [Int], mask: [Int]) {
+  ) throws(Issue) -> (ids: [Int], mask: [Int]) {
     let ids = try framed(Self.stripped(prompt), maxLength: maxLength).map(Int.init)
     let pad: Int
     if let id = id(of: "<pad>") ?? id(of: "<eos>") {
@@ -30,7 +32,7 @@ extension Tokenizer {
   }
 
   /// The number of tokens of a prompt before it is cut.
-  public func promptLength(_ prompt: String) throws(TokenizerError) -> Int {
+  public func promptLength(_ prompt: String) throws(Issue) -> Int {
     try framed(Self.stripped(prompt), maxLength: nil).count
   }
 

@@ -14,14 +14,14 @@ public struct Tokenizer: Sendable {
 
   /// Reads a `tokenizer.json`.
   ///
-  /// - Throws: `TokenizerError` when the file can't be read, is malformed, or needs a part that
+  /// - Throws: `Issue` when the file can't be read, is malformed, or needs a part that
   ///   isn't supported.
-  public init(contentsOf url: URL) throws(TokenizerError) {
+  public init(contentsOf url: URL) throws(Issue) {
     let data: Data
     do {
       data = try Data(contentsOf: url)
     } catch {
-      throw .unreadable(file: url.path, reason: reason(of: error))
+      throw Issue([.file(url.path)], "can't read the tokenizer: \(reason(of: error))")
     }
     try self.init(json: Array(data), file: url.path)
   }
@@ -30,7 +30,7 @@ public struct Tokenizer: Sendable {
   /// text encoder.
   ///
   /// - Parameter file: Where the text came from, for error messages.
-  public init(json: [UInt8], file: String) throws(TokenizerError) {
+  public init(json: [UInt8], file: String) throws(Issue) {
     self.file = file
     parts = try TokenizerFile(json, file: file)
   }
@@ -51,8 +51,8 @@ public struct Tokenizer: Sendable {
   /// - Parameter addBOS: Put the file's template of special tokens around the text, and `<bos>` in
   ///   front if neither template nor text begins with it. Chat prompts that write `<bos>`
   ///   themselves want false.
-  /// - Throws: `TokenizerError.missingToken` when `<bos>` is wanted and the vocabulary has none.
-  public func encode(_ text: String, addBOS: Bool) throws(TokenizerError) -> [Int] {
+  /// - Throws: `Issue` when `<bos>` is wanted and the vocabulary has none.
+  public func encode(_ text: String, addBOS: Bool) throws(Issue) -> [Int] {
     try (addBOS ? framed(text, maxLength: nil) : content(text)).map(Int.init)
   }
 
@@ -75,13 +75,15 @@ public struct Tokenizer: Sendable {
 
   /// The ids with the template around them and `<bos>` in front, cut on the right to at most
   /// `maxLength`.
-  func framed(_ text: String, maxLength: Int?) throws(TokenizerError) -> [UInt32] {
+  func framed(_ text: String, maxLength: Int?) throws(Issue) -> [UInt32] {
     let template = parts.template
     var ids = content(text)
     if let maxLength {
       let added = template.prefix.count + template.suffix.count
       guard maxLength >= max(added, 1) else {
-        throw .lengthTooSmall(length: maxLength, needed: max(added, 1))
+        throw Issue(
+          "a prompt of \(maxLength) tokens has no room for the \(max(added, 1)) that are always added"
+        )
       }
       ids = Array(ids.prefix(maxLength - added))
     }
@@ -91,8 +93,12 @@ public struct Tokenizer: Sendable {
     return maxLength.map { Array(ids.prefix($0)) } ?? ids
   }
 
-  func requiredID(_ token: String) throws(TokenizerError) -> UInt32 {
-    guard let id = id(of: token) else { throw .missingToken(file: file, token: token) }
+  func requiredID(_ token: String) throws(Issue) -> UInt32 {
+    guard let id = id(of: token) else {
+      throw Issue(
+        [.file(file)], "the vocabulary has no token \(token)",
+        suggestion: "Use the tokenizer of a Gemma text encoder.")
+    }
     return UInt32(id)
   }
 
@@ -116,38 +122,5 @@ public struct Tokenizer: Sendable {
       }
     }
     return ids
-  }
-}
-
-/// A problem with reading or using a `tokenizer.json`.
-public enum TokenizerError: Error, Equatable, CustomStringConvertible {
-  /// The file can't be opened or read.
-  case unreadable(file: String, reason: String)
-  /// The file isn't JSON (RFC 8259). Lines count from 1.
-  case malformed(file: String, line: Int, problem: String)
-  /// The file is JSON, but the value under `key` isn't what a tokenizer has there.
-  case invalid(file: String, key: String, problem: String)
-  /// The file asks for a component or an option that this tokenizer doesn't have.
-  case unsupported(file: String, key: String, kind: String)
-  /// A prompt needs this token (`<bos>`, `<pad>`) and the vocabulary lacks it.
-  case missingToken(file: String, token: String)
-  /// The tokens that are added to every prompt alone are more than the wanted length.
-  case lengthTooSmall(length: Int, needed: Int)
-
-  public var description: String {
-    switch self {
-    case .unreadable(let file, let reason):
-      "\(file): can't read the tokenizer: \(reason)"
-    case .malformed(let file, let line, let problem):
-      "\(file):\(line): not valid JSON: \(problem). The file may be cut off or damaged; fetch it again."
-    case .invalid(let file, let key, let problem):
-      "\(file): \(key): \(problem)"
-    case .unsupported(let file, let key, let kind):
-      "\(file): \(key): \(kind) is not supported. Supported are the parts that Gemma tokenizers use."
-    case .missingToken(let file, let token):
-      "\(file): the vocabulary has no token \(token). Is this the tokenizer of a Gemma text encoder?"
-    case .lengthTooSmall(let length, let needed):
-      "a prompt of \(length) tokens has no room for the \(needed) that are always added"
-    }
   }
 }

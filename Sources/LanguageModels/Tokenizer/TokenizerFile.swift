@@ -13,18 +13,18 @@ struct TokenizerFile {
   let template: Template
   let decoding: [DecodingStep]?
 
-  init(_ bytes: [UInt8], file: String) throws(TokenizerError) {
+  init(_ bytes: [UInt8], file: String) throws(Issue) {
     let read = bytes.withUnsafeBytes { bytes in
-      Result { () throws(TokenizerError) in try TokenizerFile(bytes, file: file) }
+      Result { () throws(Issue) in try TokenizerFile(bytes, file: file) }
     }
     self = try read.get()
   }
 
-  private init(_ bytes: UnsafeRawBufferPointer, file: String) throws(TokenizerError) {
+  private init(_ bytes: UnsafeRawBufferPointer, file: String) throws(Issue) {
     var reader = JSONReader(bytes, file: file)
     var parts = JSONObject()
     var model: BytePairEncoding?
-    try reader.forEachMember { (key, reader) throws(TokenizerError) in
+    try reader.forEachMember { (key, reader) throws(Issue) in
       if key.elementsEqual("model".utf8) {
         model = try ModelReader(&reader).model
       } else {
@@ -52,8 +52,7 @@ struct TokenizerFile {
     }
   }
 
-  private static func addedTokens(_ field: JSONField) throws(TokenizerError) -> [AddedTokens.Token]
-  {
+  private static func addedTokens(_ field: JSONField) throws(Issue) -> [AddedTokens.Token] {
     guard !field.isNull else { return [] }
     var tokens: [AddedTokens.Token] = []
     for element in try field.elements() {
@@ -70,7 +69,7 @@ struct TokenizerFile {
     return tokens
   }
 
-  private static func normalizer(_ field: JSONField) throws(TokenizerError) -> [Replacement] {
+  private static func normalizer(_ field: JSONField) throws(Issue) -> [Replacement] {
     guard !field.isNull else { return [] }
     switch try field["type"].string() {
     case "Replace": return [try replacement(field)]
@@ -82,7 +81,7 @@ struct TokenizerFile {
     }
   }
 
-  private static func preTokenizer(_ field: JSONField) throws(TokenizerError) -> [Splitter] {
+  private static func preTokenizer(_ field: JSONField) throws(Issue) -> [Splitter] {
     guard !field.isNull else { return [] }
     switch try field["type"].string() {
     case "Split":
@@ -103,7 +102,7 @@ struct TokenizerFile {
     }
   }
 
-  private static func postProcessor(_ field: JSONField) throws(TokenizerError) -> Template {
+  private static func postProcessor(_ field: JSONField) throws(Issue) -> Template {
     guard !field.isNull else { return Template() }
     let kind = try field["type"].string()
     guard kind == "TemplateProcessing" else { throw field.unsupported("post-processor \(kind)") }
@@ -130,7 +129,7 @@ struct TokenizerFile {
     return template
   }
 
-  private static func decoder(_ field: JSONField) throws(TokenizerError) -> [DecodingStep] {
+  private static func decoder(_ field: JSONField) throws(Issue) -> [DecodingStep] {
     switch try field["type"].string() {
     case "Replace": return [.replace(try replacement(field))]
     case "ByteFallback": return [.byteFallback]
@@ -143,13 +142,13 @@ struct TokenizerFile {
     }
   }
 
-  private static func replacement(_ field: JSONField) throws(TokenizerError) -> Replacement {
+  private static func replacement(_ field: JSONField) throws(Issue) -> Replacement {
     Replacement(
       pattern: try pattern(field["pattern"]), content: Array(try field["content"].string().utf8))
   }
 
   /// A literal pattern, `{"String": "..."}`.
-  private static func pattern(_ field: JSONField) throws(TokenizerError) -> [UInt8] {
+  private static func pattern(_ field: JSONField) throws(Issue) -> [UInt8] {
     guard field["Regex"].isNull else { throw field.unsupported("a regular expression") }
     let pattern = Array(try field["String"].string().utf8)
     guard !pattern.isEmpty else { throw field["String"].unsupported("an empty pattern") }
@@ -161,7 +160,7 @@ struct TokenizerFile {
 private struct ModelReader {
   let model: BytePairEncoding
 
-  init(_ reader: inout JSONReader) throws(TokenizerError) {
+  init(_ reader: inout JSONReader) throws(Issue) {
     let file = reader.file
     var options = JSONObject()
     var ids: [[UInt8]: UInt32]?
@@ -170,7 +169,7 @@ private struct ModelReader {
     guard reader.isNext("{") else {
       throw JSONField(value: try reader.value(), file: file, key: "model").expected("an object")
     }
-    try reader.forEachMember { (key, reader) throws(TokenizerError) in
+    try reader.forEachMember { (key, reader) throws(Issue) in
       if key.elementsEqual("vocab".utf8), reader.isNext("{") {
         ids = try Self.vocabulary(&reader)
       } else if key.elementsEqual("merges".utf8), let ids, reader.isNext("[") {
@@ -213,16 +212,16 @@ private struct ModelReader {
       ignoresMerges: try root["ignore_merges"].bool(default: false))
   }
 
-  private static func vocabulary(_ reader: inout JSONReader) throws(TokenizerError) -> [[UInt8]:
+  private static func vocabulary(_ reader: inout JSONReader) throws(Issue) -> [[UInt8]:
     UInt32]
   {
     let file = reader.file
     var ids: [[UInt8]: UInt32] = [:]
-    try reader.forEachMember { (token, reader) throws(TokenizerError) in
+    try reader.forEachMember { (token, reader) throws(Issue) in
       guard case .number(let number) = try reader.value(), let id = UInt32(number.text) else {
-        throw .invalid(
-          file: file, key: "model.vocab.\(String(decoding: token, as: UTF8.self))",
-          problem: "a token id (0 to \(UInt32.max)) is wanted here")
+        throw Issue(
+          tokenizer: file, "model.vocab.\(String(decoding: token, as: UTF8.self))",
+          "a token id (0 to \(UInt32.max)) is wanted here")
       }
       ids[token] = id
     }
@@ -233,11 +232,11 @@ private struct ModelReader {
   /// 2024.
   private static func merges(
     _ reader: inout JSONReader, ids: [[UInt8]: UInt32]
-  ) throws(TokenizerError) -> BytePairEncoding.Merges {
+  ) throws(Issue) -> BytePairEncoding.Merges {
     let file = reader.file
     var merges = BytePairEncoding.Merges()
     var isLegacy: Bool?
-    try reader.forEachElement { (reader) throws(TokenizerError) in
+    try reader.forEachElement { (reader) throws(Issue) in
       var pair: [[UInt8]] = []
       if isLegacy ?? true, reader.isNext("\"") {
         isLegacy = true
@@ -247,9 +246,9 @@ private struct ModelReader {
       } else if isLegacy != true, reader.isNext("[") {
         isLegacy = false
         let key = "model.merges[\(merges.results.count)]"
-        try reader.forEachElement { (reader) throws(TokenizerError) in
+        try reader.forEachElement { (reader) throws(Issue) in
           guard reader.isNext("\"") else {
-            throw .invalid(file: file, key: key, problem: "a merge is two strings")
+            throw Issue(tokenizer: file, key, "a merge is two strings")
           }
           pair.append(try reader.string())
         }
@@ -262,7 +261,7 @@ private struct ModelReader {
   /// Merges that stand before the vocabulary; no known writer makes such a file.
   private static func merges(
     _ field: JSONField, ids: [[UInt8]: UInt32]
-  ) throws(TokenizerError) -> BytePairEncoding.Merges {
+  ) throws(Issue) -> BytePairEncoding.Merges {
     var merges = BytePairEncoding.Merges()
     for element in try field.elements() {
       var pair: [[UInt8]] = []
@@ -280,14 +279,14 @@ private struct ModelReader {
   private static func append(
     _ pair: [[UInt8]], to merges: inout BytePairEncoding.Merges, ids: [[UInt8]: UInt32],
     file: String
-  ) throws(TokenizerError) {
-    func invalid(_ problem: String) -> TokenizerError {
-      .invalid(file: file, key: "model.merges[\(merges.results.count)]", problem: problem)
+  ) throws(Issue) {
+    func invalid(_ problem: String) -> Issue {
+      Issue(tokenizer: file, "model.merges[\(merges.results.count)]", problem)
     }
     guard pair.count == 2 else {
       throw invalid("a merge is two tokens, in one form throughout the list")
     }
-    func id(_ token: [UInt8]) throws(TokenizerError) -> UInt32 {
+    func id(_ token: [UInt8]) throws(Issue) -> UInt32 {
       guard let id = ids[token] else {
         throw invalid("\"\(String(decoding: token, as: UTF8.self))\" is not in the vocabulary")
       }

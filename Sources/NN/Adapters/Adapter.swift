@@ -21,7 +21,8 @@ public protocol Adapter: Sendable {
 
   /// An adapter with the given tensors and scale 1.
   ///
-  /// - Throws: `AdapterProblem` for tensors that are missing or don't fit together.
+  /// - Throws: `Issue` for tensors that are missing or don't fit together. Its subject is the role of
+  ///   the invalid tensor, or empty for the adapter as a whole.
   init(_ tensors: [String: Tensor]) throws
 
   /// A new adapter to train. It doesn't change the layer yet.
@@ -102,7 +103,7 @@ public protocol Adapter: Sendable {
 
   /// The tensors by their names in a file, with everything that a reader needs.
   ///
-  /// - Throws: `AdapterProblem` if the naming scheme has no names for them.
+  /// - Throws: `Issue` if the naming scheme has no names for them.
   func fileTensors(_ naming: AdapterNaming) throws -> [(name: String, tensor: Tensor)]
 
   /// The adapter with a factor multiplied into one of its tensors.
@@ -131,24 +132,6 @@ public struct BaseLayer: Sendable {
     (outputs, inputs) = (weight.shape[0], weight.shape[1])
     self.weight = weight
     self.device = device
-  }
-}
-
-/// An error about tensors that don't make an adapter.
-public struct AdapterProblem: Error, Equatable, Sendable {
-  /// The invalid tensor; nil for the adapter as a whole.
-  public let role: String?
-  /// The problem, to be read after the tensor's or the module's name.
-  public let problem: String
-
-  public init(_ problem: String) {
-    role = nil
-    self.problem = problem
-  }
-
-  public init(_ role: String, _ problem: String) {
-    self.role = role
-    self.problem = problem
   }
 }
 

@@ -40,7 +40,7 @@ public enum AdapterKinds {
   ///   - parameters: Parameters whose keys are a module's path, a dot and a role; others are
   ///     skipped.
   ///   - scale: The scale in training.
-  /// - Throws: `AdapterProblem`.
+  /// - Throws: `Issue`.
   public static func adapters(
     of parameters: [Parameter], scale: Double
   ) throws -> [(module: String, adapter: any Adapter)] {

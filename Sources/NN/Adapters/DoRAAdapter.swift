@@ -1,5 +1,6 @@
 // O outputs, I inputs of a linear layer, R rank.
 
+import Support
 import Torch
 
 /// A LoRA with a magnitude m for each output: m / ||W + scale * B A|| * (W + scale * B A), the norm
@@ -49,17 +50,17 @@ public struct DoRAAdapter: Adapter {
 
   public init(_ tensors: [String: Tensor]) throws {
     guard let magnitude = tensors[Self.magnitudeRole] else {
-      throw AdapterProblem("has no magnitude (dora_scale or lora_magnitude_vector)")
+      throw Issue("has no magnitude (dora_scale or lora_magnitude_vector)")
     }
     guard tensors[LoRAAdapter.downRole] != nil || tensors[LoRAAdapter.upRole] != nil else {
-      throw AdapterProblem("has a magnitude of DoRA but no A (lora_A or lora_down)")
+      throw Issue("has a magnitude of DoRA but no A (lora_A or lora_down)")
     }
     lora = try LoRAAdapter(tensors)
     let outputs = lora.up.size(0)
     guard magnitude.dtype.isFloatingPoint, [[outputs], [outputs, 1]].contains(magnitude.shape)
     else {
-      throw AdapterProblem(
-        Self.magnitudeRole,
+      throw Issue(
+        [.name(Self.magnitudeRole)],
         "has dtype \(magnitude.dtype) and shape \(magnitude.shape) (expected one floating-point "
           + "value for each of the \(outputs) outputs)")
     }

@@ -1,3 +1,4 @@
+import Support
 import Torch
 
 /// Adapters from earlier training to continue from, by the path of the module that they change.
@@ -12,16 +13,28 @@ public struct InitialAdapters: Sendable {
     self.adapters = adapters
   }
 
+  /// The subject of a problem with adapters to continue from, in front of their file.
+  public static let subject: Issue.PathComponent = "initialAdapters"
+
   /// The differences from the adapters that a run trains; nil if there are none.
-  func mismatch(_ layers: [AdaptedLayer], _ fresh: FreshAdapters) -> AdapterMismatch? {
+  func mismatch(_ layers: [AdaptedLayer], _ fresh: FreshAdapters) -> Issue? {
     let trained = Set(layers.map(\.path))
-    let mismatch = AdapterMismatch(
-      file: file, missing: trained.filter { adapters[$0] == nil }.sorted(),
-      unexpected: adapters.keys.filter { !trained.contains($0) }.sorted(),
-      others: layers.compactMap { layer in
-        adapters[layer.path].flatMap { layer.difference($0, fresh) }
-      })
-    return mismatch.isEmpty ? nil : mismatch
+    func list(_ names: [String], _ what: String) -> String? {
+      guard let first = names.first else { return nil }
+      return what + first + (names.count > 1 ? " (and \(names.count - 1) more)" : "")
+    }
+    let differences = [
+      list(
+        layers.compactMap { layer in adapters[layer.path].flatMap { layer.difference($0, fresh) } },
+        ""),
+      list(trained.filter { adapters[$0] == nil }.sorted(), "it has no adapter for "),
+      list(adapters.keys.filter { !trained.contains($0) }.sorted(), "the run does not train "),
+    ].compactMap { $0 }
+    guard !differences.isEmpty else { return nil }
+    return Issue(
+      [Self.subject, .file(file)],
+      "training can't continue from this LoRA: \(differences.joined(separator: "; "))",
+      suggestion: "Set the kind, the rank and the target modules that it was trained with.")
   }
 }
 
@@ -59,31 +72,5 @@ struct AdaptedLayer: Sendable {
       .sorted { $0.key < $1.key }.map { "\($0.key) of \($0.value)" }.joined(separator: ", ")
     return "\(path) has \(given.shapes), but the layer has \(inputs) inputs and \(outputs) outputs "
       + "(expected \(wanted))"
-  }
-}
-
-/// An error about adapters to continue from that don't match the ones that a run trains.
-public struct AdapterMismatch: Error, CustomStringConvertible, Sendable {
-  public let file: String
-  /// Layers that the run trains and the file has no adapter for.
-  public let missing: [String]
-  /// Layers of the file that the run doesn't train.
-  public let unexpected: [String]
-  /// Layers whose adapters differ in rank, size or kind, with the difference.
-  public let others: [String]
-
-  var isEmpty: Bool { missing.isEmpty && unexpected.isEmpty && others.isEmpty }
-
-  public var description: String {
-    func list(_ names: [String], _ what: String) -> String? {
-      guard let first = names.first else { return nil }
-      return what + first + (names.count > 1 ? " (and \(names.count - 1) more)" : "")
-    }
-    let parts = [
-      list(others, ""), list(missing, "it has no adapter for "),
-      list(unexpected, "the run does not train "),
-    ].compactMap { $0 }
-    return "\(file): training can't continue from this LoRA: \(parts.joined(separator: "; ")). "
-      + "Set the kind, the rank and the target modules that it was trained with."
   }
 }

@@ -1,5 +1,6 @@
 // O outputs, I inputs of a linear layer, R rank.
 
+import Support
 import Torch
 
 /// W + strength * scale * (A1 B1) ∘ (A2 B2), an elementwise product of two low-rank products
@@ -25,16 +26,16 @@ public struct LoHaAdapter: Adapter {
   public init(_ tensors: [String: Tensor]) throws {
     try tensors.requireFactors("hada_w1_a", "hada_w1_b", "hada_w2_a", "hada_w2_b")
     func tensor(_ role: String) throws -> Tensor {
-      guard let tensor = tensors[role] else { throw AdapterProblem("has no \(role)") }
+      guard let tensor = tensors[role] else { throw Issue("has no \(role)") }
       return tensor
     }
     (a1, b1) = (try tensor("hada_w1_a"), try tensor("hada_w1_b"))
     (a2, b2) = (try tensor("hada_w2_a"), try tensor("hada_w2_b"))
     guard a1.size(1) == b1.size(0), a2.size(1) == b2.size(0) else {
-      throw AdapterProblem("has \(shapes), whose ranks differ")
+      throw Issue("has \(shapes), whose ranks differ")
     }
     guard a1.size(0) == a2.size(0), b1.size(1) == b2.size(1) else {
-      throw AdapterProblem("has \(shapes), which are for layers of different sizes")
+      throw Issue("has \(shapes), which are for layers of different sizes")
     }
   }
 
@@ -110,7 +111,7 @@ public struct LoHaAdapter: Adapter {
   /// The factors unchanged, and alpha = scale * rank.
   public func fileTensors(_ naming: AdapterNaming) throws -> [(name: String, tensor: Tensor)] {
     if naming == .peft {
-      throw AdapterProblem("is \(Self.title), which diffusers does not load")
+      throw Issue("is \(Self.title), which diffusers does not load")
     }
     return tensors.map { ($0.role, $0.tensor) }
       + [("alpha", try .full([], Scalar(scale * Double(b1.size(0))), dtype: .float32))]

@@ -1,6 +1,7 @@
 // O outputs, I inputs of a linear layer, R rank.
 // The weight is a Kronecker product: O = a b and I = c d, W1 is [a, c] and W2 is [b, d].
 
+import Support
 import Torch
 
 /// W + strength * scale * (W1 ⊗ W2), where each factor is a matrix or a product of two (Yeh et al.,
@@ -28,15 +29,15 @@ public struct LoKrAdapter: Adapter {
       case (let whole?, nil, nil): self = .whole(whole)
       case (nil, let a?, let b?):
         guard a.size(1) == b.size(0) else {
-          throw AdapterProblem(
+          throw Issue(
             "has \(name)_a of \(a.shape) and \(name)_b of \(b.shape), whose ranks \(a.size(1)) and "
               + "\(b.size(0)) differ")
         }
         self = .product(a: a, b: b)
-      case (nil, nil, nil): throw AdapterProblem("has neither \(name) nor \(name)_a and \(name)_b")
-      case (_?, _, _): throw AdapterProblem("has both \(name) and a product in its place")
+      case (nil, nil, nil): throw Issue("has neither \(name) nor \(name)_a and \(name)_b")
+      case (_?, _, _): throw Issue("has both \(name) and a product in its place")
       case (nil, _, _):
-        throw AdapterProblem(
+        throw Issue(
           "has \(name)_\(a == nil ? "b" : "a") but no \(name)_\(a == nil ? "a" : "b")")
       }
     }
@@ -99,8 +100,8 @@ public struct LoKrAdapter: Adapter {
     for role in Self.order {
       guard let tensor = tensors[role] else { continue }
       guard tensor.rank == 2, tensor.dtype.isFloatingPoint, tensor.count > 0 else {
-        throw AdapterProblem(
-          role,
+        throw Issue(
+          [.name(role)],
           "has dtype \(tensor.dtype) and shape \(tensor.shape) (expected a matrix in a "
             + "floating-point dtype)")
       }
@@ -218,7 +219,7 @@ public struct LoKrAdapter: Adapter {
   /// The factors unchanged, and alpha = scale * rank. Without a rank, readers ignore alpha.
   public func fileTensors(_ naming: AdapterNaming) throws -> [(name: String, tensor: Tensor)] {
     if naming == .peft {
-      throw AdapterProblem("is \(Self.title), which diffusers does not load")
+      throw Issue("is \(Self.title), which diffusers does not load")
     }
     let alpha = rank.map { scale * Double($0) } ?? 1
     return tensors.map { ($0.role, $0.tensor) }

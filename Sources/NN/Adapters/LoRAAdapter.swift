@@ -1,5 +1,6 @@
 // O outputs, I inputs of a linear layer, R rank.
 
+import Support
 import Torch
 
 /// W + strength * scale * B A (Hu et al., "LoRA: Low-Rank Adaptation of Large Language Models",
@@ -31,14 +32,14 @@ public struct LoRAAdapter: Adapter {
   public init(_ tensors: [String: Tensor]) throws {
     guard let down = tensors[Self.downRole] else {
       let isHalf = tensors[Self.upRole] != nil
-      throw AdapterProblem("has \(isHalf ? "a B" : "an alpha") but no A (lora_A or lora_down)")
+      throw Issue("has \(isHalf ? "a B" : "an alpha") but no A (lora_A or lora_down)")
     }
     guard let up = tensors[Self.upRole] else {
-      throw AdapterProblem("has an A but no B (lora_B or lora_up)")
+      throw Issue("has an A but no B (lora_B or lora_up)")
     }
     try tensors.requireFactors(Self.downRole, Self.upRole)
     guard down.size(0) == up.size(1) else {
-      throw AdapterProblem(
+      throw Issue(
         "has A of \(down.shape) and B of \(up.shape), whose ranks \(down.size(0)) and "
           + "\(up.size(1)) differ")
     }
@@ -147,13 +148,13 @@ public struct LoRAAdapter: Adapter {
 extension [String: Tensor] {
   /// Checks tensors of an adapter that must be matrices.
   ///
-  /// - Throws: `AdapterProblem` for one that isn't a matrix of a floating-point dtype, or is empty.
+  /// - Throws: `Issue` for one that isn't a matrix of a floating-point dtype, or is empty.
   func requireFactors(_ roles: String...) throws {
     for role in roles {
       guard let tensor = self[role] else { continue }
       guard tensor.rank == 2, tensor.dtype.isFloatingPoint, tensor.count > 0 else {
-        throw AdapterProblem(
-          role,
+        throw Issue(
+          [.name(role)],
           "has dtype \(tensor.dtype) and shape \(tensor.shape) (expected a matrix in a "
             + "floating-point dtype)")
       }

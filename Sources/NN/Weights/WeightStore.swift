@@ -1,3 +1,4 @@
+import Support
 import Synchronization
 import TensorFiles
 import Torch
@@ -157,7 +158,7 @@ package final class WeightStore: Sendable {
   }
 
   /// The differences between the adapters that training continues from and those of the layers.
-  func mismatch() -> AdapterMismatch? {
+  func mismatch() -> Issue? {
     let layers = record.withLock { $0.adapted }
     return policy.freshAdapters.flatMap { $0.initial?.mismatch(layers, $0) }
   }

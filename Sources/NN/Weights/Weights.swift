@@ -198,7 +198,7 @@ public struct Weights: Sendable {
   /// Checks, after a model has been built, that every adapter found its module.
   ///
   /// - Throws: `WeightError` that names the first module that the model doesn't have;
-  ///   `UnmatchedTarget` for a name of fresh adapters or trained weights; `AdapterMismatch` for
+  ///   `UnmatchedTarget` for a name of fresh adapters or trained weights; `Issue` for
   ///   adapters to continue from that don't match those of the layers.
   public func requireAllAdaptersUsed() throws {
     if let path = store.unusedAdapters().first {

@@ -86,8 +86,9 @@ struct TrainedModel: Sendable {
       throw c.problem(
         adapters == nil ? "model.trainable_modules" : "lora.target_modules",
         "\(describe(error))\(nearest)")
-    } catch let error as AdapterMismatch {
-      throw c.problem("model.load_checkpoint", describe(error))
+    } catch let issue as Issue where issue.subject.first == InitialAdapters.subject {
+      let file = issue.file.map { "\($0): " } ?? ""
+      throw c.problem("model.load_checkpoint", file + issue.message)
     }
     parameters = transformer.parameters
     connectors = try checkpoint.textConnectors(
