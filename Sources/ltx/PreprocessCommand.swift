@@ -126,7 +126,7 @@ struct PreprocessCommand: ParsableCommand {
         )
       }
       throw ExitCode(
-        progress.hasEncoded || (error as? PreprocessingError)?.kind == .writing ? 1 : 2)
+        progress.hasEncoded || Preprocessor.isWritingFailure(error) ? 1 : 2)
     }
     show(report)
     if let status = interruption.status { throw ExitCode(status) }

@@ -49,7 +49,7 @@ import Torch
     #expect(
       found.map(\.description) == [
         "line 3: sub/../a.mp4 would be cached under the same name as the row of line 1, a. List a clip once, and rename "
-          + "files that differ only in their extension",
+          + "files that differ only in their extension.",
         "\(cache.scratch.file("new.mp4")), line 2: is not preprocessed; run `ltx preprocess`",
         "latents/b.safetensors: has no row in \(cache.scratch.file("dataset.jsonl")), but training "
           + "uses it",

@@ -51,9 +51,9 @@ import Testing
     let dataset = try Dataset(path: scratch.path)
     #expect(dataset.samples.map(\.media) == ["c.mp4", "d.mp4"])
     #expect(
-      dataset.problems.map(\.problem).sorted() == [
-        "B.mp4: has no caption with its name, but b.txt exists. Rename it to B.txt",
-        "a.mp4: has no caption with its name, but a.mp4.txt exists. Rename it to a.txt",
+      dataset.problems.map(\.description).sorted() == [
+        "B.mp4: has no caption with its name, but b.txt exists. Rename it to B.txt.",
+        "a.mp4: has no caption with its name, but a.mp4.txt exists. Rename it to a.txt.",
       ])
     #expect(reasons(dataset) == ["c.mp4.txt": "a second caption of c.mp4"])
   }

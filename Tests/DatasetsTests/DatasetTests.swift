@@ -1,5 +1,6 @@
 import Foundation
 import LTX
+import Support
 import TestSupport
 import Testing
 
@@ -34,7 +35,7 @@ import Testing
     #expect(found.samples.map(\.repeats) == [3, 1, 2])
     #expect(found.columns.unused.isEmpty)
     #expect(found.problems.map(\.line) == [4, 5, 6, 7])
-    #expect(found.problems[0].problem.hasPrefix("d.mp4: \"repeats\" must be an integer"))
+    #expect("\(found.problems[0])".hasPrefix("line 4: d.mp4: repeats: must be an integer"))
     #expect(found.problems[1].problem.contains("(got 1.5)"))
     #expect(found.problems[2].problem.contains("(got \"many\")"))
     let table = try dataset("video,caption,num_repeats\na.mp4,x,4\nb.mp4,y,\n", "d.csv")
@@ -102,8 +103,8 @@ import Testing
     #expect(paths(3) == [.video: "e_reference.mp4"])
     #expect(paths(4) == [.video: "sub/b.MOV", .audio: "sub/b.wav"])
     #expect(
-      found.problems.map(\.problem) == [
-        "f.mp4: the caption is missing. Write it to a .txt file of the same name"
+      found.problems.map(\.description) == [
+        "f.mp4: the caption is missing. Write it to a .txt file of the same name."
       ])
   }
 
@@ -293,10 +294,10 @@ import Testing
   @Test(arguments: [
     ("{\"video\": \"c\"}", "c: the caption is missing"),
     ("{\"caption\": \"c\"}", "the media file is missing: the row has no \"video\""),
-    ("{\"video\": \"c\", \"caption\": \" \"}", "\"caption\" is empty"),
-    ("{\"video\": \"\", \"caption\": \"d\"}", "\"video\" is empty"),
-    ("{\"video\": \"c\", \"caption\": 3}", "\"caption\" must be a string"),
-    ("{\"video\": \"c\\u0000d\", \"caption\": \"d\"}", "zero byte"),
+    ("{\"video\": \"c\", \"caption\": \" \"}", "c: caption: is empty"),
+    ("{\"video\": \"\", \"caption\": \"d\"}", "line 2: video: is empty"),
+    ("{\"video\": \"c\", \"caption\": 3}", "c: caption: must be a string"),
+    ("{\"video\": \"c\\u0000d\", \"caption\": \"d\"}", "video: contains a zero byte"),
     ("{\"video\": null, \"caption\": \"d\"}", "the media file is missing"),
     (
       "{\"video\": \"./a.mov\", \"caption\": \"d\"}",
@@ -307,7 +308,7 @@ import Testing
     let found = try dataset("\(good)\n\(row)\n", "d.jsonl")
     #expect(found.samples.map(\.media) == ["a.mp4"])
     #expect(found.problems.map(\.line) == [2])
-    #expect(found.problems[0].problem.contains(problem), "\(found.problems)")
+    #expect("\(found.problems[0])".contains(problem), "\(found.problems)")
   }
 
   /// Whatever the bytes, a dataset is read or refused, and every row is either a sample or a
@@ -335,7 +336,7 @@ import Testing
         let dataset = try Dataset(path: path)
         read += 1
         #expect(dataset.samples.allSatisfy { !$0.name.isEmpty && !$0.name.contains("..") })
-      } catch is PreprocessingError {}
+      } catch is Support.Issue {}
     }
     #expect(read > 200)
   }

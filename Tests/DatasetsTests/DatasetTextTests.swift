@@ -1,4 +1,5 @@
 import Foundation
+import Support
 import TestSupport
 import Testing
 
@@ -110,7 +111,7 @@ import Testing
     let folder = try ScratchFolder()
     let path = folder.file("data." + type)
     try Data(text.utf8).write(to: URL(fileURLWithPath: path))
-    #expect(throws: PreprocessingError.self) { try DatasetText(path: path) }
+    #expect(throws: Support.Issue.self) { try DatasetText(path: path) }
   }
 
   @Test func itIsWrittenElsewhereOrNotAtAll() throws {
@@ -126,6 +127,6 @@ import Testing
     try dataset.write()
     #expect(try String(contentsOfFile: path, encoding: .utf8) == "{\"a\": 1, \"b\": \"2\"}\n")
     #expect(try FileManager.default.destinationOfSymbolicLink(atPath: link) == path)
-    #expect(throws: PreprocessingError.self) { try dataset.write(to: folder.file("no/data.jsonl")) }
+    #expect(throws: WritingError.self) { try dataset.write(to: folder.file("no/data.jsonl")) }
   }
 }

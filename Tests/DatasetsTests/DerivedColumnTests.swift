@@ -1,4 +1,5 @@
 import Foundation
+import Support
 import TestSupport
 import Testing
 
@@ -17,7 +18,7 @@ import Testing
     func make(
       _ clip: DerivedClip, at path: String?, progress: (String) -> Void
     ) throws -> DerivedValue {
-      if clip.media == failing { throw PreprocessingError(.media, file: clip.media, "refused") }
+      if clip.media == failing { throw Support.Issue([.file(clip.media)], "refused") }
       let bytes = try FileManager.default.attributesOfItem(atPath: clip.source)[.size] as? Int
       return DerivedValue(text: "\(signature): \(bytes ?? 0) bytes", notes: ["was measured"])
     }

@@ -14,7 +14,7 @@ struct CacheRules: Sendable {
   let textEncoder: String
   private let identities: [ModelFiles.Component: String]
 
-  /// - Throws: `PreprocessingError` for model files that can't be read.
+  /// - Throws: `Issue` for model files that can't be read.
   init(
     _ options: PreprocessingOptions, hashes: SourceHashes, factors: CompressionFactors,
     referenceBuckets: [ResolutionBucket]

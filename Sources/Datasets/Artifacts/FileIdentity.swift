@@ -33,7 +33,7 @@ public enum FileIdentity {
 
   /// Returns the identity of a file, or of the models, tokenizer and configuration in a folder.
   ///
-  /// - Throws: `PreprocessingError` if it can't be read.
+  /// - Throws: `Issue` if it can't be read.
   public static func identity(of path: String) throws -> String {
     var hash = Hash()
     for file in try files(path) {
@@ -54,7 +54,7 @@ public enum FileIdentity {
         .filter { $0.hasSuffix(".safetensors") || $0.hasSuffix(".json") || $0.hasSuffix(".model") }
         .map { "\(path)/\($0)" }
     } catch {
-      throw PreprocessingError(.model, file: path, "can't be read: \(reason(of: error))")
+      throw Issue([.file(path)], "can't be read: \(reason(of: error))")
     }
   }
 
@@ -113,8 +113,8 @@ public enum FileIdentity {
     return String(hash.value, radix: 16)
   }
 
-  private static func unreadable(_ path: String) -> PreprocessingError {
-    PreprocessingError(.model, file: path, "can't be read: \(String(cString: strerror(errno)))")
+  private static func unreadable(_ path: String) -> Issue {
+    Issue([.file(path)], "can't be read: \(Support.describe(errno: errno))")
   }
 
   /// A 64-bit hash, which reads eight bytes at a time. It does not protect against forgery.

@@ -53,12 +53,14 @@ public struct SampleRepeats: Equatable, Sendable {
 
   /// Writes the index, or removes it if every count is 1.
   ///
-  /// - Throws: `WritingError`, `CocoaError`.
+  /// - Throws: `WritingError`.
   func write(cache root: String) throws {
     let path = "\(root)/\(Self.fileName)"
     guard !counts.isEmpty else {
       if FileManager.default.fileExists(atPath: path) {
-        try FileManager.default.removeItem(atPath: path)
+        do { try FileManager.default.removeItem(atPath: path) } catch {
+          throw WritingError(path: path, error)
+        }
       }
       return
     }

@@ -62,7 +62,7 @@ public struct ClipCommand: Equatable, Sendable {
   /// discarded.
   ///
   /// - Returns: the last line of its standard error, if there is any.
-  /// - Throws: `ClipCommandFailure` if the program can't be started, or ends with another status
+  /// - Throws: `Issue` if the program can't be started, or ends with another status
   ///   than 0.
   func run(input: String, output: String) throws -> String? {
     let arguments = words.enumerated().map { index, word in
@@ -106,14 +106,12 @@ public struct ClipCommand: Equatable, Sendable {
     var process = pid_t()
     let started = posix_spawnp(&process, arguments[0], &actions, &attributes, &pointers, environ)
     guard started == 0 else {
-      throw ClipCommandFailure(
-        "\(words[0]) can't be started (\(String(cString: strerror(started))))")
+      throw Issue("\(words[0]) can't be started (\(describe(errno: started)))")
     }
     var status: Int32 = 0
     while waitpid(process, &status, 0) < 0 {
       guard errno == EINTR else {
-        throw ClipCommandFailure(
-          "waiting for \(words[0]) failed (\(String(cString: strerror(errno))))")
+        throw Issue("waiting for \(words[0]) failed (\(describe(errno: errno)))")
       }
     }
     let complaint = Self.lastLine(of: log)
@@ -121,7 +119,7 @@ public struct ClipCommand: Equatable, Sendable {
     let signal = status & 0x7F
     let end =
       signal != 0 ? "was ended by signal \(signal)" : "ended with status \((status >> 8) & 0xFF)"
-    throw ClipCommandFailure("\(words[0]) \(end)" + (complaint.map { ": \($0)" } ?? ""))
+    throw Issue("\(words[0]) \(end)" + (complaint.map { ": \($0)" } ?? ""))
   }
 
   /// Returns the last line that is not blank in a text file's last 64 KiB.
@@ -135,10 +133,4 @@ public struct ClipCommand: Equatable, Sendable {
         .map { $0.trimmingCharacters(in: .whitespaces) }
     } catch { return nil }  // the failure itself is reported anyway
   }
-}
-
-/// The reason why a command produced nothing.
-struct ClipCommandFailure: Error, CustomStringConvertible {
-  let description: String
-  init(_ description: String) { self.description = description }
 }

@@ -1,4 +1,5 @@
 import Foundation
+import Support
 
 /// A column of a dataset that is made from its clips, such as references or captions.
 ///
@@ -21,7 +22,7 @@ public protocol DerivedColumn: Sendable {
   /// - Parameters:
   ///   - isFolder: whether the dataset is a folder of media, which has no columns to write.
   ///   - columns: the columns of the dataset.
-  /// - Throws: `Issue`, `PreprocessingError`.
+  /// - Throws: `Issue`.
   func check(dataset: String, isFolder: Bool, columns: [String]) throws
   /// Returns the file of a clip's value; nil if values are texts in the dataset itself.
   func file(for clip: DerivedClip) -> DerivedFile?
@@ -101,7 +102,7 @@ public struct DerivedColumnSummary: Equatable, Sendable {
   /// The number of clips whose value was written by hand and is kept.
   public var kept = 0
   /// The problems of rows without a value.
-  public var failures: [PreprocessingError] = []
+  public var failures: [Issue] = []
   /// Notes for the user about the values, one sentence each.
   public var notes: [String] = []
 }

@@ -26,7 +26,7 @@ public struct DerivedColumnMaker: Sendable {
 
   /// Makes the values. A clip that can't be used fails only its rows, whose columns stay unchanged.
   ///
-  /// - Throws: `PreprocessingError` if the dataset can't be written, or was changed after planning.
+  /// - Throws: `WritingError` if the dataset can't be written, `Issue` if it was changed after planning.
   public func run(progress: Progress = { _, _, _ in }) throws -> DerivedColumnSummary {
     var summary = DerivedColumnSummary()
     summary.failures = plan.failures
@@ -51,8 +51,7 @@ public struct DerivedColumnMaker: Sendable {
       } catch {
         for row in job.rows {
           summary.failures.append(
-            PreprocessingError(
-              .media, file: options.dataset, line: plan.lines[row], describe(error)))
+            Issue(describing: error).prefixed(by: plan.place(ofRow: row)))
         }
       }
     }
@@ -71,10 +70,11 @@ public struct DerivedColumnMaker: Sendable {
       if text.bytes == plan.text?.bytes { return }
       // A file that was removed counts as changed.
       guard FileManager.default.contents(atPath: options.dataset) == plan.original else {
-        throw PreprocessingError(
-          .writing, file: options.dataset,
-          "was changed while the \(column.noun)s were made, and is not written. Run the command "
-            + "again, which keeps the \(column.noun)s and writes their column")
+        throw Issue(
+          [.file(options.dataset)],
+          "was changed while the \(column.noun)s were made, and is not written",
+          suggestion:
+            "Run the command again, which keeps the \(column.noun)s and writes their column.")
       }
     }
     try text.write(to: options.outputDataset)
@@ -120,7 +120,7 @@ public struct DerivedColumnMaker: Sendable {
     let known = options.overwrite ? nil : record.text(of: clip.media, wanted: origin)
     let value = try known ?? column.make(clip, at: nil, progress: progress)
     guard let made = value.text else {
-      throw PreprocessingError(.media, file: clip.media, "got no \(column.noun)")
+      throw Issue([.file(clip.media)], "got no \(column.noun)")
     }
     if known == nil { try record.add(clip.media, value, origin: origin) }
     notes += value.notes.map { "\(clip.media): \($0)" }
@@ -147,10 +147,9 @@ public struct DerivedColumnMaker: Sendable {
       set(file.value, rows: job.rows, in: &text)
       return .upToDate
     case .foreign where !options.overwrite:
-      throw PreprocessingError(
-        .media, file: file.value,
-        "exists and is not known to be made from \(clip.media). "
-          + "Remove it, choose another suffix, or allow overwriting")
+      throw Issue(
+        [.file(file.value)], "exists and is not known to be made from \(clip.media)",
+        suggestion: "Remove it, choose another suffix, or allow overwriting (`overwrite`).")
     default: break
     }
     let partial = try Self.partial(of: file)

@@ -22,7 +22,7 @@ public struct DerivedColumnPlan: Sendable {
   let folder: String
   private(set) var jobs: [Job] = []
   /// The problems of rows that can't get a value.
-  private(set) var failures: [PreprocessingError] = []
+  private(set) var failures: [Issue] = []
   let lines: [Int?]
   /// The current values of the rows in the column.
   let values: [String?]
@@ -33,21 +33,20 @@ public struct DerivedColumnPlan: Sendable {
 
   /// Reads the dataset. No clip is opened yet.
   ///
-  /// - Throws: `Issue` for an option that can't be used, `PreprocessingError` for a dataset that
-  ///   can't.
+  /// - Throws: `Issue` for an option or a dataset that can't be used.
   public init(_ column: any DerivedColumn, _ options: DerivedColumnOptions) throws {
     self.column = column
     self.options = options
     original = FileManager.default.contents(atPath: options.dataset) ?? Data()
     let dataset = try DatasetFile(path: options.dataset)
     if let problem = dataset.problems.first {
-      throw PreprocessingError(.dataset, file: options.dataset, line: problem.line, problem.problem)
+      throw problem.within(.file(options.dataset))
     }
     text = dataset.isFolder ? nil : try DatasetText(path: options.dataset)
     guard text.map({ $0.rowCount == dataset.rows.count }) ?? true else {
-      throw PreprocessingError(
-        .dataset, file: options.dataset,
-        "its rows can't be separated. Start every row on a new line")
+      throw Issue(
+        [.file(options.dataset)], "its rows can't be separated",
+        suggestion: "Start every row on a new line.")
     }
     lines = dataset.rows.map(\.line)
     values = dataset.rows.map { row in
@@ -76,10 +75,11 @@ public struct DerivedColumnPlan: Sendable {
     }
     let names = Role.video.columnNames
     guard let column = names.first(where: dataset.columns.contains) else {
-      throw PreprocessingError(
-        .dataset, file: dataset.path,
+      throw Issue(
+        [.file(dataset.path)],
         "has no column of media files (\(existing), expected one of "
-          + "\(names.joined(separator: ", "))). Name the column")
+          + "\(names.joined(separator: ", ")))", suggestion: "Name the column with `columns.video`."
+      )
     }
     return column
   }
@@ -93,7 +93,8 @@ public struct DerivedColumnPlan: Sendable {
       guard case .string(let value)? = entry.values[mediaColumn],
         case let media = value.trimmingCharacters(in: .whitespacesAndNewlines), !media.isEmpty
       else {
-        fail(row, "there is no media file in \"\(mediaColumn)\". Fill it in or remove the row")
+        fail(
+          row, "there is no media file in \"\(mediaColumn)\"", "Fill it in or remove the row.")
         continue
       }
       let clip = DerivedClip(media: media, source: absolutePath(media, in: root), root: root)
@@ -111,8 +112,8 @@ public struct DerivedColumnPlan: Sendable {
         fail(
           row,
           "the \(column.noun) of \(media) would have the name of "
-            + "\(owner(ofRow: jobs[index].rows[0])), \(file?.value ?? ""). Rename clips that differ "
-            + "only in their extension")
+            + "\(owner(ofRow: jobs[index].rows[0])), \(file?.value ?? "")",
+          "Rename clips that differ only in their extension.")
       }
     }
     // A clip of the dataset is never overwritten.
@@ -124,7 +125,7 @@ public struct DerivedColumnPlan: Sendable {
         fail(
           row,
           "the \(column.noun) of \(job.clip.media) would replace a clip of the dataset, "
-            + "\(job.file?.value ?? ""). Choose another suffix")
+            + "\(job.file?.value ?? "")", "Choose another suffix.")
       }
     }
   }
@@ -133,9 +134,13 @@ public struct DerivedColumnPlan: Sendable {
     lines[row].map { "line \($0)'s" } ?? "another clip's"
   }
 
-  private mutating func fail(_ row: Int, _ problem: String) {
-    failures.append(
-      PreprocessingError(.dataset, file: options.dataset, line: lines[row], problem))
+  private mutating func fail(_ row: Int, _ problem: String, _ suggestion: String) {
+    failures.append(Issue(place(ofRow: row), problem, suggestion: suggestion))
+  }
+
+  /// The subject of a row's problems.
+  func place(ofRow row: Int) -> [Issue.PathComponent] {
+    [.file(options.dataset)] + (lines[row].map { [.line($0)] } ?? [])
   }
 
   private func checkOutput() throws {

@@ -60,14 +60,14 @@ struct DerivedRecords {
 
   /// Reads the records of a folder, if it has any.
   ///
-  /// - Throws: `PreprocessingError` for records that can't be read.
+  /// - Throws: `Issue` for records that can't be read.
   init(folder: String, name: String) throws {
     self.folder = folder
     path = "\(folder)/\(name)"
     guard FileManager.default.fileExists(atPath: path) else { return }
     let data: Data
     do { data = try Data(contentsOf: URL(fileURLWithPath: path)) } catch {
-      throw PreprocessingError(.writing, file: path, "can't be read: \(reason(of: error))")
+      throw Issue([.file(path)], "can't be read: \(reason(of: error))")
     }
     isTorn = data.last.map { $0 != UInt8(ascii: "\n") } ?? false
     for line in data.split(separator: UInt8(ascii: "\n")) {
@@ -91,7 +91,7 @@ struct DerivedRecords {
     return entries[file]?.last { $0.stamp == stamp }?.notes ?? []
   }
 
-  /// - Throws: `PreprocessingError` if the records can't be written.
+  /// - Throws: `WritingError` if the records can't be written.
   mutating func add(_ file: String, stamp: FileStamp, origin: Origin, notes: [String]) throws {
     try add(
       Entry(file: file, stamp: stamp, origin: origin, notes: notes.isEmpty ? nil : notes))
@@ -110,7 +110,7 @@ struct DerivedRecords {
     entries[media]?.contains { $0.value == text } ?? false
   }
 
-  /// - Throws: `PreprocessingError` if the records can't be written.
+  /// - Throws: `WritingError` if the records can't be written.
   mutating func add(_ media: String, _ value: DerivedValue, origin: Origin) throws {
     try add(
       Entry(
@@ -128,7 +128,7 @@ struct DerivedRecords {
       try handle.write(contentsOf: line)
       try handle.close()
     } catch {
-      throw PreprocessingError(.writing, file: path, "can't be written: \(reason(of: error))")
+      throw WritingError(path: path, error)
     }
     isTorn = false
     entries[entry.file, default: []].append(entry)

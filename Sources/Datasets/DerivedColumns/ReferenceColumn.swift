@@ -91,7 +91,7 @@ public struct ReferenceColumn: DerivedColumn {
     _ clip: DerivedClip, at path: String?, progress: (String) -> Void
   ) throws -> DerivedValue {
     guard let path else {
-      throw PreprocessingError(.media, file: clip.media, "a reference needs a file")
+      throw Issue([.file(clip.media)], "a reference needs a file")
     }
     switch kind {
     case .filter(let filter):
@@ -109,11 +109,8 @@ public struct ReferenceColumn: DerivedColumn {
   ) throws -> DerivedValue {
     // A source that is not a clip is reported by this program, not by the command.
     let source = try VideoReader(path: clip.source)
-    let complaint: String?
-    do {
-      complaint = try command.run(input: clip.source, output: path)
-    } catch let failure as ClipCommandFailure {
-      throw PreprocessingError(.media, file: clip.media, failure.description)
+    let complaint = try Issue.within(.file(clip.media)) {
+      try command.run(input: clip.source, output: path)
     }
     let made = try checkedOutput(of: command, complaint, clip, path)
     if case (.declared(let from), .declared(let to)) = (source.frameCount, made.frameCount),
@@ -128,8 +125,8 @@ public struct ReferenceColumn: DerivedColumn {
     of command: ClipCommand, _ complaint: String?, _ clip: DerivedClip, _ path: String
   ) throws -> VideoReader {
     guard let stamp = FileStamp(of: path), stamp.bytes > 0 else {
-      throw PreprocessingError(
-        .media, file: clip.media,
+      throw Issue(
+        [.file(clip.media)],
         "\(command.words[0]) succeeded but wrote nothing to {output}"
           + (complaint.map { ": \($0)" } ?? ""))
     }
@@ -138,8 +135,8 @@ public struct ReferenceColumn: DerivedColumn {
       _ = try reader.next()
       return reader
     } catch let error as MediaError {
-      throw PreprocessingError(
-        .media, file: clip.media,
+      throw Issue(
+        [.file(clip.media)],
         "the output of \(command.words[0]) is not a video or image: \(error.what)")
     }
   }

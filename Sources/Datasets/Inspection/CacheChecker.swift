@@ -71,8 +71,7 @@ public struct CacheChecker {
   let textEncoder: String?
   let notes: [String]
 
-  /// - Throws: `Issue`, `PreprocessingError`, `Issue` and others for input that
-  ///   can't be used.
+  /// - Throws: `Issue` and others for input that can't be used.
   public init(cache path: String, _ options: DatasetCheckOptions = DatasetCheckOptions()) throws {
     cache = try DatasetCache(path: path)
     self.options = options
@@ -105,8 +104,8 @@ public struct CacheChecker {
         } else {
           reason = "\(path) names none of the samples"
         }
-      } catch let error as PreprocessingError {
-        reason = describe(error)
+      } catch let issue as Issue where issue.file == path {
+        reason = "\(issue)"
       }
     }
     if let only = found.first, found.count == 1 { return (only, ["compared with \(only.path)"]) }
@@ -168,7 +167,8 @@ public struct CacheChecker {
   private func rows() -> [DatasetProblem] {
     guard let listing else { return [] }
     var problems = listing.problems.map {
-      DatasetProblem(.row, line: $0.line, sample: $0.sample, $0.problem)
+      DatasetProblem(
+        .row, line: $0.line, sample: listing.sampleName(of: $0), "\($0.withoutLine)")
     }
     for row in listing.rows where cache.path(cache.primary, row.name) == nil {
       problems.append(
@@ -176,7 +176,7 @@ public struct CacheChecker {
           .notCached, file: row.mediaPath, line: row.line, sample: row.name,
           "is not preprocessed; run `ltx preprocess`"))
     }
-    let listed = Set(listing.rows.map(\.name) + listing.problems.compactMap(\.sample))
+    let listed = Set(listing.rows.map(\.name) + listing.problems.compactMap(listing.sampleName))
     for name in cache.samples where !listed.contains(name) {
       let contents = CacheFolder.all.filter { cache.path($0, name) != nil }
       guard

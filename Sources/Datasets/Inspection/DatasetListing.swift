@@ -1,5 +1,6 @@
 import Foundation
 import Media
+import Support
 
 /// A dataset as input of the checks.
 struct DatasetListing: Sendable {
@@ -16,20 +17,21 @@ struct DatasetListing: Sendable {
     let repeats: Int
   }
 
-  let path: String
   let rows: [Row]
-  /// The rows that can't be used.
-  let problems: [RowProblem]
+  private let dataset: Dataset
+  var path: String { dataset.path }
+  /// The problems of rows that can't be used.
+  var problems: [Issue] { dataset.problems }
   /// The other files of the folder.
-  let skipped: SkippedFiles
+  var skipped: SkippedFiles { dataset.skipped }
+
+  /// The name of the sample that a problem concerns, if it concerns one.
+  func sampleName(of problem: Issue) -> String? { dataset.sampleName(of: problem) }
 
   /// - Parameter columns: The columns that the user named.
-  /// - Throws: `PreprocessingError` for a file that isn't a dataset.
+  /// - Throws: `Issue` for a file that isn't a dataset.
   init(path: String, columns: [Role: String] = [:]) throws {
-    let dataset = try Dataset(path: path, columns: columns)
-    self.path = path
-    problems = dataset.problems
-    skipped = dataset.skipped
+    dataset = try Dataset(path: path, columns: columns)
     rows = dataset.samples.compactMap { sample in
       let paths = sample.paths
       return (paths[.video] ?? paths[.audio]).map { media in

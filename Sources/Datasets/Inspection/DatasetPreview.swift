@@ -96,7 +96,7 @@ public struct DatasetPreview: Sendable {
     }
     try self.init(
       title: listing.path, clips,
-      general: listing.problems.map { ($0.line.map { "line \($0): " } ?? "") + $0.problem },
+      general: listing.problems.map(\.description),
       notes: ["the dataset is not preprocessed yet"] + listing.skipped.notes(),
       problems: listing.problems.count,
       showsMedia: !options.skipsSources, nil, page, progress)

@@ -1,5 +1,5 @@
-/// A problem of a cached dataset.
-public struct DatasetProblem: Error, Codable, Equatable, Sendable, CustomStringConvertible {
+/// A finding of a check of a cached dataset.
+public struct DatasetProblem: Codable, Equatable, Sendable, CustomStringConvertible {
   public enum Kind: String, Codable, Sendable, CaseIterable {
     /// A file that can't be read: truncated, damaged or of an unknown format.
     case unreadable

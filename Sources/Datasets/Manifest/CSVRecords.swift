@@ -1,3 +1,5 @@
+import Support
+
 /// Comma-separated values by RFC 4180: fields may be in double quotes, and then contain commas,
 /// line ends, and doubled quotes. Lines end in LF or CRLF; empty lines are skipped.
 struct CSVRecords {
@@ -11,7 +13,7 @@ struct CSVRecords {
 
   private(set) var records: [Record] = []
   /// The records that can't be read. Reading continues at the next line.
-  private(set) var problems: [RowProblem] = []
+  private(set) var problems: [Issue] = []
 
   private let bytes: [UInt8]
   private var position = 0
@@ -25,41 +27,48 @@ struct CSVRecords {
   private mutating func readRecord() {
     let start = (position: position, line: line)
     var record = Record(line: line)
-    do {
-      repeat {
-        let first = position
-        record.fields.append(try field())
-        record.places.append(first..<position)
-      } while advance(over: UInt8(ascii: ","))
-      _ = advance(over: UInt8(ascii: "\r"))
-      if advance(over: UInt8(ascii: "\n")) { line += 1 }
-      if record.fields != [""] { records.append(record) }
-    } catch {
-      problems.append(RowProblem(line: start.line, error.problem))
-      // A quote that is never closed, or that the next quote further down closes, would swallow
-      // other rows.
-      if error == .unclosed || line > start.line { (position, line) = start }
-      while position < bytes.count, bytes[position] != UInt8(ascii: "\n") { position += 1 }
-      if advance(over: UInt8(ascii: "\n")) { line += 1 }
-    }
-  }
-
-  private enum QuoteError: Error {
-    case unclosed, followed
-
-    var problem: String {
-      switch self {
-      case .unclosed: "a quote is not closed. Close it"
-      case .followed: "text follows a closing quote. Double quotes inside a quoted field"
+    repeat {
+      let first = position
+      switch field() {
+      case .text(let text): record.fields.append(text)
+      case .unclosed:
+        problems.append(
+          Issue([.line(start.line)], "a quote is not closed", suggestion: "Close it."))
+        return skipLine(from: start)
+      case .followed:
+        problems.append(
+          Issue(
+            [.line(start.line)], "text follows a closing quote",
+            suggestion: "Double quotes inside a quoted field."))
+        // A quote that the next quote further down closes would swallow other rows.
+        return skipLine(from: line > start.line ? start : (position, line))
       }
-    }
+      record.places.append(first..<position)
+    } while advance(over: UInt8(ascii: ","))
+    _ = advance(over: UInt8(ascii: "\r"))
+    if advance(over: UInt8(ascii: "\n")) { line += 1 }
+    if record.fields != [""] { records.append(record) }
   }
 
-  private mutating func field() throws(QuoteError) -> String {
+  private mutating func skipLine(from place: (position: Int, line: Int)) {
+    (position, line) = place
+    while position < bytes.count, bytes[position] != UInt8(ascii: "\n") { position += 1 }
+    if advance(over: UInt8(ascii: "\n")) { line += 1 }
+  }
+
+  private enum Field {
+    case text(String)
+    /// A quote that is never closed, which would swallow other rows.
+    case unclosed
+    /// A closing quote that is followed by text.
+    case followed
+  }
+
+  private mutating func field() -> Field {
     guard advance(over: UInt8(ascii: "\"")) else {
       let start = position
       while position < bytes.count, !isEnd(position) { position += 1 }
-      return String(decoding: bytes[start..<position], as: UTF8.self)
+      return .text(String(decoding: bytes[start..<position], as: UTF8.self))
     }
     var content: [UInt8] = []
     while position < bytes.count {
@@ -67,15 +76,15 @@ struct CSVRecords {
       position += 1
       if byte == UInt8(ascii: "\"") {
         if !advance(over: byte) {
-          guard position == bytes.count || isEnd(position) else { throw .followed }
-          return String(decoding: content, as: UTF8.self)
+          guard position == bytes.count || isEnd(position) else { return .followed }
+          return .text(String(decoding: content, as: UTF8.self))
         }
       } else if byte == UInt8(ascii: "\n") {
         line += 1
       }
       content.append(byte)
     }
-    throw .unclosed
+    return .unclosed
   }
 
   private func isEnd(_ position: Int) -> Bool {

@@ -1,5 +1,6 @@
 import Foundation
 import Media
+import Support
 
 /// The text of a CSV file, for changing single fields.
 struct CSVText: Sendable {
@@ -21,17 +22,17 @@ struct CSVText: Sendable {
     start + records.flatMap { $0.fields.joined(separator: [UInt8(ascii: ",")]) + $0.end }
   }
 
-  /// - Throws: `PreprocessingError` for a record that can't be read, and for a file without a
+  /// - Throws: `Issue` for a record that can't be read, and for a file without a
   ///   header.
   init(_ bytes: [UInt8], file: String) throws {
     let mark = bytes.prefix(bytes.starts(with: [0xEF, 0xBB, 0xBF]) ? 3 : 0)
     let text = Array(bytes.dropFirst(mark.count))
     let read = CSVRecords(text)
     if let problem = read.problems.first {
-      throw PreprocessingError(.dataset, file: file, line: problem.line, problem.problem)
+      throw problem.within(.file(file))
     }
     guard let header = read.records.first else {
-      throw PreprocessingError(.dataset, file: file, "has no header line")
+      throw Issue([.file(file)], "has no header line")
     }
     names = header.fields.map { $0.trimmingBlanks }
     // Text between records belongs to the record before it.

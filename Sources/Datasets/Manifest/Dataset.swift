@@ -1,6 +1,7 @@
 import Foundation
 import Media
 import NN
+import Support
 
 /// A sample of a dataset: its media files, its caption, and the name of its cached files.
 public struct DatasetSample: Equatable, Sendable {
@@ -29,20 +30,24 @@ public struct Dataset: Sendable {
   public let columns: DatasetColumns
   /// The samples of valid rows. Their media may be missing or damaged.
   public let samples: [DatasetSample]
-  /// The rows that can't be used.
-  public let problems: [RowProblem]
+  /// The problems of rows that can't be used. Their subjects are the line and, if a problem concerns
+  /// one sample, its media file.
+  public let problems: [Issue]
   /// The files of a folder that are skipped, with the reason; empty for a dataset file.
   public let skipped: SkippedFiles
+  /// The folder that paths in the dataset are relative to.
+  private let root: String
   public var rowCount: Int { samples.count + problems.count }
 
   /// - Parameters:
   ///   - path: a `.json`, `.jsonl` or `.csv` file, or a folder of media with captions beside them.
   ///   - columns: the columns that the user names; the others are found by their names.
-  /// - Throws: `PreprocessingError` for a file that is not a dataset, is empty, or has no columns
-  ///   of media and captions; `Issue` for a named column that it does not have.
+  /// - Throws: `Issue` for a file that is not a dataset, is empty, or has no columns of media and
+  ///   captions, and for a named column that it does not have.
   public init(path: String, columns named: [Role: String] = [:]) throws {
     let file = try DatasetFile(path: path)
     self.path = path
+    root = file.root
     skipped = file.skipped
     columns = try DatasetColumns(of: file, named: named)
     var samples: [DatasetSample] = []
@@ -52,20 +57,24 @@ public struct Dataset: Sendable {
       do {
         let sample = try Self.sample(row, index, columns, file.root, file.nearCaptions)
         if let first = places[Array(sample.name.utf8)] {
-          throw RowProblem(
-            line: row.line,
+          throw Issue(
             "\(sample.media) would be cached under the same name as "
-              + "\(first.line.map { "the row of line \($0)" } ?? "another file"), \(sample.name). "
-              + "List a clip once, and rename files that differ only in their extension")
+              + "\(first.line.map { "the row of line \($0)" } ?? "another file"), \(sample.name)",
+            suggestion: "List a clip once, and rename files that differ only in their extension.")
         }
         places[Array(sample.name.utf8)] = row
         samples.append(sample)
-      } catch let problem as RowProblem {
-        problems.append(problem)
+      } catch let issue as Issue {
+        problems.append(row.line.map { issue.within(.line($0)) } ?? issue)
       }
     }
     self.samples = samples
     self.problems = problems.sorted { ($0.line ?? 0) < ($1.line ?? 0) }
+  }
+
+  /// The name of the sample that one of the problems concerns; nil if its name is unknown.
+  func sampleName(of problem: Issue) -> String? {
+    problem.file.map { outputName(of: absolutePath($0, in: root), root: root) }
   }
 
   private static func sample(
@@ -74,37 +83,29 @@ public struct Dataset: Sendable {
   ) throws -> DatasetSample {
     var given: [Role: String] = [:]
     for (role, column) in columns.names where role.isMedia {
-      given[role] = try text(row, column).map { try path($0, row, column) }
+      given[role] = try text(row, column).map { try path($0, column) }
     }
     guard let media = given[.video] ?? given[.audio] else {
       let names = [Role.video, .audio].compactMap { columns[$0] }.map { "\"\($0)\"" }
-      throw RowProblem(
-        line: row.line,
-        "the media file is missing: the row has no \(names.joined(separator: " or ")). Add it or remove "
-          + "the row"
-      )
+      throw Issue(
+        "the media file is missing: the row has no \(names.joined(separator: " or "))",
+        suggestion: "Add it or remove the row.")
     }
     let name = outputName(of: absolutePath(media, in: root), root: root)
     let column = columns[.caption] ?? "caption"
-    let caption: String?
-    do {
-      caption = try text(row, column)
-    } catch {
-      throw RowProblem(line: row.line, sample: name, "\(media): \(error.problem)")
-    }
-    guard let caption else {
+    guard let caption = try Issue.within(.file(media), body: { try text(row, column) }) else {
       if let near = nearCaptions[media] {
-        throw RowProblem(
-          line: row.line, sample: name,
-          "\(media): has no caption with its name, but \(near) exists. Rename it to "
-            + "\((name as NSString).lastPathComponent).txt")
+        throw Issue(
+          [.file(media)], "has no caption with its name, but \(near) exists",
+          suggestion: "Rename it to \((name as NSString).lastPathComponent).txt.")
       }
-      throw RowProblem(
-        line: row.line, sample: name,
-        row.line == nil
-          ? "\(media): the caption is missing. Write it to a .txt file of the same name"
-          : "\(media): the caption is missing: the row has no \"\(column)\". Add it or remove the row"
-      )
+      throw row.line == nil
+        ? Issue(
+          [.file(media)], "the caption is missing",
+          suggestion: "Write it to a .txt file of the same name.")
+        : Issue(
+          [.file(media)], "the caption is missing: the row has no \"\(column)\"",
+          suggestion: "Add it or remove the row.")
     }
     return DatasetSample(
       line: row.line, index: index, caption: caption, media: media,
@@ -113,21 +114,21 @@ public struct Dataset: Sendable {
   }
 
   /// Returns the text of a column; nil if the row does not have it.
-  private static func text(_ row: DatasetRow, _ column: String) throws(RowProblem) -> String? {
+  private static func text(_ row: DatasetRow, _ column: String) throws(Issue) -> String? {
     switch row.values[column] {
     case nil: return nil
     case .string(let value):
       guard value.contains(where: { !$0.isWhitespace }) else {
-        throw RowProblem(line: row.line, "\"\(column)\" is empty. Fill it in or remove the row")
+        throw Issue([.name(column)], "is empty", suggestion: "Fill it in or remove the row.")
       }
       return value
-    default: throw RowProblem(line: row.line, "\"\(column)\" must be a string")
+    default: throw Issue([.name(column)], "must be a string")
     }
   }
 
   /// Returns the repeats of a row; 1 if the row does not have any.
   private static func repeats(_ row: DatasetRow, _ column: String?, _ media: String)
-    throws(RowProblem) -> Int
+    throws(Issue) -> Int
   {
     guard let column, let value = row.values[column] else { return 1 }
     let (count, text): (Int?, String) =
@@ -137,18 +138,18 @@ public struct Dataset: Sendable {
       default: (nil, "neither a number nor a string")
       }
     guard let count, SampleRepeats.range.contains(count) else {
-      throw RowProblem(
-        line: row.line,
-        "\(media): \"\(column)\" must be an integer between \(SampleRepeats.range.lowerBound) and "
-          + "\(SampleRepeats.range.upperBound) (got \(text)). Correct it, or remove it for 1")
+      throw Issue(
+        [.file(media), .name(column)],
+        "must be an integer between \(SampleRepeats.range.lowerBound) and "
+          + "\(SampleRepeats.range.upperBound) (got \(text))",
+        suggestion: "Correct it, or remove it for 1.")
     }
     return count
   }
 
-  private static func path(_ value: String, _ row: DatasetRow, _ column: String) throws -> String {
+  private static func path(_ value: String, _ column: String) throws -> String {
     guard !value.contains("\0") else {
-      throw RowProblem(
-        line: row.line, "\"\(column)\" contains a zero byte, which file names can't have")
+      throw Issue([.name(column)], "contains a zero byte, which file names can't have")
     }
     return value.trimmingCharacters(in: .whitespacesAndNewlines)
   }

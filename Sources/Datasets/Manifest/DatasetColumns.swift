@@ -42,8 +42,8 @@ public struct DatasetColumns: Equatable, Sendable {
   public subscript(role: Role) -> String? { names[role] }
 
   /// - Parameter named: the columns that the user named; the others are found by their names.
-  /// - Throws: `Issue` for a named column that the dataset does not have; `PreprocessingError` if
-  ///   no column of media or captions is found.
+  /// - Throws: `Issue` for a named column that the dataset does not have, and if no column of media
+  ///   or captions is found.
   init(of file: DatasetFile, named: [Role: String]) throws {
     let there = "the dataset has \(file.columns.joined(separator: ", "))"
     var names: [Role: String] = [:]
@@ -63,9 +63,9 @@ public struct DatasetColumns: Equatable, Sendable {
     func require(_ roles: [Role], _ what: String) throws {
       guard roles.allSatisfy({ names[$0] == nil }) else { return }
       let known = roles.flatMap(\.columnNames).joined(separator: ", ")
-      throw PreprocessingError(
-        .dataset, file: file.path,
-        "has no column of \(what) (\(there), expected one of \(known)). Name the column")
+      throw Issue(
+        [.file(file.path)], "has no column of \(what) (\(there), expected one of \(known))",
+        suggestion: "Name the column with `columns.\(roles[0].name)`.")
     }
     try require([.video, .audio], "media files")
     // In a folder, each clip may or may not have a caption file.

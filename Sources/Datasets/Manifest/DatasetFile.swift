@@ -19,7 +19,7 @@ struct DatasetFile: Sendable {
   /// The columns of all rows, in alphabetical order.
   let columns: [String]
   let rows: [DatasetRow]
-  let problems: [RowProblem]
+  let problems: [Issue]
   /// The files of a folder that are skipped; empty for a dataset file.
   let skipped: SkippedFiles
   /// Likely captions, as in `MediaFolder`; empty for a dataset file.
@@ -28,7 +28,7 @@ struct DatasetFile: Sendable {
   let root: String
   let isFolder: Bool
 
-  /// - Throws: `PreprocessingError` for a file that is missing, is not a dataset, or has no rows.
+  /// - Throws: `Issue` for a file that is missing, is not a dataset, or has no rows.
   init(path: String) throws {
     self.path = path
     let content: Content
@@ -48,19 +48,18 @@ struct DatasetFile: Sendable {
       case "jsonl": content = Self.jsonLines(try Self.read(path))
       case "csv": content = try Self.csv(Self.read(path), path)
       default:
-        throw PreprocessingError(
-          .dataset, file: path,
+        throw Issue(
+          [.file(path)],
           "is not a dataset (expected a .json, .jsonl or .csv file, or a folder)")
       }
     }
     guard !content.rows.isEmpty else {
-      let first = content.problems.first.map { problem in
-        (problem.line.map { "line \($0): " } ?? "") + problem.problem
+      if let first = content.problems.first {
+        throw Issue([.file(path)], "no row can be read: \(first)")
       }
-      throw PreprocessingError(
-        .dataset, file: path,
-        first.map { "no row can be read: \($0)" }
-          ?? "has no rows. Write one for each clip, with its media file and its caption")
+      throw Issue(
+        [.file(path)], "has no rows",
+        suggestion: "Write one for each clip, with its media file and its caption.")
     }
     rows = content.rows
     problems = content.problems
@@ -69,14 +68,13 @@ struct DatasetFile: Sendable {
 
   fileprivate struct Content {
     var rows: [DatasetRow] = []
-    var problems: [RowProblem] = []
+    var problems: [Issue] = []
     var header: [String] = []
   }
 
   private static func isFolder(_ path: String) throws -> Bool {
     guard FileManager.default.fileExists(atPath: path) else {
-      let hint = MissingFile.hint(path).map { ". \($0)" } ?? ""
-      throw PreprocessingError(.dataset, file: path, "does not exist\(hint)")
+      throw Issue([.file(path)], "does not exist", suggestion: MissingFile.hint(path))
     }
     return Support.isFolder(path)
   }
@@ -86,11 +84,11 @@ struct DatasetFile: Sendable {
     do {
       bytes = try Array(Data(contentsOf: URL(fileURLWithPath: path)))
     } catch {
-      throw PreprocessingError(.dataset, file: path, "can't be read: \(reason(of: error))")
+      throw Issue([.file(path)], "can't be read: \(reason(of: error))")
     }
     if bytes.starts(with: [0xEF, 0xBB, 0xBF]) { bytes.removeFirst(3) }
     guard String(validating: bytes, as: UTF8.self) != nil else {
-      throw PreprocessingError(.dataset, file: path, "is not UTF-8. Save it in that encoding")
+      throw Issue([.file(path)], "is not UTF-8", suggestion: "Save it in that encoding.")
     }
     return bytes
   }
@@ -99,7 +97,7 @@ struct DatasetFile: Sendable {
 
   private static func json(_ bytes: [UInt8], _ path: String) throws -> Content {
     guard let list = JSONElements(bytes) else {
-      throw PreprocessingError(.dataset, file: path, "must be a list of objects, [{…}, {…}]")
+      throw Issue([.file(path)], "must be a list of objects, [{…}, {…}]")
     }
     var content = Content(problems: list.problems)
     for element in list.elements { content.add(element.text, line: element.line) }
@@ -125,26 +123,25 @@ struct DatasetFile: Sendable {
     let read = CSVRecords(bytes)
     var records = read.records[...]
     guard let header = records.popFirst(), header.line <= read.problems.first?.line ?? .max else {
-      let problem = read.problems.first
-      throw PreprocessingError(
-        .dataset, file: path, line: problem?.line,
-        problem?.problem
-          ?? "has no rows. Write a header with the names of the columns, and a row for each clip")
+      throw read.problems.first?.within(.file(path))
+        ?? Issue(
+          [.file(path)], "has no rows",
+          suggestion: "Write a header with the names of the columns, and a row for each clip.")
     }
     let names = header.fields.map { $0.trimmingCharacters(in: .whitespaces) }
     if let twice = names.first(where: { name in names.count { $0 == name } > 1 }) {
-      throw PreprocessingError(
-        .dataset, file: path, line: header.line,
+      throw Issue(
+        [.file(path), .line(header.line)],
         "the header has the column \"\(twice)\" twice")
     }
     var content = Content(problems: read.problems, header: names)
     for record in records {
       guard record.fields.count <= names.count else {
         content.problems.append(
-          RowProblem(
-            line: record.line,
-            "the row has \(record.fields.count) fields, but the header has \(names.count) columns. "
-              + "Put fields that contain commas in double quotes"))
+          Issue(
+            [.line(record.line)],
+            "the row has \(record.fields.count) fields, but the header has \(names.count) columns",
+            suggestion: "Put fields that contain commas in double quotes."))
         continue
       }
       let values = zip(names, record.fields).filter { !$1.isEmpty }.map {
@@ -163,12 +160,12 @@ extension DatasetFile.Content {
   mutating func add(_ text: ArraySlice<UInt8>, line: Int) {
     let row: JSON
     do { row = try JSON(parsing: text) } catch {
-      problems.append(RowProblem(line: line, "is not valid JSON: \(error.problem)"))
+      problems.append(Issue([.line(line)], "is not valid JSON: \(error.problem)"))
       return
     }
     guard case .object(let members) = row else {
       problems.append(
-        RowProblem(line: line, "must be an object with a media file and a caption"))
+        Issue([.line(line)], "must be an object with a media file and a caption"))
       return
     }
     rows.append(DatasetRow(line: line, values: members.dictionary.filter { $0.value != .null }))

@@ -14,22 +14,22 @@ public struct DatasetText: Sendable {
   private var content: Content
   private var hasChanged = false
 
-  /// - Throws: `PreprocessingError` for a file that can't be read or is not well formed.
+  /// - Throws: `Issue` for a file that can't be read or is not well formed.
   public init(path: String) throws {
     self.path = path
     let bytes: [UInt8]
     do {
       bytes = try Array(Data(contentsOf: URL(fileURLWithPath: path)))
     } catch {
-      throw PreprocessingError(.dataset, file: path, "can't be read: \(reason(of: error))")
+      throw Issue([.file(path)], "can't be read: \(reason(of: error))")
     }
     switch (path as NSString).pathExtension.lowercased() {
     case "csv": content = .csv(try CSVText(bytes, file: path))
     case "json": content = .json(try JSONText(list: bytes, file: path))
     case "jsonl": content = .json(try JSONText(lines: bytes, file: path))
     default:
-      throw PreprocessingError(
-        .dataset, file: path, "is not a dataset (expected a .json, .jsonl or .csv file)")
+      throw Issue(
+        [.file(path)], "is not a dataset (expected a .json, .jsonl or .csv file)")
     }
   }
 
@@ -82,13 +82,13 @@ public struct DatasetText: Sendable {
   /// Writes the file atomically. A file without changes is only written to another path.
   ///
   /// - Parameter target: the path; nil for `path`.
-  /// - Throws: `PreprocessingError` of kind `.writing`.
+  /// - Throws: `WritingError`.
   public func write(to target: String? = nil) throws {
     guard hasChanged || (target ?? path) != path else { return }
     // A symbolic link is kept, and its target is replaced.
     let place = URL(fileURLWithPath: target ?? path).resolvingSymlinksInPath().path
     try AtomicFile.write(Data(bytes), to: place) { [path] in
-      PreprocessingError(.writing, file: target ?? path, "\($0.problem). \($0.remedy)")
+      WritingError(path: target ?? path, code: $0.code)
     }
   }
 }

@@ -1,3 +1,5 @@
+import Support
+
 /// The elements of a JSON list with the lines on which they start. They are found without decoding
 /// them, so that a damaged element does not affect the others.
 struct JSONElements {
@@ -9,7 +11,7 @@ struct JSONElements {
 
   private(set) var elements: [Element] = []
   /// The problems between elements: extra commas, a missing end.
-  private(set) var problems: [RowProblem] = []
+  private(set) var problems: [Issue] = []
 
   /// Nil if the text is not a list.
   init?(_ bytes: [UInt8]) {
@@ -23,7 +25,7 @@ struct JSONElements {
       switch scanner.current {
       case UInt8(ascii: ",")?:
         problems.append(
-          RowProblem(line: line, "is not valid JSON: nothing precedes the comma"))
+          Issue([.line(line)], "is not valid JSON: nothing precedes the comma"))
         scanner.step()
         continue
       case UInt8(ascii: "]")?:
@@ -31,7 +33,8 @@ struct JSONElements {
         finish(&scanner)
         return
       case nil:
-        problems.append(RowProblem(line: line, "is not valid JSON: the list has no end. Add a ]"))
+        problems.append(
+          Issue([.line(line)], "is not valid JSON: the list has no end", suggestion: "Add a ]."))
         return
       default: break
       }
@@ -43,7 +46,9 @@ struct JSONElements {
       scanner.skipBlanks()
       if scanner.current == UInt8(ascii: "]") {
         problems.append(
-          RowProblem(line: comma, "is not valid JSON: nothing follows the comma; remove it"))
+          Issue(
+            [.line(comma)], "is not valid JSON: nothing follows the comma", suggestion: "Remove it."
+          ))
       }
     }
   }
@@ -51,7 +56,7 @@ struct JSONElements {
   private mutating func finish(_ scanner: inout Scanner) {
     scanner.skipBlanks()
     if scanner.current != nil {
-      problems.append(RowProblem(line: scanner.line, "is not valid JSON: text follows the list"))
+      problems.append(Issue([.line(scanner.line)], "is not valid JSON: text follows the list"))
     }
   }
 }

@@ -16,7 +16,7 @@ struct JSONText: Sendable {
   var rowCount: Int { pieces.count / 2 }
   var bytes: [UInt8] { Array(pieces.joined()) }
 
-  /// - Throws: `PreprocessingError` if the text is not a list of objects.
+  /// - Throws: `Issue` if the text is not a list of objects.
   init(list bytes: [UInt8], file: String) throws {
     try self.init(bytes, file: file) { cursor throws(JSONError) in
       try cursor.beginArray()
@@ -28,7 +28,7 @@ struct JSONText: Sendable {
     }
   }
 
-  /// - Throws: `PreprocessingError` if a line is neither an object nor blank.
+  /// - Throws: `Issue` if a line is neither an object nor blank.
   init(lines bytes: [UInt8], file: String) throws {
     try self.init(bytes, file: file) { cursor throws(JSONError) in
       var rows: [Range<Int>] = []
@@ -73,8 +73,9 @@ struct JSONText: Sendable {
 
   private static func located<R>(_ result: Result<R, JSONError>, _ file: String) throws -> R {
     do { return try result.get() } catch {
-      throw PreprocessingError(
-        .dataset, file: file, line: error.line, "is not valid JSON: \(error.problem)")
+      throw Issue(
+        [.file(file), .line(error.line)],
+        "is not valid JSON: \(error.problem)")
     }
   }
 

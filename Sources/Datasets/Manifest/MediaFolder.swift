@@ -11,7 +11,7 @@ import Support
 struct MediaFolder {
   let rows: [DatasetRow]
   /// The files that can't be used.
-  let problems: [RowProblem]
+  let problems: [Issue]
   let skipped: SkippedFiles
   /// A caption that was probably meant for a row without one, by the row's media file.
   let nearCaptions: [String: String]
@@ -19,13 +19,13 @@ struct MediaFolder {
   /// The end of a reference's name, before the extension.
   static let referenceSuffix = "_reference"
 
-  /// - Throws: `PreprocessingError` for a folder that can't be read or has no media.
+  /// - Throws: `Issue` for a folder that can't be read or has no media.
   init(path: String) throws {
     let listing = try Self.listing(path)
     var skipped = listing.skipped
     var found: [String: [Role: String]] = [:]
     var unusable: [String: String] = [:]
-    var problems: [RowProblem] = []
+    var problems: [Issue] = []
     for file in listing.files {
       let ending = MediaExtension.name(ofFile: file)
       let stem = ending.isEmpty ? file : String(file.dropLast(ending.count + 1))
@@ -39,10 +39,9 @@ struct MediaFolder {
       }
       if let other = found[stem]?[role] {
         problems.append(
-          RowProblem(
-            line: nil,
-            "\(file) differs from \(other) only in its extension. Rename one of them, or move it away"
-          ))
+          Issue(
+            "\(file) differs from \(other) only in its extension",
+            suggestion: "Rename one of them, or move it away."))
       } else {
         found[stem, default: [:]][role] = file
       }
@@ -60,8 +59,8 @@ struct MediaFolder {
           values[.caption] = .string(try Self.text("\(path)/\(caption)"))
         } catch {
           problems.append(
-            RowProblem(
-              line: nil, "\(caption) is not UTF-8 text (\(reason(of: error))). Save it again"))
+            Issue(
+              "\(caption) is not UTF-8 text (\(reason(of: error)))", suggestion: "Save it again."))
           continue
         }
       } else if let near = orphans.near[stem], let media = files[.video] ?? files[.audio] {
@@ -73,11 +72,11 @@ struct MediaFolder {
     }
     skipped.files.sort { $0.file < $1.file }
     guard !rows.isEmpty || !problems.isEmpty else {
-      throw PreprocessingError(
-        .dataset, file: path,
+      throw Issue(
+        [.file(path)],
         "has no videos, images or audio that can be used"
-          + (skipped.isEmpty ? "" : " (\(skipped.notes(reasons: 5).joined(separator: "; ")))")
-          + ". Use a folder of clips with a caption in a .txt file beside each")
+          + (skipped.isEmpty ? "" : " (\(skipped.notes(reasons: 5).joined(separator: "; ")))"),
+        suggestion: "Use a folder of clips with a caption in a .txt file beside each.")
     }
     self.rows = rows
     self.problems = problems
@@ -94,7 +93,7 @@ struct MediaFolder {
         return isCache ? "a preprocessed cache" : nil
       }
     } catch let error as MediaError {
-      throw PreprocessingError(.dataset, file: path, "\(error.what). \(error.remedy)")
+      throw Issue([.file(path)], error.what, suggestion: error.remedy)
     }
   }
 

@@ -21,8 +21,8 @@ public struct PreprocessingPlan: Sendable {
   /// The report before any work is done.
   let report: PreprocessingReport
 
-  /// - Throws: `Issue` for an option that can't be used, `PreprocessingError`, `NoUsableSamples`,
-  ///   `ConfigurationError`, `TensorFileError` or `TorchError`.
+  /// - Throws: `Issue` for an option, a dataset or a model that can't be used, and if no row can be
+  ///   used; `ConfigurationError`, `TensorFileError` or `TorchError`.
   public init(_ options: PreprocessingOptions) throws {
     self.options = options
     try options.device.prepare()
@@ -38,8 +38,8 @@ public struct PreprocessingPlan: Sendable {
 
     outputFolder = options.outputFolder ?? Self.defaultOutput(options.dataset)
     if let problem = OutputFolder.problem(outputFolder + "/latents") {
-      throw PreprocessingError(
-        .writing, file: outputFolder, "\(problem). Choose another output folder")
+      throw Issue(
+        ["output", .file(outputFolder)], problem, suggestion: "Choose another output folder.")
     }
     hashes = SourceHashes(folder: outputFolder, share: options.share)
     let rules = try CacheRules(
@@ -51,7 +51,8 @@ public struct PreprocessingPlan: Sendable {
     report.notes = Self.notes(dataset, options)
     if options.share.index == 0 {
       report.problems = dataset.problems.map {
-        report.failure(line: $0.line, sample: $0.sample, folder: nil, $0.problem)
+        report.failure(
+          line: $0.line, sample: dataset.sampleName(of: $0), folder: nil, "\($0.withoutLine)")
       }
       report.rows = dataset.problems.count
       report.skipped = dataset.skipped.files
@@ -91,7 +92,10 @@ public struct PreprocessingPlan: Sendable {
       }
     }
     guard !work.isEmpty || report.rows == 0 || options.share.count > 1 else {
-      throw NoUsableSamples(problems: report.problems)
+      let reasons = capped(report.problems.map { "  \($0)" }) { "  and \($0) more" }
+      throw Issue(
+        [.file(options.dataset)],
+        "none of the rows can be used\n" + reasons.joined(separator: "\n"))
     }
     for (folder, count) in unasked.sorted(by: { $0.key.rawValue < $1.key.rawValue }) {
       report.notes.append(
@@ -131,11 +135,11 @@ public struct PreprocessingPlan: Sendable {
     where components.contains(component) || component == .transformer {
       let scope = path.split(separator: ".").reduce(root) { $0 / String($1) }
       guard !scope.isPresent else { continue }
-      throw PreprocessingError(
-        .model, file: options.models.path(of: component) ?? options.models.name,
-        "holds no \(noun) (\(scope.path).…). Use an LTX-2 checkpoint with all parts in one file, or "
-          + "a file that holds this part"
-          + (component == .audioVAE ? "; or skip the audio of clips" : ""))
+      throw Issue(
+        [.file(options.models.path(of: component) ?? options.models.name)],
+        "holds no \(noun) (\(scope.path).…)",
+        suggestion: "Use an LTX-2 checkpoint with all parts in one file, or a file that holds this "
+          + "part\(component == .audioVAE ? "; or skip the audio of clips" : "").")
     }
     guard let textEncoder = options.models.textEncoder else {
       throw Issue(

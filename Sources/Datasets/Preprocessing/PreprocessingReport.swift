@@ -106,10 +106,8 @@ public struct PreprocessingReport: Codable, Sendable {
 
   /// Writes `report.json`.
   ///
-  /// - Throws: `PreprocessingError` of kind `.writing`.
+  /// - Throws: `WritingError`.
   func write(share: ProcessShare) throws {
-    try AtomicFile.write(try JSON(encoding: self).data(.pretty), to: path) {
-      PreprocessingError(.writing, file: path, "\($0.problem). \($0.remedy)")
-    }
+    try AtomicFile.write(try JSON(encoding: self).data(.pretty), to: path)
   }
 }

@@ -40,18 +40,16 @@ public final class Preprocessor {
 
   /// Does the work and writes the report, even if the work fails.
   ///
-  /// - Throws: The errors of loading the models; `PreprocessingError` of kind `.writing`;
-  ///   `TorchError` if memory runs out. A sample that can't be used is an entry of the report, not
+  /// - Throws: The errors of loading the models; `WritingError` or `TensorFileError` if the output
+  ///   can't be written (`isWritingFailure`); `TorchError` if memory runs out. A sample that can't be used is an entry of the report, not
   ///   an error.
   public func run() throws -> PreprocessingReport {
     let began = Date()
     do {
       try makeFolder(plan.outputFolder) {
-        PreprocessingError(
-          .writing, file: plan.outputFolder,
-          "the folder can't be created: \(reason(of: $0)). Choose another output folder")
+        WritingError(path: plan.outputFolder, $0)
       }
-      try writeRepeats()
+      try plan.repeats?.write(cache: plan.outputFolder)
       for work in plan.work {
         for folder in work.upToDate { report.counts[folder, default: .init()].upToDate += 1 }
         if work.pending.isEmpty { report.upToDate += 1 }
@@ -112,15 +110,6 @@ public final class Preprocessor {
     if let note = silent.note { report.notes.append(note) }
   }
 
-  private func writeRepeats() throws {
-    do {
-      try plan.repeats?.write(cache: plan.outputFolder)
-    } catch {
-      throw PreprocessingError(
-        .writing, file: plan.outputFolder, "the repeats can't be stored: \(describe(error))")
-    }
-  }
-
   // MARK: Captions
 
   private func encodeCaptions() throws {
@@ -145,8 +134,8 @@ public final class Preprocessor {
       let excess = try encoder.excessTokens(prompt)
       for work in group {
         guard try features.byModality.video.isAllFinite() else {
-          throw PreprocessingError(
-            .model, file: options.models.name,
+          throw Issue(
+            [.file(options.models.name)],
             "the text features of \"\(work.sample.media)\" are not finite: the weights are damaged, "
               + "or too large for \(options.dtype)")
         }
@@ -167,14 +156,8 @@ public final class Preprocessor {
       }
     }
     guard let emptyPrompt else { return }
-    do {
-      _ = try emptyPrompt.write(
-        artifact.values(encoder([""])), artifact.fingerprint("", plan.check.rules))
-    } catch let error as TensorFileError {
-      throw PreprocessingError(
-        .writing, file: plan.outputFolder,
-        "the text features of the empty prompt can't be stored: \(describe(error))")
-    }
+    _ = try emptyPrompt.write(
+      artifact.values(encoder([""])), artifact.fingerprint("", plan.check.rules))
   }
 
   // MARK: Media
@@ -227,15 +210,13 @@ public final class Preprocessor {
       do {
         let values = try values.get()
         guard try values.isAllFinite() else {
-          throw PreprocessingError(
-            .model, file: work.sample.media,
-            "its \(artifact.noun) are not finite: the weights are damaged, or too large for "
-              + "\(plan.options.dtype)")
+          throw Issue(
+            "are not finite: the weights are damaged, or too large for \(plan.options.dtype)")
         }
         try store(values, artifact.folder, work.sample, file.fingerprint)
       } catch let error as TorchError where error.kind == .outOfMemory {
         throw error
-      } catch let error as PreprocessingError where error.kind == .writing {
+      } catch let error where Self.isWritingFailure(error) {
         throw error
       } catch let error as MediaError {
         report.add(artifact.folder, work.sample, describe(error), plan.check)
@@ -265,12 +246,13 @@ public final class Preprocessor {
     } catch let error as TensorFileError {
       report.add(folder, sample, describe(error), plan.check)
       // A name that the file system can't store fails one sample; a full disk fails all.
-      guard OutputFolder.hasRoom(plan.outputFolder) else {
-        throw PreprocessingError(
-          .writing, file: plan.outputFolder,
-          "the disk is full or no longer writable. Free some space and try again")
-      }
+      guard OutputFolder.hasRoom(plan.outputFolder) else { throw error }
     }
+  }
+
+  /// Whether an error of `run` means that the output can't be written.
+  public static func isWritingFailure(_ error: any Error) -> Bool {
+    error is WritingError || (error as? TensorFileError)?.kind == .notWritten
   }
 }
 
