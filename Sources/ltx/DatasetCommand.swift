@@ -118,7 +118,7 @@ struct CheckDatasetCommand: ParsableCommand, PrintsItsResult {
       progress.show(phase, done, of: total)
     }
     progress.finish()
-    for note in report.notes { printError("note: \(note)") }
+    for note in report.notes { printError("note: \(SubjectTable.dataset.message(note))") }
     print(Self.table(report), terminator: "")
     if let json { try working { try writeJSON(report, to: json) } }
     if !report.problems.isEmpty { throw ExitCode(1) }
@@ -131,7 +131,7 @@ struct CheckDatasetCommand: ParsableCommand, PrintsItsResult {
       let problems = report.problems.filter { $0.kind == kind }
       if problems.isEmpty { continue }
       text += "\(kind.title): \(problems.count)\n"
-      let lines = problems.map { "  \($0)" }
+      let lines = problems.map { "  \(SubjectTable.dataset.message("\($0)"))" }
       for line in capped(lines, rest: { "  and \($0) more; --json FILE writes them all" }) {
         text += line + "\n"
       }
@@ -202,7 +202,7 @@ struct DatasetStatisticsCommand: ParsableCommand, PrintsItsResult {
       }
     }
     for note in capped(statistics.notes, rest: { "\($0) more; --json FILE writes them all" }) {
-      printError("note: \(note)")
+      printError("note: \(SubjectTable.dataset.message(note))")
     }
     print(Self.table(statistics), terminator: "")
     if let json { try working { try writeJSON(statistics, to: json) } }
@@ -345,7 +345,7 @@ struct PreviewDatasetCommand: ParsableCommand {
         progress.show($0, $1, of: $2)
       }
     }
-    for note in preview.notes { printError("note: \(note)") }
+    for note in preview.notes { printError("note: \(SubjectTable.dataset.message(note))") }
     try working {
       try AtomicFile.write(Data(preview.html.utf8), to: output)
     }

@@ -122,7 +122,7 @@ extension CacheDecoder {
         }
       }
     }
-    let failures = summary.failures.map { "error: \($0)" }
+    let failures = summary.failures.map { "error: \(SubjectTable.decoding.message($0))" }
     for failure in capped(
       failures, rest: { "\($0) more errors; `ltx dataset check` lists damaged files" })
     {

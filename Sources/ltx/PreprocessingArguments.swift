@@ -168,6 +168,7 @@ extension SubjectTable {
   /// The options of `ltx preprocess` and `ltx dataset`, by the subjects of `Datasets`.
   static let preprocessing: SubjectTable = {
     var table: SubjectTable = [
+      ["output"]: "--output-dir",
       ["buckets"]: "--resolution-buckets",
       ["audioDurations"]: "--audio-durations",
       ["referenceDownscale"]: "--reference-downscale-factor",

@@ -224,6 +224,7 @@ extension SubjectTable {
   fileprivate static let reference: SubjectTable = [
     ["suffix"]: "--suffix",
     ["command"]: "--command",
+    ["overwrite"]: "--overwrite",
     ["output"]: "--output",
     ["columns", "video"]: "--video-column",
   ]

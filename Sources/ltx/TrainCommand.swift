@@ -62,7 +62,7 @@ struct TrainCommand: ParsableCommand {
         configuration,
         .init(
           device: device, earlierRun: overwrite && !dryRun ? .overwrite : .resume, isDryRun: dryRun),
-        group: group, warn: { printError("warning: \($0)") },
+        group: group, warn: { printError("warning: \(SubjectTable.training.message($0))") },
         preparing: { shown.show($0) })
       return (session, group)
     }
