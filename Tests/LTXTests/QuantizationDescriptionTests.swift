@@ -354,7 +354,7 @@ import Torch
     }
     try Data(index.utf8).write(to: URL(filePath: "\(folder)-rounded/model.safetensors.index.json"))
     func text(_ encoder: String) throws -> Tensor {
-      try plain.promptEncoder(textEncoder: encoder, dtype: .float32)(["a cat"]).video
+      try plain.promptEncoder(textEncoder: encoder, dtype: .float32)(["a cat"]).byModality.video
     }
     try expectEqual(text("\(folder)-rounded"), text(folder), within: 0.03, "text features")
 

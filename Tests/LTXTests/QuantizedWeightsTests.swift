@@ -151,12 +151,14 @@ import Torch
     func features(_ storage: WeightStorage) throws -> Tensor {
       try checkpoint.promptEncoder(
         textEncoder: files.textEncoder, dtype: .float32, storage: storage)(prompts)
-        .video
+        .byModality.video
     }
-    let (whole, rounded) = (try features(.asStored), try features(.int8))
-    #expect(try !Tensor.isEqual(whole, rounded))
+    let (whole, quantized) = (try features(.asStored), try features(.int8))
+    #expect(try !Tensor.isEqual(whole, quantized))
     for prompt in 0..<2 {
-      let (a, b) = (try whole.select(0, prompt).flatten(), try rounded.select(0, prompt).flatten())
+      let (a, b) = (
+        try whole.select(0, prompt).flatten(), try quantized.select(0, prompt).flatten()
+      )
       let cosine =
         try (a * b).sum().item() / (a.square().sum().item() * b.square().sum().item()).squareRoot()
       #expect(cosine > 0.999, "\(cosine)")
