@@ -36,7 +36,7 @@ public struct InputEncoder: Sendable {
   let checkpoint: Checkpoint
   let models: GenerationModels
 
-  /// - Throws: `ConfigurationError` or `TensorFileError` for a checkpoint that can't be read.
+  /// - Throws: `Issue` or `TensorFileError` for a checkpoint that can't be read.
   public init(_ models: GenerationModels) throws {
     self.init(try Checkpoint(models.files), models)
   }

@@ -43,9 +43,9 @@ public struct GenerationPlan: Sendable {
   ///   - output: The output file; with several prompts, each file's name gets the prompt's number.
   ///   - checksModels: Builds each component once on the files' memory maps; false for models that
   ///     are checked elsewhere.
-  /// - Throws: `Issue` for a request that can't be fulfilled; `ConfigurationError`, `WeightError`,
-  ///   `TensorFileError` or `Issue` for models that can't be used; `TorchError` for a device that
-  ///   doesn't exist.
+  /// - Throws: `Issue` for a request that can't be fulfilled; `Issue`, `WeightError` or
+  ///   `TensorFileError` for models that can't be used; `TorchError` for a device that doesn't
+  ///   exist.
   public init(
     _ request: GenerationRequest, models: GenerationModels, output: String,
     checksModels: Bool = true

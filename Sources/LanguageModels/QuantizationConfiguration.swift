@@ -20,7 +20,7 @@ enum QuantizationConfiguration {
 
   private static let advice = "Use the model's bfloat16, scaled fp8 or int8 files."
 
-  /// - Throws: `ConfigurationError` for a method or a setting that is not supported.
+  /// - Throws: `Issue` for a method or a setting that is not supported.
   static func requireSupported(_ config: Configuration) throws {
     try requireSupportedHere(config)
     if config.has("text_config") { try requireSupportedHere(config.object("text_config")) }

@@ -39,8 +39,7 @@ extension TextEncoder {
 ///     (`TextEncoderFiles`).
 ///   - dtype: what the weights are converted to; nil keeps the files' own.
 ///   - storage: how the layers' weights are stored; embeddings are unchanged.
-/// - Throws: `Issue`, `ConfigurationError`, `TensorFileError` or `WeightError`, which
-///   name the file.
+/// - Throws: `Issue`, `TensorFileError` or `WeightError`, which name the file.
 public func openTextEncoder(
   at path: String, dtype: DType? = nil, device: Device = .cpu, storage: WeightStorage = .asStored
 ) throws -> any TextEncoder {

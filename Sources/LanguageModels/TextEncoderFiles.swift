@@ -16,8 +16,8 @@ public struct TextEncoderFiles: Sendable {
   static let configurationKey = "gemma_config"
   static let tokenizerKey = "tokenizer_json"
 
-  /// - Throws: `Issue` when there is nothing of that name, `TensorFileError` for a file
-  ///   that is not safetensors.
+  /// - Throws: `Issue` when there is nothing of that name, `TensorFileError` for a file that is not
+  ///   safetensors.
   public init(path: String) throws {
     guard FileManager.default.fileExists(atPath: path) else {
       throw Issue(
@@ -53,8 +53,8 @@ public struct TextEncoderFiles: Sendable {
 
   /// The configuration in the form of `transformers`.
   ///
-  /// - Throws: `Issue` when it is missing; `ConfigurationError` when it is damaged, or
-  ///   describes quantized weights of a kind that is not supported.
+  /// - Throws: `Issue` when it is missing or damaged, or describes quantized weights of a kind that
+  ///   is not supported.
   func config() throws -> Configuration {
     let config = try storedConfig()
     try QuantizationConfiguration.requireSupported(config)

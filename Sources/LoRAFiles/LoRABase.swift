@@ -12,7 +12,7 @@ public enum ModelGeneration: String, Codable, Sendable, CaseIterable {
 extension Checkpoint {
   /// The version, from the configuration: LTX-2.3 modulates its text cross-attention.
   ///
-  /// - Throws: `ConfigurationError` for a damaged configuration.
+  /// - Throws: `Issue` for a damaged configuration.
   public var generation: ModelGeneration {
     get throws {
       let c = try config.object("transformer", isOptional: true)

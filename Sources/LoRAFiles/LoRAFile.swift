@@ -40,7 +40,7 @@ public struct LoRAFile: Sendable {
   /// - Parameter path: A file, or a folder written by peft or diffusers.
   /// - Throws: `TensorFileError` for a file that isn't safetensors; `WeightError` that names the
   ///   first key that doesn't belong to a LoRA for LTX-2 and the likely content of the file, or an
-  ///   adapter with missing tensors or tensors that don't fit together; `ConfigurationError` for a
+  ///   adapter with missing tensors or tensors that don't fit together; `Issue` for a
   ///   description of the adapters that is damaged or asks for unsupported settings.
   public init(path: String) throws {
     let path = Self.file(at: path)

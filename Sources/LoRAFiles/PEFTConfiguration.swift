@@ -32,8 +32,8 @@ struct PEFTConfiguration {
   /// - Parameters:
   ///   - prefix: The prefix of the keys, `transformer.`.
   ///   - hasMagnitudes: Whether the file has the magnitudes that DoRA needs.
-  /// - Throws: `ConfigurationError` for a value of the wrong type, for DoRA without magnitudes, and
-  ///   for a setting that gives the factors an unsupported meaning.
+  /// - Throws: `Issue` for a value of the wrong type, for DoRA without magnitudes, and for a
+  ///   setting that gives the factors an unsupported meaning.
   init(_ c: Configuration, prefix: String = "", hasMagnitudes: Bool) throws {
     func key(_ name: String) -> String { prefix + name }
     source = c
@@ -68,8 +68,7 @@ struct PEFTConfiguration {
   /// The factor of a module's B A; nil if the description has none.
   ///
   /// - Parameter rank: The rank of its factors.
-  /// - Throws: `ConfigurationError` for a rank that isn't that of the factors, and for patterns
-  ///   that disagree.
+  /// - Throws: `Issue` for a rank that isn't that of the factors, and for patterns that disagree.
   func scale(_ name: String, rank: Int) throws -> Double? {
     if let stated = try value(of: name, ranks, "rank_pattern") ?? self.rank, stated != rank {
       throw source.error(
@@ -229,8 +228,7 @@ struct PEFTConfigurations {
 
   private var byPrefix: [(prefix: String, configuration: PEFTConfiguration)] = []
 
-  /// - Throws: `ConfigurationError` for a configuration that can't be read, or has unsupported
-  ///   settings.
+  /// - Throws: `Issue` for a configuration that can't be read, or has unsupported settings.
   ///
   /// - Parameter hasPEFTNames: Whether modules have the names `base_model.model.…`, which only peft
   ///   uses.
@@ -254,8 +252,9 @@ struct PEFTConfigurations {
   }
 
   private static func text(of path: String) throws -> String {
-    func fail(_ problem: String) -> ConfigurationError {
-      ConfigurationError(file: path, key: "config", problem: problem)
+    func fail(_ problem: String) -> Issue {
+      Issue(
+        [.file(path), "config"], problem)
     }
     guard let file = FileHandle(forReadingAtPath: path) else {
       throw fail("can't be opened for reading")
@@ -274,7 +273,7 @@ struct PEFTConfigurations {
   }
 
   /// - Parameter name: The name of the module in the file.
-  /// - Throws: `ConfigurationError` for a rank that isn't that of the factors.
+  /// - Throws: `Issue` for a rank that isn't that of the factors.
   func scale(_ name: String, rank: Int) throws -> Double {
     for (prefix, configuration) in byPrefix where name.hasPrefix(prefix) {
       let module = String(name.dropFirst(prefix.count))

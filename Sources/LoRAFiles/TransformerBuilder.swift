@@ -24,7 +24,7 @@ public struct TransformerBuilder: Sendable {
   private var dtype: DType?
   private var loaded: LoadedTensors?
 
-  /// - Throws: `ConfigurationError` for a checkpoint without a transformer.
+  /// - Throws: `Issue` for a checkpoint without a transformer.
   public init(_ checkpoint: Checkpoint) throws {
     try checkpoint.require("transformer")
     self.checkpoint = checkpoint

@@ -297,7 +297,7 @@ import Torch
       to: other
     )
     #expect(
-      error { $0.models.unified = other }.contains("config.transformer is missing: the file has"))
+      error { $0.models.unified = other }.contains("config.transformer: is missing: the file has"))
     try writeSafetensors(
       [("weight", Tensor.zeros([1]))], metadata: ["config": #"{"transformer": {}, "vae": {}}"#],
       to: other)

@@ -176,11 +176,12 @@ import Torch
     let json = Self.config.replacingOccurrences(of: change.0, with: change.1)
     #expect(json != Self.config)
     let config = try Self.configuration(json)
-    let error = #expect(throws: ConfigurationError.self) {
+    let error = #expect(throws: Support.Issue.self) {
       _ = try AudioVAEConfiguration(config)
       _ = try VocoderConfiguration(config)
     }
-    #expect(error?.key.hasSuffix(change.2) == true, "\(String(describing: error))")
+    #expect(
+      error?.subject.pathDescription.hasSuffix(change.2) == true, "\(String(describing: error))")
   }
 
   /// Axes, norms and attention that published checkpoints don't use: the sizes match, and every

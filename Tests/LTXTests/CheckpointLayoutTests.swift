@@ -96,7 +96,7 @@ import Torch
     #expect(message { _ = try Checkpoint(ModelFiles()) }.contains("checkpoint: is missing"))
     let swapped = message { _ = try Checkpoint(ModelFiles(transformer: vae)) }
     #expect(
-      swapped.contains("v.safetensors: config.transformer is missing, but this file is given"),
+      swapped.contains("v.safetensors: config.transformer: is missing, but this file is given"),
       "\(swapped)"
     )
     let partial = try Checkpoint(path: transformer)
@@ -157,7 +157,7 @@ import Torch
     try expectSame(try Checkpoint(path: folder + "/ltx.safetensors.index.json"))
     #expect(
       message { _ = try Checkpoint(path: files.textEncoder) }.contains(
-        "__metadata__.config is missing"))
+        "__metadata__.config: is missing"))
   }
 
   @Test func aTextEncoderInOneFileWithItsTokenizerAndTheProjection() throws {

@@ -74,7 +74,7 @@ import Torch
         } catch {
           let text = "\(error)"
           #expect(text.contains(file) && text.count < 600, "\(name) = \(number): \(text)")
-          if error is ConfigurationError {
+          if error is Support.Issue {
             // If two numbers don't fit together, the error may name either.
             #expect(text.contains("config."), "\(name) = \(number): \(text)")
           }
@@ -239,7 +239,7 @@ import Torch
         _ = try VideoVAEConfiguration.Decoder(vae("[\"res_x\", 1]", ", \"patch_size\": 2147483647"))
       }
       .contains(
-        "config.vae.patch_size must be between 1 and 4096 (got 2147483647)"))
+        "config.vae.patch_size: must be between 1 and 4096 (got 2147483647)"))
   }
 
   @Test(arguments: [
@@ -257,13 +257,14 @@ import Torch
     let c = try Configuration(
       json: "{\"a\": 2.5, \"b\": 1e300, \"c\": [1, 70000000]}", file: "m.safetensors")
     #expect(
-      message { _ = try c.positive("a") } == "m.safetensors: config.a must be an integer (got 2.5)")
+      message { _ = try c.positive("a") } == "m.safetensors: config.a: must be an integer (got 2.5)"
+    )
     #expect(
       message { _ = try c.positive("b") }
-        == "m.safetensors: config.b must be an integer (got 1e+300)")
+        == "m.safetensors: config.b: must be an integer (got 1e+300)")
     #expect(
       message { _ = try c.ints("c") }
-        == "m.safetensors: config.c must hold integers between 0 and 1048576 (got 70000000)")
+        == "m.safetensors: config.c: must hold integers between 0 and 1048576 (got 70000000)")
     #expect(
       message { _ = try c.ints("c", in: 0...1 << 40, count: 3...3) }.contains(
         "has 2 entries, expected 3"))

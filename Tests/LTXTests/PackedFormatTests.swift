@@ -230,7 +230,7 @@ import Torch
     let error = message { _ = try openTextEncoder(at: files.textEncoder) }
     #expect(
       error.contains(
-        "config.json: config.quantization_config.quant_method is \"\(method)\", which is not supported"
+        "config.json: config.quantization_config.quant_method: is \"\(method)\", which is not supported"
       ),
       "\(error)")
   }
@@ -241,13 +241,13 @@ import Torch
       "\"num_bits\": 8, \"strategy\": \"channel\", \"symmetric\": true",
       nil
     ),
-    ("\"format\": \"pack-quantized\"", "\"num_bits\": 4", "format is \"pack-quantized\""),
-    ("\"format\": \"int-quantized\"", "\"num_bits\": 4", "num_bits must be 8 (got 4)"),
+    ("\"format\": \"pack-quantized\"", "\"num_bits\": 4", "format: is \"pack-quantized\""),
+    ("\"format\": \"int-quantized\"", "\"num_bits\": 4", "num_bits: must be 8 (got 4)"),
     (
       "\"format\": \"float-quantized\"", "\"num_bits\": 8, \"strategy\": \"block\"",
-      "strategy is \"block\""
+      "strategy: is \"block\""
     ),
-    ("\"format\": \"int-quantized\"", "\"symmetric\": false", "symmetric is false"),
+    ("\"format\": \"int-quantized\"", "\"symmetric\": false", "symmetric: is false"),
   ])
   func compressedTensorsIsReadWhereAMatrixOrARowHasOneScale(
     _ format: String, _ weights: String, _ problem: String?

@@ -114,10 +114,10 @@ import Torch
       #expect(root.unusedKeys.isEmpty)
     }
     for (json, problem) in [
-      ("[]", "is not a JSON object"), ("{", "is not valid JSON"), ("{}", "layers is missing"),
+      ("[]", "is not a JSON object"), ("{", "is not valid JSON"), ("{}", "layers: is missing"),
       (
         "{\"layers\": {\"m\": {\"format\": \"nvfp4\"}}}",
-        "layers.m describes a layer that the file does not have"
+        "layers.m: describes a layer that the file does not have"
       ),
       ("{\"layers\": {\"l\": {}, \"l\": {}}}", "two members named \"l\""),
       ("{\"layers\": {\"l\": 3}}", "must be an object"),
@@ -172,8 +172,8 @@ import Torch
   @Test(arguments: [
     ("not JSON", "must hold the quantization format as a JSON object"),
     ("", "must hold the quantization format"),
-    ("[1]", "must hold a JSON object"), ("{}", "format is missing"),
-    ("{\"format\": 3}", "format must be a string"),
+    ("[1]", "must hold a JSON object"), ("{}", "format: is missing"),
+    ("{\"format\": 3}", "format: must be a string"),
     (
       "{\"format\": \"int8_blockwise\", \"group_size\": 64}",
       "\"int8_blockwise\" (scales in blocks)"
@@ -184,9 +184,9 @@ import Torch
     ("{\"format\": \"float8_e4m3fn\"}", "is int8, but comfy_quant says float8_e4m3fn"),
     (
       "{\"format\": \"int8_tensorwise\", \"group_size\": 64}",
-      "l.comfy_quant.group_size is not known"
+      "l.comfy_quant.group_size: is not known"
     ),
-    ("{\"format\": \"int8_tensorwise\", \"params\": {\"zero\": 1}}", "params.zero is not known"),
+    ("{\"format\": \"int8_tensorwise\", \"params\": {\"zero\": 1}}", "params.zero: is not known"),
     ("{\"format\": \"int8_tensorwise\", \"convrot\": true}", "can't be rotated in groups of 256"),
     (
       "{\"format\": \"int8_tensorwise\", \"convrot\": true, \"convrot_groupsize\": 32}",
@@ -200,7 +200,7 @@ import Torch
       "{\"format\": \"int8_tensorwise\", \"convrot\": true, \"convrot_groupsize\": 0}",
       "must be between 1"
     ),
-    ("{\"format\": \"int8_tensorwise\", \"convrot\": 1}", "convrot must be true or false"),
+    ("{\"format\": \"int8_tensorwise\", \"convrot\": 1}", "convrot: must be true or false"),
     ("{\"format\": \"int8_tensorwise\", \"orig_shape\": [32, 8]}", "comfy_quant says [32, 8]"),
     ("{\"format\": \"int8_tensorwise\", \"per_row\": false}", "one for the tensor"),
     (

@@ -44,9 +44,9 @@ import Torch
   }
 
   @Test(arguments: [
-    (#""caption_proj_before_connector": true"#, "caption_projection_first_linear is missing"),
-    (#""caption_proj_before_connector": false"#, "caption_proj_before_connector must be true"),
-    (#""rope_type": "spiral""#, "rope_type is \"spiral\""),
+    (#""caption_proj_before_connector": true"#, "caption_projection_first_linear: is missing"),
+    (#""caption_proj_before_connector": false"#, "caption_proj_before_connector: must be true"),
+    (#""rope_type": "spiral""#, "rope_type: is \"spiral\""),
     (#""connector_num_attention_heads": 0"#, "connector_num_attention_heads"),
     (
       #""connector_positional_embedding_max_pos": [1, 2]"#, "connector_positional_embedding_max_pos"

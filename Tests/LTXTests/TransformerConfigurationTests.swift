@@ -1,4 +1,5 @@
 import NN
+import Support
 import Testing
 
 @testable import LTX
@@ -29,8 +30,8 @@ import Testing
   ])
   func whatIsNotSupportedIsNamed(_ entry: String) throws {
     let key = String(entry.split(separator: "\"")[0])
-    let error = #expect(throws: ConfigurationError.self) { try configuration(", \(entry)") }
-    #expect(error?.key == "config.transformer.\(key)")
+    let error = #expect(throws: Support.Issue.self) { try configuration(", \(entry)") }
+    #expect(error?.subject.last == .name("config.transformer.\(key)"))
   }
 
   @Test func defaultsAreTheReferences() throws {

@@ -301,53 +301,57 @@ import Torch
   @Test(arguments: [
     (
       "\"encoder_blocks\": [[\"res_x\", 1], [\"compress_most\", {}]]",
-      "config.vae.encoder_blocks[1] is a \"compress_most\""
+      "config.vae.encoder_blocks[1]: is a \"compress_most\""
     ),
-    ("\"encoder_blocks\": [[\"res_x\", {}]]", "config.vae.encoder_blocks[0].num_layers is missing"),
+    (
+      "\"encoder_blocks\": [[\"res_x\", {}]]", "config.vae.encoder_blocks[0].num_layers: is missing"
+    ),
     (
       "\"encoder_blocks\": [[\"res_x\", -1]]",
-      "config.vae.encoder_blocks[0].num_layers must be between 1 and 1024 (got -1)"
+      "config.vae.encoder_blocks[0].num_layers: must be between 1 and 1024 (got -1)"
     ),
-    ("\"encoder_blocks\": [[\"res_x\"]]", "config.vae.encoder_blocks[0] must be a pair"),
+    ("\"encoder_blocks\": [[\"res_x\"]]", "config.vae.encoder_blocks[0]: must be a pair"),
     (
       "\"encoder_blocks\": [[\"compress_time_res\", {\"multiplier\": 3}]]",
-      "config.vae.encoder_blocks[0].multiplier is 3"
+      "config.vae.encoder_blocks[0].multiplier: is 3"
     ),
-    ("\"latent_channels\": 0", "config.vae.latent_channels must be between 1 and 1048576 (got 0)"),
-    ("\"latent_log_var\": \"none\"", "config.vae.latent_log_var is \"none\""),
-    ("\"norm_layer\": \"group_norm\"", "config.vae.norm_layer is \"group_norm\""),
-    ("\"dims\": 2", "config.vae.dims is 2"),
-    ("\"spatial_padding_mode\": \"mirror\"", "config.vae.spatial_padding_mode is \"mirror\""),
-    ("\"patch_size\": 4", "config.vae.encoder_blocks is missing"),
+    ("\"latent_channels\": 0", "config.vae.latent_channels: must be between 1 and 1048576 (got 0)"),
+    ("\"latent_log_var\": \"none\"", "config.vae.latent_log_var: is \"none\""),
+    ("\"norm_layer\": \"group_norm\"", "config.vae.norm_layer: is \"group_norm\""),
+    ("\"dims\": 2", "config.vae.dims: is 2"),
+    ("\"spatial_padding_mode\": \"mirror\"", "config.vae.spatial_padding_mode: is \"mirror\""),
+    ("\"patch_size\": 4", "config.vae.encoder_blocks: is missing"),
   ])
   func encodersThatAreNotSupportedAreNamed(json: String, message: String) throws {
-    let error = #expect(throws: ConfigurationError.self) {
+    let error = #expect(throws: Support.Issue.self) {
       try VideoVAEConfiguration.Encoder(config(json))
     }
     #expect(error?.description.contains(message) == true, "\(String(describing: error))")
   }
 
   @Test(arguments: [
-    ("\"_class_name\": \"CausalDiffusionVAE\"", "config.vae._class_name is \"CausalDiffusionVAE\""),
+    (
+      "\"_class_name\": \"CausalDiffusionVAE\"", "config.vae._class_name: is \"CausalDiffusionVAE\""
+    ),
     (
       "\"decoder_blocks\": [[\"attn_res_x\", {\"num_layers\": 1}]]",
-      "config.vae.decoder_blocks[0] is a \"attn_res_x\""
+      "config.vae.decoder_blocks[0]: is a \"attn_res_x\""
     ),
     (
       "\"decoder_blocks\": [[\"compress_all\", {\"residual\": 1}]]",
-      "decoder_blocks[0].residual must be true or false"
+      "decoder_blocks[0].residual: must be true or false"
     ),
     (
       "\"decoder_blocks\": [[\"res_x_y\", {\"inject_noise\": true}]]",
-      "decoder_blocks[0].inject_noise is true"
+      "decoder_blocks[0].inject_noise: is true"
     ),
     (
       "\"decoder_base_channels\": 3, \"decoder_blocks\": [[\"compress_all\", {\"residual\": true}]]",
-      ".residual needs"
+      ".residual: needs"
     ),
   ])
   func decodersThatAreNotSupportedAreNamed(json: String, message: String) throws {
-    let error = #expect(throws: ConfigurationError.self) {
+    let error = #expect(throws: Support.Issue.self) {
       try VideoVAEConfiguration.Decoder(config(json))
     }
     #expect(error?.description.contains(message) == true, "\(String(describing: error))")

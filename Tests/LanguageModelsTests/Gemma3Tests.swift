@@ -73,7 +73,7 @@ import Torch
   @Test func aMultimodalFileNeedsItsTextPart() {
     #expect(
       message { _ = try configuration(#"{"model_type": "gemma3"}"#) }.contains(
-        "text_config is missing"))
+        "text_config: is missing"))
   }
 }
 

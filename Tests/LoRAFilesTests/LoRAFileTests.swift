@@ -1,5 +1,6 @@
 import Foundation
 import NN
+import Support
 import TensorFiles
 import TestSupport
 import Testing
@@ -132,11 +133,11 @@ import Torch
       try scales(#"{"transformer.lora_alpha": 8, "transformer.alpha_pattern": {"^to_q": 1}}"#) == [
         2, 2,
       ])
-    #expect(throws: ConfigurationError.self) { try scales(#"{"transformer.use_dora": true}"#) }
-    #expect(throws: ConfigurationError.self) {
+    #expect(throws: Support.Issue.self) { try scales(#"{"transformer.use_dora": true}"#) }
+    #expect(throws: Support.Issue.self) {
       try scales(#"{"transformer.alpha_pattern": {"(.*)+q": 1}}"#)
     }
-    #expect(throws: ConfigurationError.self) { try scales("no JSON") }
+    #expect(throws: Support.Issue.self) { try scales("no JSON") }
   }
 
   /// Whatever can't be used is named, with the problem.

@@ -1,5 +1,6 @@
 import Foundation
 import NN
+import Support
 import TensorFiles
 import TestSupport
 import Testing
@@ -80,8 +81,8 @@ import Torch
     (#""alpha_pattern": {"(.*)+q": 1}"#, "(.*)+q", "pattern"),
   ])
   func therestIsRefusedByName(_ settings: String, _ key: String, _ problem: String) throws {
-    let error = #expect(throws: ConfigurationError.self, "\(settings)") { try scale(settings) }
-    #expect(error?.key.hasSuffix(key) == true, "\(error?.key ?? "")")
+    let error = #expect(throws: Support.Issue.self, "\(settings)") { try scale(settings) }
+    #expect(error?.subject.pathDescription.hasSuffix(key) == true, "\(error.map { "\($0)" } ?? "")")
     #expect(error?.problem.contains(problem) == true, "\(error?.problem ?? "")")
     #expect(error?.file == fixture.path("adapter_config.json"))
     // diffusers writes the same settings to the metadata.
@@ -93,7 +94,7 @@ import Torch
       ["\(name).lora_A.weight": [4, 8], "\(name).lora_B.weight": [8, 4]],
       metadata: ["lora_adapter_metadata": "{\"transformer.r\": 4, \(prefixed)}"],
       name: "d.safetensors")
-    #expect(throws: ConfigurationError.self, "\(prefixed)") { try LoRAFile(path: path) }
+    #expect(throws: Support.Issue.self, "\(prefixed)") { try LoRAFile(path: path) }
   }
 
   /// A configuration beside a file that isn't peft's doesn't apply to it.

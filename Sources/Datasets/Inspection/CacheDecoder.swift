@@ -122,8 +122,8 @@ public final class CacheDecoder {
 
   /// Lists the files to decode.
   ///
-  /// - Throws: `Issue` for a path that holds nothing to decode, `ConfigurationError` for a
-  ///   model without the VAE that is needed.
+  /// - Throws: `Issue` for a path that holds nothing to decode, or a model without the VAE that is
+  ///   needed.
   public func plan(_ path: String, into output: String) throws -> [CacheDecodingJob] {
     let jobs = try CacheDecodingJob.list(path, into: output, options)
     if jobs.contains(where: { $0.decoding?.component == .videoVAE }) { try video.require("vae") }
@@ -172,8 +172,8 @@ public final class CacheDecoder {
   /// Decodes the video latents of a file, frame by frame.
   ///
   /// - Parameter begin: called before the first frame with the size of the video.
-  /// - Throws: `LoadingError` for a model that can't be loaded; `Issue` for latents that
-  ///   can't be used.
+  /// - Throws: `LoadingError` for a model that can't be loaded; `Issue` for latents that can't be
+  ///   used.
   func forEachFrame(
     of path: String, _ report: (CacheDecodingEvent) -> Void,
     begin: (ResolutionBucket) throws -> Void,

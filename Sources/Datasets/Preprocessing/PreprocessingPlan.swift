@@ -22,7 +22,7 @@ public struct PreprocessingPlan: Sendable {
   let report: PreprocessingReport
 
   /// - Throws: `Issue` for an option, a dataset or a model that can't be used, and if no row can be
-  ///   used; `ConfigurationError`, `TensorFileError` or `TorchError`.
+  ///   used; `TensorFileError` or `TorchError`.
   public init(_ options: PreprocessingOptions) throws {
     self.options = options
     try options.device.prepare()

@@ -80,8 +80,7 @@ extension AudioVAEConfiguration {
   static let (maxWindow, maxMelBins) = (1 << 16, 1 << 12)
 
   /// - Parameter config: The complete `config` of the checkpoint.
-  /// - Throws: `ConfigurationError` for a value that is missing, of the wrong type, or not
-  ///   supported.
+  /// - Throws: `Issue` for a value that is missing, of the wrong type, or not supported.
   public init(_ config: Configuration) throws {
     let audio = try config.object("audio_vae")
     let params = try audio.object("model", isOptional: true).object("params", isOptional: true)

@@ -9,8 +9,8 @@ extension Checkpoint.Prefix {
 extension Checkpoint {
   /// The encoder of audio to latents.
   ///
-  /// - Throws: `ConfigurationError` for a checkpoint without an audio VAE or with an unsupported
-  ///   one, `WeightError` if its weights don't fit.
+  /// - Throws: `Issue` for a checkpoint without an audio VAE or with an unsupported one,
+  ///   `WeightError` if its weights don't fit.
   public func audioEncoder(dtype: DType? = nil, device: Device = .cpu) throws -> AudioEncoder {
     try require("audio_vae")
     return try AudioEncoder(
@@ -31,8 +31,8 @@ extension Checkpoint {
   /// The vocoder, which turns spectrograms into audio. With bandwidth extension it is in float32,
   /// whatever `dtype` is.
   ///
-  /// - Throws: `ConfigurationError` for a checkpoint without a vocoder or with an unsupported one,
-  ///   `WeightError` if its weights don't fit.
+  /// - Throws: `Issue` for a checkpoint without a vocoder or with an unsupported one, `WeightError`
+  ///   if its weights don't fit.
   public func vocoder(dtype: DType? = nil, device: Device = .cpu) throws -> Vocoder {
     try require("vocoder")
     let configuration = try VocoderConfiguration(config)

@@ -54,8 +54,7 @@ public struct VocoderConfiguration: Sendable, Equatable {
 
 extension VocoderConfiguration {
   /// - Parameter config: The complete `config` of the checkpoint.
-  /// - Throws: `ConfigurationError` for a value that is missing, of the wrong type, or not
-  ///   supported.
+  /// - Throws: `Issue` for a value that is missing, of the wrong type, or not supported.
   public init(_ config: Configuration) throws {
     let vocoder = try config.object("vocoder")
     guard vocoder.has("bwe") else {

@@ -28,8 +28,8 @@ public struct Checkpoint: Sendable {
 
   /// Opens a unified checkpoint: a file, a folder of shards or their index. Reads headers only.
   ///
-  /// - Throws: `TensorFileError` for a file that isn't safetensors, `ConfigurationError` for one
-  ///   without an LTX-2 configuration.
+  /// - Throws: `TensorFileError` for a file that isn't safetensors, `Issue` for one without an
+  ///   LTX-2 configuration.
   public init(path: String) throws { try self.init(ModelFiles(unified: path)) }
 
   /// Opens files in any layout. Reads headers only, and of the text encoder only the projection of
@@ -103,7 +103,7 @@ public struct Checkpoint: Sendable {
 
   /// Checks that the files describe components, by their keys in `config`: `transformer`, `vae`.
   ///
-  /// - Throws: `ConfigurationError` that names the first missing one and the setting to add.
+  /// - Throws: `Issue` that names the first missing one and the setting to add.
   public func require(_ components: String...) throws {
     guard let missing = components.first(where: { !config.has($0) }) else { return }
     if let error = source.unsupportedFormatError(anywhereBelow: "") { throw error }

@@ -1,5 +1,6 @@
 import Foundation
 import NN
+import Support
 import TensorFiles
 
 /// A file that holds a model or one of its components, with its metadata.
@@ -12,10 +13,9 @@ struct ComponentFile {
     source = try DescribedTensors.describing(openTensors(at: path))
     guard let json = source.metadata["config"] else {
       if let error = source.unsupportedFormatError(anywhereBelow: "") { throw error }
-      throw ConfigurationError(
-        file: path, key: "__metadata__.config",
-        problem:
-          "is missing: this is not an LTX-2 checkpoint in the unified layout or one of its "
+      throw Issue(
+        [.file(path), "__metadata__.config"],
+        "is missing: this is not an LTX-2 checkpoint in the unified layout or one of its "
           + "components, whose metadata "
           + "describes their contents; files of diffusers have other keys and must be converted")
     }

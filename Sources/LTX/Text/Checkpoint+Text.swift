@@ -9,8 +9,7 @@ extension Checkpoint {
   /// - Parameters:
   ///   - textEncoder: The text encoder's folder or file; nil for that of `files`.
   ///   - storage: The storage of its weights; `.int8` halves its memory.
-  /// - Throws: `Issue`, `WeightError`, `ConfigurationError`, each naming the
-  ///   file.
+  /// - Throws: `Issue`, `WeightError`, each naming the file.
   public func promptEncoder(
     textEncoder: String? = nil, dtype: DType? = nil, device: Device = .cpu,
     storage: WeightStorage = .asStored
@@ -36,7 +35,7 @@ extension Checkpoint {
 
   /// The connectors, which turn text features into the contexts that the transformer attends to.
   ///
-  /// - Throws: `WeightError`, `ConfigurationError`.
+  /// - Throws: `WeightError`, `Issue`.
   public func textConnectors(
     dtype: DType? = nil, device: Device = .cpu, modalities: Set<Modality> = .both
   ) throws -> TextConnectors {

@@ -32,8 +32,7 @@ public struct TextConfiguration: Sendable {
   public let connectors: PerModality<Connector>
 
   /// - Parameter config: The complete `config` of the checkpoint.
-  /// - Throws: `ConfigurationError` for a value that is missing, of the wrong type, or not
-  ///   supported.
+  /// - Throws: `Issue` for a value that is missing, of the wrong type, or not supported.
   public init(_ config: Configuration) throws {
     let c = try config.object("transformer")
     features = try Self.features(c)

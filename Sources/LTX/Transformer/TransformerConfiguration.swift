@@ -46,8 +46,8 @@ public struct TransformerConfiguration: Sendable {
   static let (maxHeads, maxHeadWidth) = (4096, 4096)
 
   /// - Parameter config: The complete `config` of the checkpoint.
-  /// - Throws: `ConfigurationError` for a value that is missing, of the wrong type, out of range,
-  ///   or not supported.
+  /// - Throws: `Issue` for a value that is missing, of the wrong type, out of range, or not
+  ///   supported.
   public init(_ config: Configuration) throws {
     let c = try config.object("transformer")
     try Self.requireSupported(c)

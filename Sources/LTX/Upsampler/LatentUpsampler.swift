@@ -22,14 +22,14 @@ public struct LatentUpsampler: Sendable {
   /// Opens a file.
   ///
   /// - Parameter dtype: The dtype of weights and computation; nil for that of the file.
-  /// - Throws: `TensorFileError` for a file that isn't safetensors, `ConfigurationError` and
-  ///   `WeightError` for one that isn't an upsampler, or an unsupported one.
+  /// - Throws: `TensorFileError` for a file that isn't safetensors, `Issue` and `WeightError` for
+  ///   one that isn't an upsampler, or an unsupported one.
   public init(path: String, dtype: DType? = nil, device: Device = .cpu) throws {
     let file = try DescribedTensors.describing(SafetensorsFile(path: path))
     guard let json = file.metadata["config"] else {
-      throw ConfigurationError(
-        file: path, key: "__metadata__.config",
-        problem: "is missing: this is not a latent upsampler of LTX-2, whose metadata describes it")
+      throw Issue(
+        [.file(path), "__metadata__.config"],
+        "is missing: this is not a latent upsampler of LTX-2, whose metadata describes it")
     }
     let weights = Weights(file, LoadPolicy(dtype: dtype, device: device))
     guard weights.has("initial_conv.weight") else {

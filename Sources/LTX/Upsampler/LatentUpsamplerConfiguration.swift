@@ -56,7 +56,7 @@ public struct LatentUpsamplerConfiguration: Sendable, Equatable {
   }
 
   /// - Parameter c: The complete `config` of the upsampler's file.
-  /// - Throws: `ConfigurationError` for a value that is of the wrong type or not supported.
+  /// - Throws: `Issue` for a value that is of the wrong type or not supported.
   public init(_ c: Configuration) throws {
     inputChannels = try c.positive("in_channels", default: 128)
     middleChannels = try c.positive("mid_channels", default: 512)

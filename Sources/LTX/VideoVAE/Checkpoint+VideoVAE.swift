@@ -8,8 +8,8 @@ extension Checkpoint {
     config.has("vae") ? try VideoVAEConfiguration.Encoder(config).compression : .usual
   }
 
-  /// - Throws: `ConfigurationError` for a checkpoint without a video VAE or with an unsupported
-  ///   one, `WeightError` if its weights don't fit.
+  /// - Throws: `Issue` for a checkpoint without a video VAE or with an unsupported one,
+  ///   `WeightError` if its weights don't fit.
   public func videoEncoder(dtype: DType? = nil, device: Device = .cpu) throws -> VideoEncoder {
     try require("vae")
     return try VideoEncoder(
@@ -30,8 +30,8 @@ extension Checkpoint {
   /// The statistics by which the video VAE normalizes latents, without the VAE: `LatentUpsampler`
   /// needs them besides its own file.
   ///
-  /// - Throws: `ConfigurationError` for a checkpoint without a video VAE, `WeightError` for one
-  ///   without its statistics.
+  /// - Throws: `Issue` for a checkpoint without a video VAE, `WeightError` for one without its
+  ///   statistics.
   public func videoLatentStatistics(dtype: DType? = nil, device: Device = .cpu) throws
     -> ChannelStatistics
   {

@@ -76,8 +76,7 @@ public enum VideoVAEConfiguration {
 extension VideoVAEConfiguration.Encoder {
   /// - Parameter config: The complete `config` of the checkpoint. An encoder described under
   ///   `vae.encoder`, as in `CausalDiffusionVAE` files, is read from there.
-  /// - Throws: `ConfigurationError` for a value that is missing, of the wrong type, or not
-  ///   supported.
+  /// - Throws: `Issue` for a value that is missing, of the wrong type, or not supported.
   public init(_ config: Configuration) throws {
     let vae = try config.object("vae")
     let isNested = vae.has("encoder")
@@ -130,8 +129,7 @@ extension VideoVAEConfiguration.Encoder {
 
 extension VideoVAEConfiguration.Decoder {
   /// - Parameter config: The complete `config` of the checkpoint.
-  /// - Throws: `ConfigurationError` for a value that is missing, of the wrong type, or not
-  ///   supported.
+  /// - Throws: `Issue` for a value that is missing, of the wrong type, or not supported.
   public init(_ config: Configuration) throws {
     let c = try config.object("vae")
     let kind = try c.string("_class_name", default: "CausalVideoAutoencoder")
@@ -286,7 +284,7 @@ private struct BlockSettings {
     }
   }
 
-  func error(_ setting: String, _ problem: String) -> ConfigurationError {
+  func error(_ setting: String, _ problem: String) -> Issue {
     c.error("\(key).\(setting)", problem)
   }
 

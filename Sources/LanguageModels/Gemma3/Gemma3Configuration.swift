@@ -38,8 +38,7 @@ public struct Gemma3Configuration: Sendable {
 
   /// - Parameter config: the whole file: of a multimodal model, whose sizes are in `text_config`,
   ///   or of a text model.
-  /// - Throws: `ConfigurationError` for a value that is of the wrong type, impossible, or not
-  ///   supported.
+  /// - Throws: `Issue` for a value that is of the wrong type, impossible, or not supported.
   public init(_ config: Configuration) throws {
     let isMultimodal =
       try config.has("text_config") || config.string("model_type", default: "") == "gemma3"

@@ -33,7 +33,7 @@ struct Int8Format: WeightFormat {
     (key, shape) = (header.key, entry.shape)
   }
 
-  private static func missingScale(_ header: WeightHeader) -> WeightError {
+  private static func missingScale(_ header: WeightHeader) -> any Error {
     header.unsupportedFormatError
       ?? header.error(
         "is int8 without a scale (expected \(header.name)_scale beside it). "

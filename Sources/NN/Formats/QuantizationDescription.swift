@@ -22,13 +22,13 @@ package struct QuantizationDescription: Sendable {
   private let object: Configuration
 
   /// - Parameter object: The description; errors name its file and its key.
-  /// - Throws: `ConfigurationError` for an unsupported format.
+  /// - Throws: `Issue` for an unsupported format.
   init(_ object: Configuration) throws {
     name = try object.string("format")
     guard WeightFormats.names.contains(name) else {
-      throw ConfigurationError(
-        file: object.file, key: object.path,
-        problem: "has the format \"\(name.displayed(limit: 40))\""
+      throw Issue(
+        [.file(object.file), .name(object.path.displayed())],
+        "has the format \"\(name.displayed(limit: 40))\""
           + "\(UnsupportedFormat.title(ofComfyFormat: name)), which is not supported (expected "
           + "\(WeightFormats.names.sorted().joined(separator: ", "))). \(UnsupportedFormat.advice)")
     }
@@ -44,7 +44,7 @@ package struct QuantizationDescription: Sendable {
   /// - Parameters:
   ///   - known: The names that the format supports.
   ///   - inParams: Those of them that may be in the object `params` instead.
-  /// - Throws: `ConfigurationError` for any other member.
+  /// - Throws: `Issue` for any other member.
   func options(_ known: [String], inParams: [String] = []) throws -> Options {
     let params = try object.object("params", isOptional: true)
     try Self.require(Set(inParams), in: params)
@@ -61,7 +61,7 @@ package struct QuantizationDescription: Sendable {
 
     func has(_ key: String) -> Bool { object.has(key) }
     func bool(_ key: String) throws -> Bool { try object.bool(key) }
-    func error(_ key: String, _ problem: String) -> ConfigurationError {
+    func error(_ key: String, _ problem: String) -> Issue {
       object.error(key, problem)
     }
     /// The object that has a member: the description or its `params`.
@@ -83,7 +83,7 @@ extension TensorSource {
   ///
   /// - Parameter layer: The path with its trailing dot; empty at the root.
   /// - Throws: `WeightError` for a tensor that doesn't hold bytes, or bytes that aren't a JSON
-  ///   object; `ConfigurationError` for an unsupported description.
+  ///   object; `Issue` for an unsupported description.
   package func quantizationDescription(_ layer: String) throws -> QuantizationDescription? {
     let key = layer + QuantizationDescription.tensorName
     guard let entry = entries[key] else { return nil }

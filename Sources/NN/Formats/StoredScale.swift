@@ -40,7 +40,7 @@ struct StoredScale: Sendable {
   ///
   /// - Throws: `WeightError` unless the scale is one positive number, or one for each row.
   func load(from store: WeightStore) throws -> WeightSlot {
-    func fail(_ problem: String) -> WeightError {
+    func fail(_ problem: String) -> any Error {
       let layer = key.lastIndex(of: ".").map { String(key[...$0]) } ?? ""
       return store.source.unsupportedFormatError(layer: layer)
         ?? WeightError(file: store.source.file(of: key), key: key, problem: problem)
@@ -91,8 +91,8 @@ struct StoredScale: Sendable {
   ///   - elementType: The dtype that the description names.
   /// - Returns: The scale, and the size of the groups of inputs that were rotated (ConvRot); nil
   ///   for no rotation.
-  /// - Throws: `WeightError` for a description that doesn't fit the weight; `ConfigurationError`
-  ///   for an unsupported member.
+  /// - Throws: `WeightError` for a description that doesn't fit the weight; `Issue` for an
+  ///   unsupported member.
   static func apply(
     _ description: QuantizationDescription, to header: WeightHeader, _ scale: StoredScale?,
     elementType: DType

@@ -1,3 +1,4 @@
+import Support
 import TensorFiles
 import Torch
 
@@ -130,14 +131,12 @@ extension TensorSource {
   /// is recognized.
   ///
   /// - Parameter prefix: The path of the layer with its trailing dot.
-  package func unsupportedFormatError(layer prefix: String) -> WeightError? {
+  package func unsupportedFormatError(layer prefix: String) -> (any Error)? {
     // The description gives the clearest error.
     do {
       _ = try quantizationDescription(prefix)
-    } catch let error as WeightError {
+    } catch let error where error is WeightError || error is Issue {
       return error
-    } catch let error as ConfigurationError {
-      return WeightError(file: error.file, key: error.key, problem: error.problem)
     } catch {
       // A file that can't be read fails again when its tensors are read.
     }

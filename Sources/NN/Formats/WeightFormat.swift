@@ -18,8 +18,7 @@ package protocol WeightFormat: Sendable {
   /// Recognizes the format of a weight. Reads headers and the description, never elements.
   ///
   /// - Returns: Nil for a weight in another format.
-  /// - Throws: `WeightError` or `ConfigurationError` for a weight that is in this format but can't
-  ///   be read.
+  /// - Throws: `WeightError` or `Issue` for a weight that is in this format but can't be read.
   init?(_ header: WeightHeader) throws
 
   /// The shape of the values, [O, I] of a linear layer.

@@ -19,7 +19,7 @@ package final class WeightIndex: Sendable {
   /// The format of a weight; nil if the file doesn't have it.
   ///
   /// - Throws: `WeightError` for a weight in an unsupported format, and for a tensor beside it that
-  ///   its format doesn't support; `ConfigurationError` for an unsupported description.
+  ///   its format doesn't support; `Issue` for an unsupported description.
   package func format(of key: String) throws -> (any WeightFormat)? {
     let header = try WeightHeader(key, in: source)
     guard let format = try recognize(header) else {
@@ -91,7 +91,7 @@ extension WeightHeader {
 
   /// The error for a weight that can't be read because its layer is in a known but unsupported
   /// format.
-  var unsupportedFormatError: WeightError? {
+  var unsupportedFormatError: (any Error)? {
     source.unsupportedFormatError(layer: key.lastIndex(of: ".").map { String(key[...$0]) } ?? "")
   }
 }

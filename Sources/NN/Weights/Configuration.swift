@@ -15,19 +15,19 @@ public struct Configuration: Sendable {
   /// Objects that come from other files.
   private var parts: [String: Configuration] = [:]
 
-  /// - Throws: `ConfigurationError` if the text isn't a JSON object, or an object in it has two
-  ///   members of one name.
+  /// - Throws: `Issue` if the text isn't a JSON object, or an object in it has two members of one
+  ///   name.
   public init(json: String, file: String, path: String = "config") throws {
     let value: JSON
     do {
       value = try JSON(parsing: json)
     } catch {
-      throw ConfigurationError(
-        file: file, key: path,
-        problem: error.kind == .notJSON ? "is \(error)" : "can't be read: \(error.problem)")
+      throw Issue(
+        [.file(file), .name(path.displayed())],
+        error.kind == .notJSON ? "is \(error)" : "can't be read: \(error.problem)")
     }
     guard case .object(let values) = value else {
-      throw ConfigurationError(file: file, key: path, problem: "is not a JSON object")
+      throw Issue([.file(file), .name(path.displayed())], "is not a JSON object")
     }
     self.init(values: values, file: file, path: path)
   }
@@ -65,7 +65,7 @@ public struct Configuration: Sendable {
   /// An integer in a range, which every caller must state: it bounds loops, allocations and
   /// products.
   ///
-  /// - Throws: `ConfigurationError` that names the number and the range.
+  /// - Throws: `Issue` that names the number and the range.
   public func int(_ key: String, default fallback: Int? = nil, in range: ClosedRange<Int>) throws
     -> Int
   {
@@ -191,9 +191,9 @@ public struct Configuration: Sendable {
   /// The object as JSON, keys in alphabetical order.
   public var json: String { JSON.object(values).text(JSONFormat(normalizesNumbers: true)) }
 
-  /// An error about one of this object's keys.
-  public func error(_ key: String, _ problem: String) -> ConfigurationError {
-    ConfigurationError(file: parts[key]?.file ?? file, key: "\(path).\(key)", problem: problem)
+  /// A problem of one of this object's keys.
+  public func error(_ key: String, _ problem: String) -> Issue {
+    Issue([.file(parts[key]?.file ?? file), .name("\(path).\(key)".displayed())], problem)
   }
 
   private func read<Value>(
@@ -206,19 +206,4 @@ public struct Configuration: Sendable {
     guard let converted = convert(value) else { throw error(key, "must be \(expected)") }
     return converted
   }
-}
-
-/// A value of a model's configuration that is missing or can't be used.
-public struct ConfigurationError: Error, CustomStringConvertible, Sendable {
-  public let file: String
-  public let key: String
-  public let problem: String
-
-  public init(file: String, key: String, problem: String) {
-    self.file = file
-    self.key = key
-    self.problem = problem
-  }
-
-  public var description: String { "\(file): \(key.displayed()) \(problem)" }
 }

@@ -20,9 +20,8 @@ package final class DescribedTensors: TensorSource {
 
   /// Returns the source with the descriptions in its metadata; the source itself if it has none.
   ///
-  /// - Throws: `ConfigurationError` for metadata that isn't JSON of the expected form, that
-  ///   describes a layer that the file doesn't have, or that contradicts the description beside the
-  ///   layer.
+  /// - Throws: `Issue` for metadata that isn't JSON of the expected form, that describes a layer
+  ///   that the file doesn't have, or that contradicts the description beside the layer.
   package static func describing(_ source: any TensorSource) throws -> any TensorSource {
     guard let json = source.metadata[QuantizationDescription.metadataKey] else { return source }
     return try DescribedTensors(source, json: json)

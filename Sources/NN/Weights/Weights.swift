@@ -48,7 +48,7 @@ public struct Weights: Sendable {
   ///
   /// - Parameter shape: The shape from the configuration; -1 for a dimension that is free.
   /// - Throws: `WeightError` for a tensor that is missing, has another shape, or is in a format
-  ///   that can't be read; `ConfigurationError` for an unsupported description.
+  ///   that can't be read; `Issue` for an unsupported description.
   public func tensor(_ name: String, shape: [Int]? = nil) throws -> Tensor {
     let format = try format(of: name, shape: shape)
     guard let dtype = store.trainedDType(key(name)) else {
@@ -142,7 +142,7 @@ public struct Weights: Sendable {
     return format
   }
 
-  private func missing(_ name: String) -> WeightError {
+  private func missing(_ name: String) -> any Error {
     let scope = key(name).prefix { $0 != "." } + "."
     return unsupportedFormatError(name)
       ?? store.source.unsupportedFormatError(anywhereBelow: String(scope))
@@ -150,7 +150,7 @@ public struct Weights: Sendable {
   }
 
   /// The error for a tensor whose layer is in a known but unsupported format.
-  private func unsupportedFormatError(_ name: String) -> WeightError? {
+  private func unsupportedFormatError(_ name: String) -> (any Error)? {
     let key = key(name)
     return store.source.unsupportedFormatError(
       layer: key.lastIndex(of: ".").map { String(key[...$0]) } ?? "")

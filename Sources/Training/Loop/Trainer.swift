@@ -69,8 +69,8 @@ public final class Trainer {
   ///   - makesSamples: whether validation samples are prepared, if the configuration has any.
   ///   - warn: called with warnings for the user.
   ///   - preparing: called while prompts and media of validation samples are encoded.
-  /// - Throws: `ConfigurationProblems`, `Issue`, `WeightError`, `ConfigurationError`,
-  ///   `TensorFileError`, each naming the file and the key.
+  /// - Throws: `ConfigurationProblems`, `Issue`, `WeightError`, `TensorFileError`, each naming the
+  ///   file and the key.
   public init(
     _ configuration: TrainingConfiguration, device: Device = .cpu, group: ProcessGroup = .single,
     makesSamples: Bool = true, warn: @escaping @Sendable (String) -> Void = { _ in },

@@ -19,7 +19,7 @@ struct SampleComparison {
   /// The same ratio for frame rates.
   private static let farRate = 1.25
 
-  /// - Throws: `ConfigurationError` or `TensorFileError` if the checkpoint can't be read.
+  /// - Throws: `Issue` or `TensorFileError` if the checkpoint can't be read.
   init(_ configuration: TrainingConfiguration, _ dataset: PrecomputedDataset) throws {
     let model = configuration.model
     let checkpoint = try Checkpoint(

@@ -29,9 +29,8 @@ public final class ValidationSampler {
   ///   - warn: called with failures that don't end training.
   ///   - report: called while prompts and media are encoded; an error that it throws ends the
   ///     preparation.
-  /// - Throws: `ConfigurationProblems` with all invalid samples and keys; `ConfigurationError`,
-  ///   `WeightError`, `TensorFileError` or `Issue` for invalid models; `MediaError` if media can't
-  ///   be decoded to the end.
+  /// - Throws: `ConfigurationProblems` with all invalid samples and keys; `Issue`, `WeightError` or
+  ///   `TensorFileError` for invalid models; `MediaError` if media can't be decoded to the end.
   public init(
     _ configuration: TrainingConfiguration, dtype: DType, device: Device = .cpu,
     warn: @escaping @Sendable (String) -> Void = { _ in },
