@@ -25,7 +25,7 @@ public final class OutputLock {
   ///   - purpose: The holder's activity, such as `ltx train`.
   ///   - share: The rank of this process among those that share the folder; nil for exclusive use.
   ///   - warn: Called if the file system has no locks; the work continues without one.
-  /// - Throws: `OutputLockError` that names the holder, `WritingError` if the lock file can't be
+  /// - Throws: `Issue` that names the holder, `WritingError` if the lock file can't be
   ///   created.
   public init(
     folder: String, purpose: String, share: Share? = nil, warn: (String) -> Void
@@ -42,7 +42,7 @@ public final class OutputLock {
       try lock("\(name)-\(share.index)-of-\(share.count).lock", for: folder, purpose, warn)
       for other in Self.shares(in: folder) where other.share.count != share.count {
         if let holder = LockFile.holder(of: other.path) {
-          throw OutputLockError(path: folder, holder: holder)
+          throw Self.held(folder, by: holder)
         }
       }
     } catch {
@@ -89,8 +89,17 @@ public final class OutputLock {
       )
     case .held(let holder):
       let living = others().lazy.compactMap { LockFile.holder(of: $0) }.first
-      throw OutputLockError(path: output, holder: living ?? holder)
+      throw Self.held(output, by: living ?? holder)
     }
+  }
+
+  /// - Parameter holder: The holder, from its lock file: `ltx train, process 17 on host a, started
+  ///   …`; empty if unknown.
+  private static func held(_ path: String, by holder: String) -> Issue {
+    Issue(
+      [.file(path)],
+      "another process is writing here" + (holder.isEmpty ? "" : " (\(holder))"),
+      suggestion: "Wait until it ends, stop it, or choose another place.")
   }
 
   /// The lock files of processes that share a folder.
@@ -125,19 +134,6 @@ public final class OutputLock {
       throw WritingError(path: folder, code: errno)
     }
     return missing
-  }
-}
-
-/// A folder or file that another process is writing.
-public struct OutputLockError: Error, CustomStringConvertible, Equatable, Sendable {
-  public let path: String
-  /// The holder, from its lock file: `ltx train, process 17 on host a, started …`; empty if
-  /// unknown.
-  public let holder: String
-
-  public var description: String {
-    "\(path): another process is writing here" + (holder.isEmpty ? "" : " (\(holder))")
-      + ". Wait until it ends, stop it, or choose another place."
   }
 }
 

@@ -16,7 +16,7 @@ struct OutputLocks {
   /// report.
   ///
   /// - Parameter share: which of several processes with the same output this one is.
-  /// - Throws: `OutputLockError` where another process holds it.
+  /// - Throws: `Issue` where another process holds it.
   mutating func lock(folder: String, share: OutputLock.Share? = nil) throws {
     guard OutputFolder.problem(folder) == nil, isNew(folder) else { return }
     locks.append(try OutputLock(folder: folder, purpose: purpose, share: share, warn: Self.warn))
@@ -24,7 +24,7 @@ struct OutputLocks {
 
   /// Locks a file in a folder that exists.
   ///
-  /// - Throws: `OutputLockError` where another process holds it.
+  /// - Throws: `Issue` where another process holds it.
   mutating func lock(file: String) throws {
     guard OutputFile.problem(file) == nil, isNew(file) else { return }
     locks.append(try OutputLock(file: file, purpose: purpose, warn: Self.warn))

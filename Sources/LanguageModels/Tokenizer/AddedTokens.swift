@@ -1,3 +1,5 @@
+import Support
+
 /// The tokens that are found in raw text before any merging: `<bos>`, runs of line ends,
 /// `<image_soft_token>`, ...
 struct AddedTokens: Sendable {
@@ -23,12 +25,11 @@ struct AddedTokens: Sendable {
 
   enum Stage { case raw, normalized }
 
-  /// Two tokens that have the same text.
-  struct Ambiguity: Error { var content: String }
-
   /// Ids are those of the vocabulary; a token that it lacks gets the next free one, whatever the
   /// file says.
-  init(_ list: [Token], vocabulary: [[UInt8]: UInt32], normalizer: Normalizer) throws(Ambiguity) {
+  ///
+  /// - Throws: `Issue` if two tokens have the same text.
+  init(_ list: [Token], vocabulary: [[UInt8]: UInt32], normalizer: Normalizer) throws(Issue) {
     var next = UInt32(vocabulary.count)
     for token in list where !token.content.isEmpty {
       let known = ids[token.content] ?? vocabulary[token.content]
@@ -43,7 +44,10 @@ struct AddedTokens: Sendable {
       let form = token.normalized ? normalizedForms[id] ?? token.content : token.content
       let isNew =
         token.normalized ? normalizedTree.insert(form, id: id) : rawTree.insert(form, id: id)
-      guard isNew else { throw Ambiguity(content: String(decoding: token.content, as: UTF8.self)) }
+      guard isNew else {
+        let content = String(decoding: token.content, as: UTF8.self)
+        throw Issue("another token looks the same in text as \"\(content)\"")
+      }
     }
   }
 

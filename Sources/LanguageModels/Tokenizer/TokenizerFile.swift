@@ -47,8 +47,7 @@ struct TokenizerFile {
     do {
       addedTokens = try AddedTokens(list, vocabulary: model.ids, normalizer: normalizer)
     } catch {
-      throw root["added_tokens"].invalid(
-        "another token looks the same in text as \"\(error.content)\"")
+      throw root["added_tokens"].invalid(error.problem)
     }
   }
 

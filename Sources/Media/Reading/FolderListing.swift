@@ -78,28 +78,27 @@ public struct FolderListing: Sendable {
   ///   empty one without a word, nil keeps it.
   /// - Throws: `MediaError` if the folder itself can't be listed.
   public init(_ root: String, exclusion: (String) throws -> String? = { _ in nil }) throws {
-    do {
-      try add(root, below: "", exclusion)
-    } catch let error as Unlistable {
+    if let reason = try add(root, below: "", exclusion) {
       throw MediaError(
-        .notReadable, file: root, "can't be listed (\(error.reason))",
+        .notReadable, file: root, "can't be listed (\(reason))",
         remedy: "Check the permissions of the folder.")
     }
     files.sort()
     skipped.files.sort { $0.file < $1.file }
   }
 
-  private struct Unlistable: Error { let reason: String }
-
+  /// Adds the files below a folder.
+  ///
+  /// - Returns: The reason why the folder can't be listed; nil if it was.
   private mutating func add(
     _ root: String, below: String, _ exclusion: (String) throws -> String?
-  ) throws {
+  ) throws -> String? {
     let folder = below.isEmpty ? root : "\(root)/\(below)"
     let names: [String]
     do {
       names = try FileManager.default.contentsOfDirectory(atPath: folder)
     } catch {
-      throw Unlistable(reason: Support.reason(of: error))
+      return Support.reason(of: error)
     }
     for name in names {
       if name.hasPrefix(".") {
@@ -126,16 +125,13 @@ public struct FolderListing: Sendable {
           )
         } else if let reason = try exclusion(relative) {
           if !reason.isEmpty { skip(relative, reason) }
-        } else {
-          do {
-            try add(root, below: relative, exclusion)
-          } catch let error as Unlistable {
-            skip(relative, "the folder can't be listed (\(error.reason)); check its permissions")
-          }
+        } else if let reason = try add(root, below: relative, exclusion) {
+          skip(relative, "the folder can't be listed (\(reason)); check its permissions")
         }
       default: skip(relative, "a pipe, a socket or a device")
       }
     }
+    return nil
   }
 
   private mutating func skip(_ file: String, _ reason: String) {
