@@ -16,8 +16,12 @@ struct ModelShape {
 
   init(_ checkpoint: Checkpoint) throws {
     file = checkpoint.source.name
-    transformer = try TransformerConfiguration(checkpoint.config)
-    vae = try VideoVAEConfiguration.Decoder(checkpoint.config)
+    (transformer, vae) = try Issue.within("checkpoint") {
+      (
+        try TransformerConfiguration(checkpoint.config),
+        try VideoVAEConfiguration.Decoder(checkpoint.config)
+      )
+    }
     guard vae.latentChannels == transformer.sizes.video.inputs,
       vae.latentChannels == transformer.sizes.video.outputs
     else {
@@ -27,7 +31,9 @@ struct ModelShape {
           + "\(transformer.sizes.video.inputs), as the transformer)")
     }
     let hasAudio = checkpoint.config.has("audio_vae") && checkpoint.config.has("vocoder")
-    audioVAE = hasAudio ? try AudioVAEConfiguration(checkpoint.config) : nil
+    audioVAE =
+      hasAudio
+      ? try Issue.within("checkpoint") { try AudioVAEConfiguration(checkpoint.config) } : nil
     if let audioVAE {
       let width = audioVAE.latentChannels * audioVAE.frequencyBins
       guard width == transformer.sizes.audio.inputs, width == transformer.sizes.audio.outputs else {

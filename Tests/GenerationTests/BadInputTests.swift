@@ -121,7 +121,9 @@ import Torch
     #expect(#expect(throws: Support.Issue.self) { try plan() }?.place == ["checkpoint"])
     // A LoRA is safetensors, but isn't a checkpoint.
     models.files.unified = try scratch.lora()
-    #expect(#expect(throws: Support.Issue.self) { try plan() }?.place == ["checkpoint"])
+    #expect(
+      #expect(throws: Support.Issue.self) { try plan() }?.place
+        == ["checkpoint", "__metadata__.config"])
     models = try scratch.models()
     models.files[.textEncoder] = scratch.path("nowhere")
     #expect(#expect(throws: Support.Issue.self) { try plan() }?.place == ["textEncoder"])
