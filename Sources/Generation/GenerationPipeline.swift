@@ -133,14 +133,15 @@ public struct GenerationPipeline {
         }
         try advance(index * steps + step + 1, total)
       }
-      if let grid = sampling.video, let stream = end.video {
+      if let grid = sampling.video, let sampled = end.video {
         state.results[index].video = try VideoTokens.unpatchify(
-          resultTokens(stream), frames: grid.frames, rows: grid.rows, columns: grid.columns)
+          resultTokens(sampled), frames: grid.frames, rows: grid.rows, columns: grid.columns)
       }
-      if let grid = sampling.audio, let stream = end.audio, !sampling.refines || sampling.keepsAudio
+      if let grid = sampling.audio, let sampled = end.audio,
+        !sampling.refines || sampling.keepsAudio
       {
         state.results[index].audio = try AudioTokens.unpatchify(
-          resultTokens(stream), channels: grid.channels)
+          resultTokens(sampled), channels: grid.channels)
       }
     }
   }
@@ -199,16 +200,16 @@ public struct GenerationPipeline {
   }
 
   /// The result's own tokens: [1, T, C].
-  private func resultTokens(_ stream: SampledModality) throws -> Tensor {
-    try stream.latent.narrow(1, 0, stream.sequence.targetCount)
+  private func resultTokens(_ sampled: SampledModality) throws -> Tensor {
+    try sampled.latent.narrow(1, 0, sampled.sequence.targetCount)
   }
 
   /// Ends sampling at the first step after which a modality isn't finite: later steps would change
   /// nothing.
   private func requireFinite(
-    _ stream: SampledModality?, _ modality: Modality, step: Int, of steps: Int
+    _ sampled: SampledModality?, _ modality: Modality, step: Int, of steps: Int
   ) throws {
-    guard let stream, try !resultTokens(stream).isAllFinite() else { return }
+    guard let sampled, try !resultTokens(sampled).isAllFinite() else { return }
     throw Issue(
       ["sampling"], "the \(modality) latents are not finite after step \(step + 1) of \(steps)",
       suggestion:

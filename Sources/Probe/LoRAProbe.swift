@@ -1,6 +1,6 @@
 import BlockExecution
-import LoRAFiles
 import LTX
+import LoRAFiles
 import NN
 import Support
 import Torch
@@ -13,7 +13,7 @@ func probeLoRAGradients(_ options: Probe.Options, _ inputs: ProbeInputs) throws 
   // float32.
   try inputs.fitTransformer(options)
   let given = try inputs.modalities(latentDType: .float32, contextDType: options.dtype)
-  func stream(_ name: String, _ modality: ModalityInput?) throws -> ModalityExample? {
+  func example(_ name: String, _ modality: ModalityInput?) throws -> ModalityExample? {
     guard let modality else { return nil }
     let (t, c) = name == "video" ? ("T", "C") : ("Ta", "Ca")
     let target = try inputs.float("\(name).target", "B \(t)' \(c)")
@@ -27,7 +27,7 @@ func probeLoRAGradients(_ options: Probe.Options, _ inputs: ProbeInputs) throws 
       lossMask: inputs.int("\(name).loss_mask", "B \(t)").to(options.device))
   }
   let example = TrainingExample(
-    video: try stream("video", given.video), audio: try stream("audio", given.audio))
+    video: try example("video", given.video), audio: try example("audio", given.audio))
   guard options.loras.count == 1, let lora = options.loras.first else {
     throw Issue(["loras"], "must be exactly one for lora-gradients")
   }

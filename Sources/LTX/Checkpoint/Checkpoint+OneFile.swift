@@ -75,26 +75,26 @@ extension Checkpoint {
         }),
     ]
     var isTransformer = false
-    for stream in ["", "audio_"] {
-      guard let into = shapes["\(stream)patchify_proj.weight"], into.count == 2,
-        let out = shapes["\(stream)proj_out.weight"], out.count == 2
+    for prefix in ["", "audio_"] {
+      guard let into = shapes["\(prefix)patchify_proj.weight"], into.count == 2,
+        let out = shapes["\(prefix)proj_out.weight"], out.count == 2
       else { continue }
       isTransformer = true
       let width = into[0]
-      let block = "transformer_blocks.0.\(stream)"
-      let usualWidth = stream.isEmpty ? 128 : 64
+      let block = "transformer_blocks.0.\(prefix)"
+      let usualWidth = prefix.isEmpty ? 128 : 64
       let heads =
         shapes["\(block)attn1.to_gate_logits.weight"]?.first
         ?? (width.isMultiple(of: usualWidth) && width > 0 ? width / usualWidth : 1)
       guard heads > 0 else { return nil }
-      values["\(stream)in_channels"] = JSON(into[1])
-      values["\(stream)out_channels"] = JSON(out[0])
-      values["\(stream)num_attention_heads"] = JSON(heads)
-      values["\(stream)attention_head_dim"] = JSON(width / heads)
+      values["\(prefix)in_channels"] = JSON(into[1])
+      values["\(prefix)out_channels"] = JSON(out[0])
+      values["\(prefix)num_attention_heads"] = JSON(heads)
+      values["\(prefix)attention_head_dim"] = JSON(width / heads)
       if let context = shapes["\(block)attn2.to_k.weight"], context.count == 2 {
-        values["\(stream)cross_attention_dim"] = JSON(context[1])
+        values["\(prefix)cross_attention_dim"] = JSON(context[1])
       }
-      values["\(stream)ff_bias"] = .bool(shapes["\(block)ff.net.2.bias"] != nil)
+      values["\(prefix)ff_bias"] = .bool(shapes["\(block)ff.net.2.bias"] != nil)
     }
     guard isTransformer else { return nil }
     if let caption = shapes["caption_projection.linear_1.weight"], caption.count == 2 {

@@ -49,8 +49,8 @@ public struct TinyTransformer: Sendable {
       try tables(w).modulation("\(prefix)scale_shift_table", rows: 2, width)
       try (w / "\(prefix)proj_out").linear(width, channels)
     }
-    for (stream, direction, width) in [("video", "a2v", width), ("audio", "v2a", audioWidth)] {
-      try adaLN(w / "av_ca_\(stream)_scale_shift_adaln_single", width, vectors: 4)
+    for (modality, direction, width) in [("video", "a2v", width), ("audio", "v2a", audioWidth)] {
+      try adaLN(w / "av_ca_\(modality)_scale_shift_adaln_single", width, vectors: 4)
       try adaLN(w / "av_ca_\(direction)_gate_adaln_single", width, vectors: 1)
     }
     for index in 0..<blocks { try block(w / "transformer_blocks" / index) }

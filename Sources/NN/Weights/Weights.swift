@@ -269,8 +269,8 @@ public struct UnmatchedTarget: Error, CustomStringConvertible, Sendable {
 
   public var description: String {
     isExcluded
-      ? "\"\(target)\" matches only layers of \(file) that the streams which are trained don't "
-        + "depend on; leave it out"
+      ? "\"\(target)\" matches only layers of \(file) that the trained modalities don't depend "
+        + "on; leave it out"
       : "\"\(target)\" matches no \(namesTensors ? "tensor" : "linear layer") of \(file); there "
         + "are layers that end in \(layers.joined(separator: ", "))"
   }

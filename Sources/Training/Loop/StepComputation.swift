@@ -30,14 +30,14 @@ struct StepComputation {
     }
     forwardSeconds += result.forwardSeconds
     // The sigma of the video if video is generated, as in the official trainer.
-    let stream = [example.video, example.audio].compactMap { $0 }.first { $0.target != nil }
-    func numbers(_ tensor: Tensor?) throws -> [Double]? {
+    let generated = [example.video, example.audio].compactMap { $0 }.first { $0.target != nil }
+    func values(_ tensor: Tensor?) throws -> [Double]? {
       try tensor.map { try $0.to(.cpu, .float64).array() }
     }
-    let sigmas = try numbers(stream?.input.sigma) ?? []
-    let total = try numbers(result.losses.total) ?? []
-    let video = try numbers(result.losses.byModality.video)
-    let audio = try numbers(result.losses.byModality.audio)
+    let sigmas = try values(generated?.input.sigma) ?? []
+    let total = try values(result.losses.total) ?? []
+    let video = try values(result.losses.byModality.video)
+    let audio = try values(result.losses.byModality.audio)
     for index in total.indices {
       samples.append(
         Sample(

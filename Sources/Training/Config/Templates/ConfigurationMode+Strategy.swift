@@ -2,61 +2,66 @@
 
 extension ConfigurationMode {
   /// A modality in the file: whether it is generated, and its conditions.
-  struct Stream {
+  struct ModalitySection {
     var isGenerated = true
     /// Lines below `conditions`.
     var conditions: [String] = []
   }
 
-  var video: Stream? {
+  var video: ModalitySection? {
     switch self {
-    case .t2v, .t2vLowVRAM, .t2av, .t2avLowVRAM, .a2v, .full: Stream()
+    case .t2v, .t2vLowVRAM, .t2av, .t2avLowVRAM, .a2v, .full: ModalitySection()
     case .i2v:
-      Stream(conditions: [
+      ModalitySection(conditions: [
         "- type: first_frame", "  probability: 0.5       # the other half trains on text alone",
       ])
     case .videoExtend:
-      Stream(conditions: [
+      ModalitySection(conditions: [
         "- type: prefix", "  temporal_boundary: 8   # latent frames: 57 frames of the clip",
       ])
     case .videoSuffix:
-      Stream(conditions: [
+      ModalitySection(conditions: [
         "- type: suffix", "  temporal_boundary: 8   # latent frames: 64 frames of the clip",
       ])
     case .videoInpainting:
-      Stream(conditions: [
+      ModalitySection(conditions: [
         "- type: mask", "  mask_dir: video_masks  # above 0.5: given; the rest is generated",
       ])
     case .videoOutpainting:
-      Stream(conditions: [
+      ModalitySection(conditions: [
         "- type: spatial_crop",
         "  spatial_region: [0, 0, 288, 576]   # y1, x1, y2, x2 of the given part, in pixels",
       ])
-    case .v2a: Stream(isGenerated: false)
+    case .v2a: ModalitySection(isGenerated: false)
     case .v2vIC:
-      Stream(conditions: [
+      ModalitySection(conditions: [
         "- type: reference", "  latents_dir: reference_latents", "- type: first_frame",
         "  probability: 0.2       # so that a first frame can also be given",
       ])
-    case .av2avIC: Stream(conditions: ["- type: reference", "  latents_dir: reference_latents"])
+    case .av2avIC:
+      ModalitySection(conditions: ["- type: reference", "  latents_dir: reference_latents"])
     case .t2a, .audioExtend, .audioSuffix, .audioInpainting, .a2aIC: nil
     }
   }
 
-  var audio: Stream? {
+  var audio: ModalitySection? {
     switch self {
-    case .t2av, .t2avLowVRAM, .i2v, .videoExtend, .videoSuffix, .v2a, .t2a, .full: Stream()
-    case .a2v: Stream(isGenerated: false)
+    case .t2av, .t2avLowVRAM, .i2v, .videoExtend, .videoSuffix, .v2a, .t2a, .full: ModalitySection()
+    case .a2v: ModalitySection(isGenerated: false)
     case .audioExtend:
-      Stream(conditions: ["- type: prefix", "  temporal_boundary: 8   # latent time steps"])
+      ModalitySection(conditions: [
+        "- type: prefix", "  temporal_boundary: 8   # latent time steps",
+      ])
     case .audioSuffix:
-      Stream(conditions: ["- type: suffix", "  temporal_boundary: 8   # latent time steps"])
+      ModalitySection(conditions: [
+        "- type: suffix", "  temporal_boundary: 8   # latent time steps",
+      ])
     case .audioInpainting:
-      Stream(conditions: [
+      ModalitySection(conditions: [
         "- type: mask", "  mask_dir: audio_masks  # above 0.5: given; the rest is generated",
       ])
     case .a2aIC, .av2avIC:
-      Stream(conditions: ["- type: reference", "  latents_dir: reference_audio_latents"])
+      ModalitySection(conditions: ["- type: reference", "  latents_dir: reference_audio_latents"])
     case .t2v, .t2vLowVRAM, .videoInpainting, .videoOutpainting, .v2vIC: nil
     }
   }

@@ -62,12 +62,12 @@ extension ConfigurationMode {
   private var isExtendable: Bool { !targets.modules.contains { $0.contains("ff.net") } }
 
   private var strategy: String {
-    func block(_ name: String, _ stream: Stream?, _ folder: String) -> String {
-      guard let stream else { return "  \(name): null               # not used\n" }
-      let conditions = stream.conditions.map { "      \($0)\n" }.joined()
+    func block(_ name: String, _ section: ModalitySection?, _ folder: String) -> String {
+      guard let section else { return "  \(name): null               # not used\n" }
+      let conditions = section.conditions.map { "      \($0)\n" }.joined()
       return """
           \(name):
-            is_generated: \(stream.isGenerated ? "true      # learned" : "false     # a condition")
+            is_generated: \(section.isGenerated ? "true      # learned" : "false     # a condition")
             latents_dir: \(folder)
         \(conditions.isEmpty ? "" : "    conditions:             # each applies with its probability, by default 1\n\(conditions)")
         """
