@@ -137,7 +137,7 @@ struct CheckDatasetCommand: ParsableCommand, PrintsItsResult {
       }
     }
     let found =
-      report.problems.isEmpty ? "nothing is wrong" : counted(report.problems.count, "problem")
+      report.problems.isEmpty ? "no problems found" : counted(report.problems.count, "problem")
     return text
       + "\(counted(report.samples, "sample")), \(counted(report.files, "file")): \(found)\n"
   }

@@ -31,7 +31,7 @@ import Testing
 
     let whole = try run(
       ["dataset", "check", ".", "--model-path", model, "--text-encoder-path", textEncoder], 0)
-    #expect(whole.output == "2 samples, 4 files: nothing is wrong\n")
+    #expect(whole.output == "2 samples, 4 files: no problems found\n")
     #expect(whole.errors.contains("dataset.csv"))
     let counted = try run(["dataset", "stats", ".", "--json", "stats.json"], 0)
     #expect(counted.output.contains("buckets      64x64x9: 2\n"))
