@@ -116,8 +116,8 @@ final class SceneCopier {
         next += 1
       }
       if let start, seconds < start - 1e-6 {
-        // Pictures of an open group that belong to the scene before, but cannot be decoded without
-        // this one.
+        // Frames of an open group of pictures (GOP) that belong to the scene before, but can't be
+        // decoded without this one.
         let loss = losses[next - 2]
         if next > 1 {
           losses[next - 2] = ((loss?.count ?? 0) + 1, min(loss?.seconds ?? seconds, seconds))

@@ -39,7 +39,7 @@ public struct SplitProgress: Equatable, Sendable {
     /// Files that could not be written during the pass are written now.
     case writing
     case copying
-    case picturing
+    case extractingImages
   }
   public let phase: Phase
   /// Frames done, or packets where scenes are copied.
@@ -286,7 +286,7 @@ public struct SceneSplitter: Sendable {
     guard let last = rest.last else { return strips }
     let result = isMoved ? try SceneStrips(VideoReader(path: input)) : strips
     try VideoReader(path: input).play(rest, into: result) {
-      try progress(SplitProgress(phase: .picturing, frame: $0, frameCount: last.scene.end))
+      try progress(SplitProgress(phase: .extractingImages, frame: $0, frameCount: last.scene.end))
     }
     return result
   }
@@ -375,7 +375,7 @@ public struct SceneSplitter: Sendable {
     }
     let count = wanted.keys.max().map { $0 + 1 }
     try SceneImages.write(of: input, wanted: wanted, deinterlaces: deinterlaces) {
-      try progress(SplitProgress(phase: .picturing, frame: $0, frameCount: count))
+      try progress(SplitProgress(phase: .extractingImages, frame: $0, frameCount: count))
     }
   }
 }

@@ -190,7 +190,7 @@ struct SplitCommand: ParsableCommand {
     case .splitting: (noSplit || copy ? "looking for scenes" : "splitting", "frames")
     case .writing: ("writing the rest", "frames")
     case .copying: ("copying", "packets")
-    case .picturing: ("taking pictures", "frames")
+    case .extractingImages: ("extracting images", "frames")
     }
   }
 }

@@ -188,7 +188,7 @@ import Torch
       .incomplete, "conditions/d.safetensors", "has text features but no video in latents/")
   }
 
-  @Test func masksAndSoundsThatDontFit() throws {
+  @Test func masksAndAudioThatDontFit() throws {
     try cache.mask("a", [1, 2, 3])
     try expect(
       .mismatch, "video_masks/a.safetensors",

@@ -87,7 +87,7 @@ import Torch
 
   private func samples(_ path: String) throws -> AudioClip { try AudioClip.read(path: path) }
 
-  @Test func aPictureIsExactlyWhatTheDecoderGives() throws {
+  @Test func anImageIsExactlyTheDecodersOutput() throws {
     let latents = try video("sub/still", frames: 1, rate: 1)
     #expect(try decode("\(cache.root)/latents").failures.isEmpty)
     #expect(written == ["sub/still.png"])
@@ -120,7 +120,7 @@ import Torch
     }
   }
 
-  @Test func aSoundIsWhatTheVocoderMakesOfIt() throws {
+  @Test func audioIsTheVocodersOutput() throws {
     let latents = try audio("a", steps: 6)
     #expect(try decode("\(cache.root)/audio_latents").written == [cache.scratch.file("out/a.wav")])
     let wanted = try withoutGrad {
@@ -169,7 +169,7 @@ import Torch
     }
   }
 
-  @Test func aWholeCacheWithSoundInItsVideos() throws {
+  @Test func aWholeCacheDecodesToVideosWithAudio() throws {
     _ = try video("a", frames: 2)
     _ = try video("b", frames: 2, rate: 24)
     _ = try video("a", frames: 2, folder: "reference_latents")
@@ -215,7 +215,7 @@ import Torch
     #expect((1..<9).allSatisfy { level(frames[$0], 0, 0) < 128 })
   }
 
-  @Test func oneFolderWithSoundBesideItAndOneFile() throws {
+  @Test func oneFolderIsDecodedWithAudioBesideItOrAsOneFile() throws {
     _ = try video("sub/a", frames: 2)
     _ = try audio("sub/a", steps: 9)
     let output = cache.scratch.file("out/videos")

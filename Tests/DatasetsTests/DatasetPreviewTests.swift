@@ -44,7 +44,7 @@ import Torch
     }
   }
 
-  @Test func aPageShowsFramesCropSoundCaptionAndProblems() throws {
+  @Test func aPageShowsFramesCropAudioCaptionAndProblems() throws {
     try clip("wide.mp4", width: 192, height: 64, frames: 25, hasAudio: true)
     try cache.latents("wide")
     try cache.conditions("wide", tokens: 5, ["prompt": "x"])
@@ -157,14 +157,14 @@ import Torch
     #expect((wave(duration: 90).max() ?? 0) > 0.4)
   }
 
-  @Test func aCropIsTheBucketsShareOfThePicture() throws {
+  @Test func aCropIsTheBucketsShareOfTheFrame() throws {
     let bucket = ResolutionBucket(width: 64, height: 64, frames: 9)
     let crop = try #require(ClipPreview.Crop(of: (100, 200), bucket: bucket))
     #expect((crop.left, crop.top, crop.width, crop.height) == (0, 0.25, 1, 0.5))
     #expect(ClipPreview.Crop(of: (128, 128), bucket: bucket) == nil)
   }
 
-  @Test func aLargeDatasetGetsSmallerPictures() {
+  @Test func aLargeDatasetGetsSmallerImages() {
     let small = ImageBudget(bytes: 24 << 20, clips: 100)
     #expect((small.count, small.side) == (4, 480))
     let medium = ImageBudget(bytes: 24 << 20, clips: 500)

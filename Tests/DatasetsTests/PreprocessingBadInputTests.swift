@@ -234,7 +234,7 @@ import Torch
     #expect(report.failures.first?.reason.contains("is a pipe or a device") == true)
   }
 
-  @Test func aMaskForASoundThatThereIsNot() throws {
+  @Test func anAudioMaskWithoutAudioIsAProblem() throws {
     try fixture.clip("a.mp4", frames: 9)
     try fixture.audio("mask.wav", seconds: 1)
     try fixture.dataset([["video": "a.mp4", "caption": "x", "audio_mask": "mask.wav"]])

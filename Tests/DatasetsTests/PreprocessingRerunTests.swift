@@ -234,7 +234,7 @@ import Torch
     #expect(try fixture.run(fixture.options()).upToDate == 1)
   }
 
-  @Test func aClipThatLostItsSoundKeepsNoneOfItInTheCache() throws {
+  @Test func aClipThatLostItsAudioLosesItInTheCache() throws {
     try fixture.clip("a.mp4", frames: 9, audio: 1)
     try fixture.dataset([("a.mp4", "x")])
     #expect(try fixture.run(fixture.options()).encoded(.audioLatents) == 1)
@@ -245,7 +245,7 @@ import Torch
     #expect(try fixture.run(fixture.options()).upToDate == 1)
   }
 
-  @Test func aSoundWhoseColumnIsGoneIsGoneWithItsFile() throws {
+  @Test func removingTheAudioColumnRemovesTheCachedAudio() throws {
     try fixture.clip("a.mp4", frames: 9)
     try fixture.audio("own.wav", seconds: 1)
     try fixture.dataset([["video": "a.mp4", "caption": "x", "audio": "own.wav"]])

@@ -25,9 +25,9 @@ import Torch
     }
   }
 
-  // MARK: Sound
+  // MARK: Audio
 
-  @Test func soundOfClipsAsLongAsTheFramesOneFileForEach() throws {
+  @Test func audioOfClipsIsCutOrPaddedToTheirFrames() throws {
     try fixture.clip("a.mp4", frames: 20, audio: 2)
     try fixture.clip("short.mp4", frames: 20, audio: 0.3)
     try fixture.clip("mute.mp4", frames: 20)
@@ -63,7 +63,7 @@ import Torch
     #expect(report.warnings.first?.reason.contains("early; silence follows") == true)
   }
 
-  @Test func soundThatWasAskedForAndIsMissingIsAFailure() throws {
+  @Test func requestedAudioThatIsMissingIsAFailure() throws {
     try fixture.clip("mute.mp4", frames: 9)
     try fixture.dataset([("mute.mp4", "x")])
     var options = try fixture.options()
@@ -81,7 +81,7 @@ import Torch
   }
 
   /// According to the container, the audio starts half a second after the video.
-  @Test func soundThatStartsLaterThanThePictureStaysThere() throws {
+  @Test func audioThatStartsLateKeepsItsOffset() throws {
     try fixture.clip("a.mp4", frames: 20, audio: 2)
     let late = fixture.file("late.mkv")
     try runFFmpeg([
@@ -106,7 +106,7 @@ import Torch
     #expect(plain.channels[0][..<7500].contains { abs($0) > 0.1 })
   }
 
-  @Test func anAudioColumnGoesBeforeTheClipsSoundAndLastsAsLongAsTheClip() throws {
+  @Test func anAudioColumnReplacesTheClipsAudioForTheClipsDuration() throws {
     try fixture.clip("a.mp4", frames: 20, rate: Rational(20), audio: 2)
     try fixture.audio("own.wav", seconds: 3)
     try fixture.audio("ref.wav", seconds: 0.5)
@@ -128,7 +128,7 @@ import Torch
     #expect(try fixture.cached("audio_latents/a").tensor("duration").item() == 17.0 / 25)
   }
 
-  @Test func soundsAloneTheLongestDurationThatFitsAndMasks() throws {
+  @Test func audioOnlySamplesUseTheLongestDurationThatFits() throws {
     for (name, seconds) in [("a.wav", 1.3), ("b.wav", 0.7), ("c.wav", 0.2)] {
       try fixture.audio(name, seconds: seconds)
     }

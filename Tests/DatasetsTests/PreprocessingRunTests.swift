@@ -81,7 +81,7 @@ import Torch
       ).count == 2)
   }
 
-  @Test func theDefaultIsBfloat16AndAPictureIsAClipOfOneFrame() throws {
+  @Test func theDefaultIsBfloat16AndAnImageIsAClipOfOneFrame() throws {
     try RGBFrame(
       bytes: (0..<(3 * 70 * 66)).map { UInt8(truncatingIfNeeded: $0) }, width: 70, height: 66
     )

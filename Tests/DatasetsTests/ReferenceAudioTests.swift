@@ -39,7 +39,7 @@ import Torch
 
   private typealias AudioReaderResult = PreparedAudio
 
-  @Test func everyKindOfSoundIsBroughtToStereoCutAndFilledUpAsInTheReference()
+  @Test func everyAudioFormatBecomesStereoCutAndPaddedAsUpstream()
     throws
   {
     let scratch = try ScratchFolder()
@@ -58,7 +58,7 @@ import Torch
   }
 
   @Test(arguments: ["ltx2_audio", "ltx23_audio"])
-  func latentsOfSoundAreTheReferences(_ model: String) throws {
+  func audioLatentsEqualUpstreams(_ model: String) throws {
     let scratch = try ScratchFolder()
     let encoder = try Checkpoint(path: Fixtures.model(model)).audioEncoder(
       dtype: .float32)
@@ -80,7 +80,7 @@ import Torch
     let mask: [Float]
   }
 
-  @Test func masksOfSoundAreStretchedAsInTheReference() throws {
+  @Test func audioMasksAreStretchedAsUpstream() throws {
     let scratch = try ScratchFolder()
     let configuration = try AudioVAEConfiguration(
       Checkpoint(path: Fixtures.model("ltx2_audio")).config)
@@ -97,7 +97,7 @@ import Torch
   }
 
   /// Loud in the first half second, soft in the second, whatever follows: time steps are 0.04 s.
-  @Test func masksOfSoundKeepTheirTimes() throws {
+  @Test func audioMasksKeepTheirTimes() throws {
     let scratch = try ScratchFolder()
     let configuration = try AudioVAEConfiguration(
       Checkpoint(path: Fixtures.model("ltx2_audio")).config)

@@ -49,14 +49,14 @@ import Torch
     ("profile.png", 50), ("subsampled.jpg", 47),
   ]
 
-  @Test func everyPictureOfTheFixtureIsTested() throws {
+  @Test func everyImageOfTheFixtureIsTested() throws {
     let keys = try ReferenceFixtures.tensors("pictures").entries.keys.filter {
       !$0.hasSuffix(".reference")
     }
     #expect(keys.sorted() == Self.images.map(\.name))
   }
 
-  @Test(arguments: images) func picturesEnterTheVAENearlyAsInTheReference(
+  @Test(arguments: images) func imagesEnterTheVAENearlyAsUpstream(
     _ image: (name: String, least: Double)
   ) throws {
     let wanted = try ReferenceFixtures.tensors("pictures").tensor(image.name).to(.float32)

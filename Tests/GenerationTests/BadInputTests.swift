@@ -71,30 +71,30 @@ import Torch
     #expect(
       try error(output: "nowhere/out.mp4") { _ in }?.description.contains("does not exist") == true)
     // Inputs are never overwritten, under any name.
-    let picture = try scratch.image()
+    let image = try scratch.image()
     try FileManager.default.createSymbolicLink(
-      atPath: scratch.path("link.png"), withDestinationPath: picture)
+      atPath: scratch.path("link.png"), withDestinationPath: image)
     let over = try error(output: "link.png") {
-      ($0.frames, $0.conditions) = (1, [.image(path: picture)])
+      ($0.frames, $0.conditions) = (1, [.image(path: image)])
     }
-    #expect(over?.description.contains("is the input \(picture)") == true)
+    #expect(over?.description.contains("is the input \(image)") == true)
     try FileManager.default.createDirectory(
       atPath: scratch.path("dir.mp4"), withIntermediateDirectories: false)
     #expect(try error(output: "dir.mp4") { _ in }?.description.contains("is a folder") == true)
   }
 
   @Test func images() throws {
-    let picture = try scratch.image()
+    let image = try scratch.image()
     #expect(
-      try error { $0.conditions = [.image(path: picture, frame: 9)] }?.description.contains(
+      try error { $0.conditions = [.image(path: image, frame: 9)] }?.description.contains(
         "between 0 and 8")
         == true)
     #expect(
-      try error { $0.conditions = [.image(path: picture, frame: -1)] }?.place == [
+      try error { $0.conditions = [.image(path: image, frame: -1)] }?.place == [
         "conditions", 0, "frame",
       ])
     #expect(
-      try error { $0.conditions = [.image(path: picture, strength: 1.1)] }?.place == [
+      try error { $0.conditions = [.image(path: image, strength: 1.1)] }?.place == [
         "conditions", 0, "strength",
       ])
     let missing = scratch.path("missing.png")

@@ -245,9 +245,9 @@ import Torch
     for index in 0..<(160 * 96) {
       bytes += [UInt8](repeating: UInt8(index * index / 7 % 256), count: 3)
     }
-    let picture = RGBFrame(bytes: bytes, width: 160, height: 96)
+    let image = RGBFrame(bytes: bytes, width: 160, height: 96)
     func distance(_ crf: Int) throws -> Double {
-      let seen = try picture.compressed(crf: crf)
+      let seen = try image.compressed(crf: crf)
       #expect((seen.width, seen.height) == (160, 96))
       return zip(seen.bytes, bytes).reduce(0) { $0 + abs(Double($1.0) - Double($1.1)) }
         / Double(bytes.count)
@@ -295,9 +295,9 @@ import Torch
       return #expect(throws: Support.Issue.self) { try scratch.plan(request, output: output) }?
         .place
     }
-    let picture = Condition<MediaFile>.image(path: try scratch.image())
-    #expect(try useless("out.wav", picture) == ["conditions", 0])
-    #expect(try useless("out.mp4", picture, .video(path: path)) == ["conditions", 0])
+    let image = Condition<MediaFile>.image(path: try scratch.image())
+    #expect(try useless("out.wav", image) == ["conditions", 0])
+    #expect(try useless("out.mp4", image, .video(path: path)) == ["conditions", 0])
     #expect(try useless("out.wav", .audio(path: path)) == ["conditions", 0])
     #expect(try useless("out.mp4", .audio(path: path), .video(path: path)) == ["conditions", 0])
     var request = asking(for: .reference(path: path))

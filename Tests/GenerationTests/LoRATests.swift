@@ -61,7 +61,7 @@ import Torch
     }
   }
 
-  @Test func adaptersOfTheAudioStreamAreLeftOutWithANote() throws {
+  @Test func adaptersOfTheAudioModalityAreSkippedWithANote() throws {
     let video = try scratch.lora()
     let both = try scratch.lora(
       "both.safetensors", modules: Scratch.defaultModules + Scratch.audioModules)

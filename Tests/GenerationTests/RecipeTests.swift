@@ -178,13 +178,13 @@ import Torch
       return #expect(throws: Support.Issue.self) { try scratch.plan(request, output: output) }?
         .place
     }
-    let (sound, picture) = (try tone(), try scratch.image())
-    #expect(try option(.audio(path: sound), output: "out.wav") == ["conditions", 0])
+    let (audio, image) = (try tone(), try scratch.image())
+    #expect(try option(.audio(path: audio), output: "out.wav") == ["conditions", 0])
     #expect(
-      try option(.audio(path: sound), .video(path: picture), output: "out.mp4") == [
+      try option(.audio(path: audio), .video(path: image), output: "out.mp4") == [
         "conditions", 0,
       ])
-    #expect(try option(.image(path: picture), output: "out.wav") == ["conditions", 0])
+    #expect(try option(.image(path: image), output: "out.wav") == ["conditions", 0])
     var models = try scratch.models()
     models.upsampler = try TinyFiles.files.get().spatialUpsampler
     let upsampled = #expect(throws: Support.Issue.self) {

@@ -89,7 +89,7 @@ import Torch
     #expect(try kept.array(of: Float.self) == (0..<3).flatMap { _ in [Float(1), 0, 0, 1, 0, 0] })
   }
 
-  // MARK: Sound
+  // MARK: Audio
 
   @Test func anAudioMaskIsATensorOrALevel() throws {
     let levels = scratch.path("levels.wav")

@@ -14,7 +14,7 @@ import Torch
     let file = try SafetensorsFile(path: Fixtures.root + "/second-order-sampling.safetensors")
     let transformer = try Checkpoint(path: Fixtures.model("ltx2_transformer"))
       .transformer(LoadPolicy(dtype: .float32))
-    func stream(_ name: String, cfg: Double) throws -> SampledModality {
+    func sampled(_ name: String, cfg: Double) throws -> SampledModality {
       var guidance = Guidance()
       guidance.cfg = cfg
       return try SampledModality(
@@ -30,7 +30,8 @@ import Torch
     var steps: [Int] = []
     let end = try withInference {
       try Sampler(transformer: transformer, method: .res2s).sample(
-        PerModality(video: stream("video", cfg: 3), audio: stream("audio", cfg: 5)), sigmas: sigmas
+        PerModality(video: sampled("video", cfg: 3), audio: sampled("audio", cfg: 5)),
+        sigmas: sigmas
       ) { step, _ in steps.append(step) }
     }
     #expect(steps == [0, 1, 2, 3])

@@ -21,7 +21,7 @@ import Torch
   private func given(_ name: String) throws -> Tensor { try file.tensor("given.\(name)") }
 
   /// A modality that starts from the case's noise.
-  private func stream(
+  private func sampled(
     _ name: String, _ sequence: LatentSequence, noiseLevel: Double = 1, isFrozen: Bool = false,
     guidance: Guidance = Guidance()
   ) throws -> SampledModality {
@@ -35,7 +35,7 @@ import Torch
   }
 
   private func refining() throws -> SampledModality {
-    try stream(
+    try sampled(
       "refining",
       video.sequence(
         [
@@ -48,20 +48,20 @@ import Torch
   }
 
   private func refiningAudio() throws -> SampledModality {
-    try stream("refining_sound", audio.sequence(start: given("sound")), noiseLevel: 0.909375)
+    try sampled("refining_sound", audio.sequence(start: given("sound")), noiseLevel: 0.909375)
   }
 
   private func retake(guidance: Guidance = Guidance()) throws -> SampledModality {
     let kept = video.frames(from: 0.2, to: 0.33).map { $0 ? Float(0) : 1 }
     let mask = try Tensor(kept, shape: [1, 3, 1, 1]).expand([1, 3, 2, 4]).contiguous()
-    return try stream(
+    return try sampled(
       "retake", video.sequence([.masked(latent: given("initial"), mask: mask, strength: 1)]),
       guidance: guidance)
   }
 
   private func retakeAudio() throws -> SampledModality {
     let kept = audio.frames(from: 0.2, to: 0.33).map { $0 ? Float(0) : 1 }
-    return try stream(
+    return try sampled(
       "retake_sound",
       audio.sequence([
         .masked(latent: given("sound"), mask: Tensor(kept, shape: [1, 17]), strength: 1)
@@ -69,7 +69,7 @@ import Torch
   }
 
   private func frozenAudio() throws -> SampledModality {
-    try stream("frozen_sound", audio.sequence(start: given("sound")), isFrozen: true)
+    try sampled("frozen_sound", audio.sequence(start: given("sound")), isFrozen: true)
   }
 
   private func expect(_ tensor: Tensor?, _ name: String, within tolerance: Double = 1e-6) throws {
@@ -79,25 +79,25 @@ import Torch
     #expect(error <= tolerance, "\(name): \(error)")
   }
 
-  private func expect(_ stream: SampledModality, _ name: String) throws {
-    try expect(stream.latent, "\(name).latent")
-    try expect(stream.sequence.positions, "\(name).positions")
-    let mask = stream.sequence.denoiseMask
+  private func expect(_ sampled: SampledModality, _ name: String) throws {
+    try expect(sampled.latent, "\(name).latent")
+    try expect(sampled.sequence.positions, "\(name).positions")
+    let mask = sampled.sequence.denoiseMask
     let wanted = try file.tensor("\(name).denoise_mask")
     #expect(
       try mask.shape == wanted.shape && (mask - wanted).abs().amax().item() <= 1e-6, "\(name)")
     // The clean latent of a token that starts as pure noise has no effect.
     let known = try 1 - wanted.unsqueeze(-1)
-    let difference = try (stream.sequence.clean - file.tensor("\(name).clean")) * known
+    let difference = try (sampled.sequence.clean - file.tensor("\(name).clean")) * known
     #expect(try difference.abs().amax().item() <= 1e-6, "\(name)")
     if file.entries["\(name).attention"] == nil {
-      #expect(stream.sequence.selfAttentionMask == nil, "\(name)")
+      #expect(sampled.sequence.selfAttentionMask == nil, "\(name)")
     } else {
-      try expect(stream.sequence.selfAttentionMask, "\(name).attention")
+      try expect(sampled.sequence.selfAttentionMask, "\(name).attention")
     }
   }
 
-  @Test func aRefinementStartsFromNoisedLatentsPicturesKeyframesAndReferences() throws {
+  @Test func aRefinementStartsFromNoisedLatentsImagesKeyframesAndReferences() throws {
     try expect(refining(), "refining")
     try expect(refiningAudio(), "refining_sound")
   }
@@ -107,14 +107,14 @@ import Torch
     try expect(retakeAudio(), "retake_sound")
   }
 
-  @Test func masksSuffixesAndFrozenSoundKeepWhatTheyShould() throws {
+  @Test func masksSuffixesAndFrozenAudioKeepTheirTokens() throws {
     try expect(
-      stream(
+      sampled(
         "mask",
         video.sequence([.masked(latent: given("initial"), mask: given("mask"), strength: 0.7)])),
       "mask")
     try expect(
-      stream(
+      sampled(
         "suffix", video.sequence([.replace(latent: given("suffix"), latentFrame: 1, strength: 1)])),
       "suffix")
     try expect(frozenAudio(), "frozen_sound")
@@ -148,7 +148,7 @@ import Torch
     try end("refined", refining(), refiningAudio())
   }
 
-  @Test func aRetakeBesideAFrozenSoundEndsWhereLtxPipelinesEnds() throws {
+  @Test func aRetakeBesideFrozenAudioEndsWhereLtxPipelinesEnds() throws {
     var guidance = Guidance()
     (guidance.cfg, guidance.modality, guidance.rescale) = (3, 2, 0.7)
     try end("heard", retake(guidance: guidance), frozenAudio())

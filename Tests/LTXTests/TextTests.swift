@@ -30,7 +30,7 @@ import Torch
         && c.connectors.video.maxPosition == 1)
   }
 
-  @Test func allMarksGiveFeaturesPerStream() throws {
+  @Test func allMarkersGiveFeaturesPerModality() throws {
     let c = try configuration(
       Self.projectedBefore
         + #", "num_attention_heads": 8, "attention_head_dim": 16, "audio_num_attention_heads": 4, "#
@@ -124,7 +124,7 @@ import Torch
     #expect(try right.byModality.video.narrow(1, 4, 3).abs().max().item() == 0)
   }
 
-  @Test func featuresPerStreamAreNormalizedPerToken() throws {
+  @Test func featuresPerModalityAreNormalizedPerToken() throws {
     // The root mean square is 5 after the padding.
     let state = try Tensor([Float](arrayLiteral: 9, 9, 1, 7), shape: [1, 2, 2])
     let folder = try WeightsFolder()
@@ -169,8 +169,8 @@ import Torch
   private func tensors() throws -> [String: Tensor] {
     let random = try Generator(seed: 5)
     var all: [String: Tensor] = [:]
-    for stream in ["video", "audio"] {
-      let path = "\(stream)_embeddings_connector"
+    for modality in ["video", "audio"] {
+      let path = "\(modality)_embeddings_connector"
       all["\(path).learnable_registers"] = try random.normal([4, 8])
       let block = "\(path).transformer_1d_blocks.0"
       for name in ["attn1.to_q", "attn1.to_k", "attn1.to_v", "attn1.to_out.0"] {
@@ -249,7 +249,7 @@ import Torch
     #expect(try Tensor.isEqual(#require(short.byModality.video), #require(long.byModality.video)))
   }
 
-  @Test func aStreamThatIsLeftOutIsNotRead() throws {
+  @Test func aSkippedModalityIsNotRead() throws {
     let features = try Tensor.cat([text, padding(1)], 1)
     let contexts = try connect(features, mask: [1, 1, 1, 0], modalities: .video) { all in
       all = all.filter { !$0.key.hasPrefix("audio") }

@@ -22,7 +22,7 @@ enum TrainingFixture {
   }
 
   /// A modality of a recorded step; nil if the step doesn't have it.
-  static func stream(_ name: String, _ inputs: SafetensorsFile) throws -> ModalityExample? {
+  static func example(_ name: String, _ inputs: SafetensorsFile) throws -> ModalityExample? {
     guard inputs.contains("\(name).latent") else { return nil }
     func get(_ part: String) throws -> Tensor { try inputs.tensor("\(name).\(part)") }
     let hasTarget = inputs.contains("\(name).target")
@@ -35,7 +35,7 @@ enum TrainingFixture {
 
   static func example(_ name: String) throws -> TrainingExample {
     let inputs = try tensors("\(name).inputs")
-    return TrainingExample(video: try stream("video", inputs), audio: try stream("audio", inputs))
+    return TrainingExample(video: try example("video", inputs), audio: try example("audio", inputs))
   }
 
   /// Compares the largest difference, relative to the largest expected value.

@@ -24,7 +24,7 @@ import Training
             targets: ["to_q", "to_out.0"], rank: 4, alpha: 4, generator: generator)))
       let optimizer = try AdamW([ParameterGroup(transformer.parameters, learningRate: 1e-3)])
 
-      func stream(_ channels: Int, axes: Int) throws -> ModalityExample {
+      func example(_ channels: Int, axes: Int) throws -> ModalityExample {
         let sigma = try generator.uniform([1])
         return try ModalityExample(
           input: ModalityInput(
@@ -41,8 +41,8 @@ import Training
         for _ in 0..<50 {
           let gradients = try step(
             TrainingExample(
-              video: stream(model.videoChannels, axes: 3),
-              audio: stream(model.audioChannels, axes: 1))
+              video: example(model.videoChannels, axes: 3),
+              audio: example(model.audioChannels, axes: 1))
           ).gradients
           _ = try GradientClipping.clip(
             transformer.parameters.compactMap { gradients[$0.key] }, to: 1)

@@ -52,7 +52,7 @@ import Torch
     }
   }
 
-  @Test func whatIsTheOtherStreamsIsLeft() throws {
+  @Test func weightsOfTheOtherModalityAreSkipped() throws {
     let checkpoint = try checkpoint(with: "model.diffusion_model.audio_extra.weight")
     _ = try checkpoint.transformer(modalities: .video)
     #expect(throws: WeightError.self) { try checkpoint.transformer(modalities: .audio) }

@@ -97,7 +97,7 @@ package func readAll(_ path: String) throws -> (frames: [RGBFrame], ending: Endi
   return (frames, reader.ending)
 }
 
-/// Peak signal to noise ratio in dB; infinite for equal pictures.
+/// Peak signal to noise ratio in dB; infinite for equal images.
 package func psnr(_ a: RGBFrame, _ b: RGBFrame) -> Double {
   guard a.bytes.count == b.bytes.count else { return -.infinity }
   var sum = 0

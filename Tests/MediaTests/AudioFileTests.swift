@@ -12,10 +12,10 @@ import Testing
   }
 
   /// The amplitude of a frequency in the middle of the audio, and of everything else.
-  private func analyse(_ sound: [Float], _ frequency: Double, rate: Int) -> (
+  private func analyze(_ audio: [Float], _ frequency: Double, rate: Int) -> (
     amplitude: Double, rest: Double
   ) {
-    let middle = Array(sound[(sound.count / 4)..<(3 * sound.count / 4)])
+    let middle = Array(audio[(audio.count / 4)..<(3 * audio.count / 4)])
     var (cosine, sine) = (0.0, 0.0)
     for (i, sample) in middle.enumerated() {
       let angle = 2 * Double.pi * frequency * Double(i) / Double(rate)
@@ -61,7 +61,7 @@ import Testing
     try WAVWriter.write([tone], sampleRate: 8000, to: mono)
     let both = try AudioClip.read(path: mono)
     #expect(both.channels[0] == both.channels[1])
-    #expect(abs(analyse(both.channels[0], 440, rate: 8000).amplitude - 0.5) < 1e-3)
+    #expect(abs(analyze(both.channels[0], 440, rate: 8000).amplitude - 0.5) < 1e-3)
     #expect(try AudioReader(path: mono).next()?.channels.count == 1)
 
     // Left, right, center, low, surround left and right, each with its own tone.
@@ -72,7 +72,7 @@ import Testing
     let weights: [[Double]] = [[1, 0, 0.7071, 0, 0.7071, 0], [0, 1, 0.7071, 0, 0, 0.7071]]
     for (channel, weights) in zip(mixed.channels, weights) {
       for (index, weight) in weights.enumerated() {
-        let loud = analyse(channel, 500 * Double(index + 1), rate: 16000).amplitude
+        let loud = analyze(channel, 500 * Double(index + 1), rate: 16000).amplitude
         #expect(abs(loud - 0.5 * weight / 2.4142) < 1e-3, "channel \(index)")
       }
     }
@@ -84,13 +84,13 @@ import Testing
   }
 
   /// Writes a second of frames and `samples` of audio at 48 kHz.
-  private func writeVideo(_ path: String, sound: [[Float]]) throws {
+  private func writeVideo(_ path: String, audio: [[Float]]) throws {
     let writer = try VideoWriter(
       path: path, width: 64, height: 48, frameRate: Rational(25),
       audio: .init(sampleRate: 48000, channelCount: 2, matchesVideo: true),
       quality: .init(crf: 20, preset: "superfast"))
     for frame in scenes([25]) { try writer.append(frame) }
-    try writer.append(audio: sound)
+    try writer.append(audio: audio)
     try writer.finish()
   }
 
@@ -98,11 +98,11 @@ import Testing
   func audioOfAVideoIsAsLongAsTheImages(samples: Int) throws {
     let folder = try TemporaryFolder()
     let path = folder.file("clip.mp4")
-    let sound = [
+    let audio = [
       sine(440, count: samples, rate: 48000),
       sine(1000, count: samples, rate: 48000, amplitude: 0.25),
     ]
-    try writeVideo(path, sound: sound)
+    try writeVideo(path, audio: audio)
     #expect(try folder.contents() == ["clip.mp4"])
     #expect(try readAll(path).frames.count == 25)
     let clip = try AudioClip.read(path: path)
@@ -111,13 +111,13 @@ import Testing
     #expect((48000..<(48000 + 1024)).contains(clip.sampleCount))
     let heard = min(samples, 48000)
     for (channel, (frequency, amplitude)) in zip(clip.channels, [(440.0, 0.5), (1000.0, 0.25)]) {
-      let (loud, rest) = analyse(Array(channel.prefix(heard)), frequency, rate: 48000)
+      let (loud, rest) = analyze(Array(channel.prefix(heard)), frequency, rate: 48000)
       #expect(abs(loud - amplitude) < 0.01 && rest < 0.02)
       if heard < 46000 { #expect(channel[(heard + 2048)...].allSatisfy { abs($0) < 1e-3 }) }
     }
     // The same input gives the same file.
     let again = folder.file("again.mp4")
-    try writeVideo(again, sound: sound)
+    try writeVideo(again, audio: audio)
     #expect(
       try Data(contentsOf: URL(fileURLWithPath: path))
         == Data(contentsOf: URL(fileURLWithPath: again)))
@@ -127,13 +127,13 @@ import Testing
     let folder = try TemporaryFolder()
     let path = folder.file("clip.mp4")
     let loud = sine(100, count: 48000, rate: 48000, amplitude: 50)
-    try writeVideo(path, sound: [loud, loud])
+    try writeVideo(path, audio: [loud, loud])
     let peak = try AudioClip.read(path: path).channels[0].map(abs).max() ?? 0
     #expect(peak < 1.5)
 
     let broken = folder.file("broken.mp4")
     let numbers = [Float](repeating: 0, count: 5000) + [.nan] + [Float](repeating: 0, count: 5000)
-    #expect(mediaError { try writeVideo(broken, sound: [numbers, numbers]) }?.kind == .badOption)
+    #expect(mediaError { try writeVideo(broken, audio: [numbers, numbers]) }?.kind == .badOption)
     #expect(
       mediaError {
         try WAVWriter.write([numbers], sampleRate: 48000, to: folder.file("broken.wav"))

@@ -159,8 +159,8 @@ import Testing
       try broken.write(to: URL(fileURLWithPath: path))
       do {
         _ = try readAll(path)
-        let sound = try AudioReader(path: path)
-        while try sound.next() != nil {}
+        let audio = try AudioReader(path: path)
+        while try audio.next() != nil {}
       } catch let error as MediaError {
         #expect(!error.what.isEmpty && !error.remedy.isEmpty)
       }

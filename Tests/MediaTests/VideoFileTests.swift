@@ -90,12 +90,12 @@ import Testing
       _ = try VideoWriter(path: folder.file("a.mp4"), width: 64, height: 48, frameRate: Rational(0))
     }
     #expect(rate?.kind == .badOption)
-    let sound = mediaError {
+    let audio = mediaError {
       _ = try VideoWriter(
         path: folder.file("a.mp4"), width: 64, height: 48, frameRate: Rational(25),
         audio: .init(sampleRate: 12345, channelCount: 2))
     }
-    #expect(sound?.kind == .badOption)
+    #expect(audio?.kind == .badOption)
     let nowhere = mediaError {
       _ = try VideoWriter(
         path: folder.file("no/a.mp4"), width: 64, height: 48, frameRate: Rational(25))

@@ -192,7 +192,7 @@ import Testing
         error?.kind == .writing && error?.remedy.isEmpty == false, "\(String(describing: error))")
       #expect(try FileManager.default.contentsOfDirectory(atPath: disk).isEmpty)
     }
-    // Pictures and tables are no more than half written either.
+    // Images and tables are never left half written either.
     var splitter = SceneSplitter()
     splitter.output = .none
     splitter.imagesPerScene = 9

@@ -5,13 +5,13 @@ import Testing
 @testable import Media
 @testable import SceneDetection
 
-/// Sound, times and names that are not what they should be.
+/// Damaged audio, unusual time stamps and unusual names.
 @Suite struct SceneDamageTests {
   private let folder: TemporaryFolder
 
   init() throws { folder = try TemporaryFolder() }
 
-  /// A second of pictures and sound as a transport stream, which can be put behind another one.
+  /// A second of video and audio as a transport stream, which can be appended to another one.
   private func stream(_ name: String, channels: Int = 1, from seconds: Int = 0) throws -> Data {
     try ffmpeg(
       [
@@ -125,7 +125,7 @@ import Testing
     }
   }
 
-  /// Pictures that are shown before a keyframe, but decoded with its help.
+  /// Frames that are shown before a keyframe, but decoded with its help.
   @Test func copiesTellWhatOpenGroupsLose() throws {
     let plain = try write(scenes([24, 48]), to: folder.file("plain.mp4"))
     let path = folder.file("film.mkv")

@@ -79,7 +79,7 @@ import Testing
     let page = try String(contentsOfFile: out + "/scenes.html", encoding: .utf8)
     #expect(page.contains("<img loading=\"lazy\" src=\"./a%26b-Scene-002-03.jpg\""))
     #expect(page.contains(">a&amp;b-Scene-001.mp4</a>") && !page.contains("a&b"))
-    // A run without pictures takes those of the last one away.
+    // A run without images removes those of the previous one.
     try Data("mine".utf8).write(to: URL(fileURLWithPath: out + "/a&b-Scene-009-01.jpg"))
     _ = try SceneSplitter().split(path, into: out)
     #expect(
@@ -116,15 +116,15 @@ import Testing
       for scene in result.scenes {
         let name = try #require(scene.file)
         #expect(name.hasSuffix("." + kind))
-        // Copied pictures are the very same.
+        // Copied frames are identical.
         let (read, ending) = try readAll(out + "/" + name)
         #expect(ending == .complete)
         #expect(
           read.map(\.bytes) == source[scene.scene.start..<scene.scene.end].map(\.bytes),
           "\(kind) \(name)")
-        let sound = try AudioReader(path: out + "/" + name)
+        let audio = try AudioReader(path: out + "/" + name)
         var samples = 0
-        while let chunk = try sound.next() { samples += chunk.sampleCount }
+        while let chunk = try audio.next() { samples += chunk.sampleCount }
         #expect(abs(samples - scene.scene.length * 640) <= 3 * 1024, "\(samples)")
       }
     }

@@ -37,7 +37,7 @@ import Testing
     fixture = try JSONDecoder().decode(Fixture.self, from: Data(contentsOf: path))
   }
 
-  /// The same picture as `frame` in the oracle's script.
+  /// The same image as `frame` in the oracle's script.
   func frame(_ width: Int, _ height: Int, time: Int, scene: Int) -> RGBFrame {
     var bytes = [UInt8](repeating: 0, count: 3 * width * height)
     bytes.withUnsafeMutableBufferPointer { bytes in

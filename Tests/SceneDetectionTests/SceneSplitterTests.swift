@@ -52,9 +52,9 @@ import Testing
       #expect(read.count == range.count)
       for (frame, want) in zip(read, frames[range]) { #expect(psnr(frame, want) > 30) }
     }
-    let sound = try AudioReader(path: out + "/" + names[1])
+    let audio = try AudioReader(path: out + "/" + names[1])
     var samples: [Float] = []
-    while let chunk = try sound.next() { samples += chunk.channels[0] }
+    while let chunk = try audio.next() { samples += chunk.channels[0] }
     #expect((19200..<(19200 + 1024)).contains(samples.count))
     // The scene starts at 1.12 s; a shift by one millisecond would give an error above 0.4.
     let want = tone(from: 17920, count: 19200, rate: 16000, channels: 1)[0]

@@ -24,16 +24,16 @@ import Testing
     }
   }
 
-  private func grayVideo(_ name: String, levels: [UInt8], sound: Bool = false) throws {
+  private func grayVideo(_ name: String, levels: [UInt8], audio: Bool = false) throws {
     let writer = try VideoWriter(
       path: "\(folder.path)/\(name)", width: 64, height: 48, frameRate: Rational(25),
-      audio: sound ? VideoWriter.Audio(sampleRate: 16000, channelCount: 1, matchesVideo: true) : nil
+      audio: audio ? VideoWriter.Audio(sampleRate: 16000, channelCount: 1, matchesVideo: true) : nil
     )
     for level in levels {
       try writer.append(
         RGBFrame(bytes: Array(repeating: level, count: 3 * 64 * 48), width: 64, height: 48))
     }
-    if sound { try writer.append(audio: [(0..<16000).map { Float(sin(Double($0) / 8)) / 2 }]) }
+    if audio { try writer.append(audio: [(0..<16000).map { Float(sin(Double($0) / 8)) / 2 }]) }
     try writer.finish()
   }
 
@@ -67,13 +67,13 @@ import Testing
   }
 
   @Test func theAudioOfAVideoIsAWAV() throws {
-    try grayVideo("a.mp4", levels: Array(repeating: 20, count: 25), sound: true)
-    let sound = try #require(try preview("a.mp4").audio)
+    try grayVideo("a.mp4", levels: Array(repeating: 20, count: 25), audio: true)
+    let audio = try #require(try preview("a.mp4").audio)
     let path = folder.path + "/a.wav"
-    try sound.data.write(to: URL(fileURLWithPath: path))
+    try audio.data.write(to: URL(fileURLWithPath: path))
     let clip = try AudioClip.read(path: path)
-    #expect(sound.sampleRate == 16000 && sound.channels == 2)
-    #expect(clip.sampleRate == 16000 && clip.sampleCount == sound.samples)
+    #expect(audio.sampleRate == 16000 && audio.channels == 2)
+    #expect(clip.sampleRate == 16000 && clip.sampleCount == audio.samples)
     // a second, but for AAC's blocks
     #expect(abs(clip.duration - 1) < 0.1)
   }

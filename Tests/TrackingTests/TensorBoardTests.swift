@@ -20,7 +20,7 @@ import Testing
       .scalar(tag: "train/tiny", Float(tiny)),
       .scalar(tag: "train/negative", -3.5),
     ]
-    let picture = Data((0..<3).flatMap { _ in UInt8(0)...255 })
+    let image = Data((0..<3).flatMap { _ in UInt8(0)...255 })
     let events = [
       TensorBoardEvent(wallTime: 1.7e9, step: 0, content: .version(writer: "swift-ltx")),
       TensorBoardEvent(wallTime: 1.7e9, step: 8, content: .start),
@@ -31,7 +31,7 @@ import Testing
       ),
       TensorBoardEvent(
         wallTime: 1.7e9 + 3, step: 9,
-        content: .summary([.image(tag: "validation_samples/a", picture, width: 768, height: 448)])),
+        content: .summary([.image(tag: "validation_samples/a", image, width: 768, height: 448)])),
       TensorBoardEvent(
         wallTime: 1.7e9 + 4, step: 9,
         content: .summary([
@@ -139,14 +139,14 @@ import Testing
   func tensorBoardReadsARunThatWasKilledAndWentOn() throws {
     let clip = folder.path + "/clip.mp4"
     try SampleFiles.video(clip, width: 96, height: 64, frames: 9)
-    let sound = folder.path + "/sound.wav"
-    try SampleFiles.audio(sound, seconds: 0.5)
-    let picture = folder.path + "/picture.png"
-    try SampleFiles.image(picture, width: 40, height: 30)
+    let audio = folder.path + "/sound.wav"
+    try SampleFiles.audio(audio, seconds: 0.5)
+    let image = folder.path + "/picture.png"
+    try SampleFiles.image(image, width: 40, height: 30)
     let samples = try [
       ValidationMedia(name: "sample_1", path: clip, caption: "a cat"),
-      ValidationMedia(name: "sample_2", path: sound, caption: "rain"),
-      ValidationMedia(name: "sample_3", path: picture, caption: ""),
+      ValidationMedia(name: "sample_2", path: audio, caption: "rain"),
+      ValidationMedia(name: "sample_3", path: image, caption: ""),
     ]
 
     let first = try tracker()

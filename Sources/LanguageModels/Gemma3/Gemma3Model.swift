@@ -6,7 +6,7 @@ import Support
 import Torch
 
 /// The language model of Gemma 3 without its last projection ("Gemma 3 Technical Report", 2025;
-/// `transformers`, `models/gemma3/modeling_gemma3.py`). Pictures are not read.
+/// `transformers`, `models/gemma3/modeling_gemma3.py`). Images are not supported.
 public struct Gemma3Model: TextEncoder {
   public let configuration: Gemma3Configuration
   /// [vocabulary, D]

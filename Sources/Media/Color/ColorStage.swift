@@ -26,7 +26,7 @@ package final class ColorStage {
   /// - Parameters:
   ///   - stream: The stream that the frames come from; must live as long.
   ///   - isImage: Whether the file is an image. Its colors are sRGB's, those of video are BT.709's.
-  ///   - isPicture: Whether the format is one for images, also animated.
+  ///   - isImageFormat: Whether the format is one for images, including animated ones.
   init(
     file: String, options: ColorOptions, stream: UnsafePointer<AVStream>? = nil,
     isImage: Bool = false,

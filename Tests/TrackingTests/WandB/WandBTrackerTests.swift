@@ -101,10 +101,10 @@ import Testing
     #expect(row["validation_samples_video"]?["_type"] == "videos")
     #expect(row["validation_samples_video"]?["captions"] == ["A \"cat\""])
     #expect(row["validation_samples_audio"]?["_type"] == "audio")
-    let picture = row["validation_samples_image"]
-    #expect(picture?["_type"] == "images/separated")
-    #expect(picture?["width"] == 40)
-    #expect(picture?["height"] == 30)
+    let image = row["validation_samples_image"]
+    #expect(image?["_type"] == "images/separated")
+    #expect(image?["width"] == 40)
+    #expect(image?["height"] == 30)
 
     // The files that the row names have been uploaded completely.
     let name = try #require(video["path"]?.string)

@@ -31,7 +31,7 @@ import Torch
     run = try OracleFixture.run(file)
   }
 
-  private func stream(_ name: String, _ step: Int) throws -> ModalityExample {
+  private func example(_ name: String, _ step: Int) throws -> ModalityExample {
     func get(_ part: String) throws -> Tensor { try file.tensor("\(step).\(name).\(part)") }
     let samples = try file.tensor("\(step).idx").array(of: Int.self)
     let context = try Tensor.stack(samples.map { try file.tensor("\(name).context.\($0)") })
@@ -80,7 +80,7 @@ import Torch
     var norms: [(ours: Double, theirs: Double, wide: Double)] = []
     for number in 0..<run.steps {
       let result = try step(
-        TrainingExample(video: stream("video", number), audio: stream("audio", number)))
+        TrainingExample(video: example("video", number), audio: example("audio", number)))
       let outcome = try optimization.apply(
         result.gradients, loss: result.loss.mean().item(), at: number)
       func numbers(_ name: String) throws -> [Double] {

@@ -49,7 +49,7 @@ final class SyntheticRun: Sendable {
             ("fps", Tensor([shape.fps])),
           ])
       }
-      func sound(_ folder: String, _ steps: Int) throws {
+      func audio(_ folder: String, _ steps: Int) throws {
         try write(
           "\(folder)/\(name)",
           [("latents", generator.normal([sizes.audioChannels / 16, steps, 16]))])
@@ -58,8 +58,8 @@ final class SyntheticRun: Sendable {
       try latents(
         "reference_latents",
         [referenceFrames ?? shape.video[0], shape.video[1] / 2, shape.video[2] / 2])
-      try sound("audio_latents", shape.audio)
-      try sound("audio_reference_latents", shape.audio - 1)
+      try audio("audio_latents", shape.audio)
+      try audio("audio_reference_latents", shape.audio - 1)
       try write("video_masks/\(name)", [("mask", generator.uniform(shape.video))])
       try write("audio_masks/\(name)", [("mask", generator.uniform([shape.audio]))])
       let words = 20 + 10 * index

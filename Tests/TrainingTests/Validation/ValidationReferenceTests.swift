@@ -23,27 +23,27 @@ import Torch
       path: URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
         .deletingLastPathComponent().path + "/Fixtures/validation-latents.safetensors")
     var fixture = try ValidationFixture()
-    let picture = try file.tensor("picture")
+    let pixels = try file.tensor("picture")
     try RGBFrame(
-      bytes: picture.to(.uint8).array(of: UInt8.self), width: picture.size(1),
-      height: picture.size(0)
+      bytes: pixels.to(.uint8).array(of: UInt8.self), width: pixels.size(1),
+      height: pixels.size(0)
     ).writePNG(to: fixture.scratch.file("picture.png"))
     let samples = try (file.tensor("sound").to(.float32) / 32768).unbind(0).map {
       try $0.array(of: Float.self)
     }
     try WAVWriter.write(samples, sampleRate: 16000, to: fixture.scratch.file("sound.wav"))
-    let (image, sound) = (fixture.scratch.file("picture.png"), fixture.scratch.file("sound.wav"))
+    let (image, audio) = (fixture.scratch.file("picture.png"), fixture.scratch.file("sound.wav"))
     let condition: Condition<MediaFile>? =
       switch name {
       case "first_frame": .firstFrame(path: image)
       case "prefix": .prefix(path: image, frames: 1)
       case "reference":
         .reference(path: image, scale: ReferenceScale(space: 2, time: 2))
-      case "audio_prefix": .audioPrefix(path: sound, seconds: 0.2)
-      case "audio_suffix": .audioSuffix(path: sound, seconds: 0.2)
+      case "audio_prefix": .audioPrefix(path: audio, seconds: 0.2)
+      case "audio_suffix": .audioSuffix(path: audio, seconds: 0.2)
       case "audio_reference":
-        .audioReference(path: sound)
-      case "audio_to_video": .audio(path: sound)
+        .audioReference(path: audio)
+      case "audio_to_video": .audio(path: audio)
       default: nil
       }
     var configuration = condition.map { fixture.with($0) } ?? fixture.configuration
@@ -67,13 +67,15 @@ import Torch
       for sampling in plan.samplings {
         try pipeline.sample(sampling, &state) { _, _ in }
       }
-      for (stream, ours) in [("video", state.results[0].video), ("audio", state.results[0].audio)] {
+      for (modality, ours) in [
+        ("video", state.results[0].video), ("audio", state.results[0].audio),
+      ] {
         let ours = try #require(ours)
-        let reference = try file.tensor("\(name).\(stream)")
+        let reference = try file.tensor("\(name).\(modality)")
         try #require(ours.shape == reference.shape)
         let distance = try (ours - reference).square().mean().item().squareRoot()
         let size = try reference.square().mean().item().squareRoot()
-        #expect(distance < 3e-4 * size, "\(stream): \(distance / size)")
+        #expect(distance < 3e-4 * size, "\(modality): \(distance / size)")
       }
     }
   }

@@ -68,9 +68,9 @@ import Torch
     let side = configuration.validation.videoDims.width
     #expect(reader.width == (kind == .scaledReference ? 2 * side : side))
     #expect((reader.height, frames.count, reader.frameRate.value) == (side, 17, 25))
-    let sound = try AudioClip.read(path: path)
-    #expect(abs(sound.duration - 17.0 / 25) < 0.05)
-    #expect(sound.channels[0].contains { abs($0) > 1e-4 })
+    let audio = try AudioClip.read(path: path)
+    #expect(abs(audio.duration - 17.0 / 25) < 0.05)
+    #expect(audio.channels[0].contains { abs($0) > 1e-4 })
 
     configuration.validation.samples = [ValidationSample(prompt: "a red ball")]
     configuration.outputDir = fixture.scratch.file("plain")
@@ -177,13 +177,13 @@ import Torch
       try writer.append(frame)
     }
     try writer.finish()
-    let (clip, picture) = (fixture.scratch.file("fine.mp4"), fixture.scratch.file("fine.png"))
-    try first?.writePNG(to: picture)
+    let (clip, image) = (fixture.scratch.file("fine.mp4"), fixture.scratch.file("fine.png"))
+    try first?.writePNG(to: image)
     let (short, long) = (
       try fixture.audio("short.wav", seconds: 0.3), try fixture.audio("long.wav", seconds: 2)
     )
     let pairs: [(Condition<MediaFile>, Condition<MediaFile>, Int)] = [
-      (.firstFrame(path: picture), .image(path: picture, crf: 0), 64),
+      (.firstFrame(path: image), .image(path: image, crf: 0), 64),
       (.prefix(path: clip, frames: 9), .prefix(path: clip, frames: 9), 64),
       (.suffix(path: clip, frames: 8), .suffix(path: clip, frames: 8), 64),
       (
@@ -223,11 +223,12 @@ import Torch
 
     configuration.validation.generateVideo = false
     configuration.validation.samples.removeFirst()
-    let sounds = try fixture.sampler(configuration)
-    #expect(sounds.modalities == .audio)
-    let sound = try sounds.run(transformer: fixture.transformer(.audio), autocast: nil, step: 7)[0]
-    #expect(sound.path.hasSuffix("samples/step_000007_1.wav"))
-    #expect(abs(try AudioClip.read(path: sound.path).duration - 17.0 / 25) < 0.05)
+    let audioOnly = try fixture.sampler(configuration)
+    #expect(audioOnly.modalities == .audio)
+    let audio = try audioOnly.run(transformer: fixture.transformer(.audio), autocast: nil, step: 7)[
+      0]
+    #expect(audio.path.hasSuffix("samples/step_000007_1.wav"))
+    #expect(abs(try AudioClip.read(path: audio.path).duration - 17.0 / 25) < 0.05)
   }
 
   /// The reference is on the left; its few frames are repeated for the length of its latents.
