@@ -1,6 +1,7 @@
 import CFFmpeg
 import Foundation
 import Media
+import Support
 
 /// Preview images of scenes: JPEGs of frames spread over each scene, chosen as in PySceneDetect.
 struct SceneImages {
@@ -36,7 +37,9 @@ struct SceneImages {
       if let paths = wanted[index] {
         let image = try converter.convert(frame, orientation: video.remainingOrientation)
         let data = try JPEGImage.encode(rgb: image, file: input)
-        for path in paths { try AtomicFile.write(data, to: path) }
+        for path in paths {
+          try AtomicFile.write(data, to: path, failing: MediaError.init(_:))
+        }
       }
       index += 1
       try progress(index)

@@ -144,14 +144,16 @@ public struct SceneSplitter: Sendable {
     let scenes = try name(found.filter(\.isKept), paths, stem: stem, origin: pass.origin, in: files)
     notes += try self.notes(on: video, scenes)
     try writeImages(of: scenes, input: input, in: files, progress: progress)
-    try AtomicFile.write(SceneTable.data(scenes), to: files.place(for: Self.tableName))
+    try AtomicFile.write(
+      SceneTable.data(scenes), to: files.place(for: Self.tableName), failing: MediaError.init(_:))
     let shown = try finish(strips, of: pass, showing: found, input: input, progress: progress)
     if let failure = shown.failure { notes.append(failure) }
     let page = SceneReport(
       title: "Scenes of \(video.name)", scenes: scenes, strips: shown.result,
       folder: Self.absolute(folder),
       source: Self.absolute(input))
-    try AtomicFile.write(page.data, to: files.place(for: Self.reportName))
+    try AtomicFile.write(
+      page.data, to: files.place(for: Self.reportName), failing: MediaError.init(_:))
     let stale = try SceneTable(folder: folder).files(ofStem: stem)
     try statistics?.finish()
     try files.commit(removing: stale)

@@ -1,5 +1,6 @@
 import Foundation
 import Media
+import Support
 
 /// A detector's measurements as a table, written while they come: PySceneDetect's stats file, to
 /// the letter.
@@ -15,7 +16,7 @@ final class SceneStatistics {
 
   /// - Throws: `MediaError` if the file cannot be made.
   init(path: String, detector: any SceneDetector) throws {
-    file = try AtomicFile(path: path)
+    file = try AtomicFile(path: path, failing: MediaError.init(_:))
     columnCount = detector.metricNames.count
     delay = detector.measurementDelay
     text = (["Frame Number", "Timecode"] + detector.metricNames).joined(separator: ",") + "\n"

@@ -16,10 +16,14 @@ public final class AtomicFile {
   /// Creates the temporary file, after removing those that dead processes left in the folder.
   ///
   /// - Parameter failing: Converts this type's errors to the caller's.
-  /// - Throws: The result of `failing`, if the file can't be created.
-  public init(path: String, failing: @escaping (WritingError) -> any Error) throws {
+  /// - Throws: The result of `failing`, if the file can't be created or a folder has its name.
+  public init(
+    path: String, failing: @escaping (WritingError) -> any Error = { $0 }
+  ) throws {
     self.path = path
     self.failing = failing
+    // Otherwise this would fail only at the end of the work, when the file gets its name.
+    guard !isFolder(path) else { throw failing(WritingError(path: path, code: EISDIR)) }
     TemporaryFiles.sweep(TemporaryFiles.split(path).folder)
     var (name, descriptor, code) = ("", Int32(-1), Int32(0))
     // Another process may remove the file before it is locked; the next attempt succeeds.

@@ -105,3 +105,11 @@ public func makeFolder<Failure: Error>(
 public func makeFolder(_ path: String) throws(WritingError) {
   try makeFolder(path) { WritingError(path: path, $0) }
 }
+
+/// Creates the folder of a file and its missing parents.
+///
+/// - Throws: `WritingError` with the reason.
+public func makeFolder(of file: String) throws(WritingError) {
+  let folder = (file as NSString).deletingLastPathComponent
+  if !folder.isEmpty { try makeFolder(folder) }
+}

@@ -1,7 +1,7 @@
 import Foundation
 
 /// A file or folder that can't be written.
-public struct WritingError: Error, CustomStringConvertible, Equatable, Sendable {
+public struct WritingError: IssueConvertible, CustomStringConvertible, Equatable, Sendable {
   /// The file or folder, as the caller named it.
   public let path: String
   /// The system's error number.
@@ -36,5 +36,7 @@ public struct WritingError: Error, CustomStringConvertible, Equatable, Sendable 
     }
   }
 
-  public var description: String { "\(path): \(problem). \(remedy)." }
+  public var issue: Issue { Issue([.file(path)], problem, suggestion: remedy + ".") }
+
+  public var description: String { issue.description }
 }

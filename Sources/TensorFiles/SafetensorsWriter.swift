@@ -1,3 +1,4 @@
+import Support
 import Torch
 
 /// Writes a safetensors file: to a temporary file in the same folder, tensor by tensor, flushed,
@@ -40,7 +41,7 @@ public func writeSafetensors(
 ) throws {
   let ordered = entries.sorted { ($1.dtype.size, $0.key) < ($0.dtype.size, $1.key) }
   let header = try safetensorsHeader(ordered, metadata, path)
-  let file = try AtomicFile(path: path)
+  let file = try AtomicFile(path: path, failing: TensorFileError.init(_:))
   try header.withUnsafeBytes { try file.write($0) }
   for entry in ordered {
     let tensor = try tensor(entry.key)

@@ -69,13 +69,9 @@ public struct TensorFileError: Error, CustomStringConvertible, Equatable, Sendab
   }
 }
 
-typealias AtomicFile = Support.AtomicFile
-
-extension AtomicFile {
-  /// - Throws: here and while it is written, `TensorFileError` of kind `.notWritten`.
-  convenience init(path: String) throws {
-    try self.init(path: path) {
-      TensorFileError(.notWritten, path: $0.path, "\($0.problem). \($0.remedy)")
-    }
+extension TensorFileError {
+  /// A file that `AtomicFile` can't write.
+  init(_ error: WritingError) {
+    self.init(.notWritten, path: error.path, "\(error.problem). \(error.remedy)")
   }
 }

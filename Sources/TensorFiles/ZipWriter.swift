@@ -14,7 +14,7 @@ struct ZipWriter: ~Copyable {
 
   init(path: String) throws {
     self.path = path
-    file = try AtomicFile(path: path)
+    file = try AtomicFile(path: path, failing: TensorFileError.init(_:))
   }
 
   mutating func add(_ name: String, _ content: UnsafeRawBufferPointer) throws {

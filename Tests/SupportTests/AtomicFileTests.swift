@@ -75,7 +75,26 @@ import Testing
     )
   }
 
-  private func file(_ path: String) throws -> AtomicFile { try AtomicFile(path: path) { $0 } }
+  @Test func aFolderOfTheSameNameIsKept() throws {
+    let words = "can't be written (Is a directory). A folder has that name; choose another name."
+    func makeFolder(_ name: String) throws {
+      try FileManager.default.createDirectory(
+        atPath: folder.file(name), withIntermediateDirectories: false)
+    }
+    try makeFolder("early")
+    #expect(
+      message { _ = try file(folder.file("early")) } == "\(folder.path)/early: \(words)")
+    #expect(folder.names == ["early"])
+    // One that appears while the file is written.
+    do {
+      let late = try file(folder.file("late"))
+      try makeFolder("late")
+      #expect(message { try late.commit() } == "\(folder.path)/late: \(words)")
+    }
+    #expect(folder.names == ["early", "late"])
+  }
+
+  private func file(_ path: String) throws -> AtomicFile { try AtomicFile(path: path) }
 
   private func write(_ text: String, _ file: AtomicFile) throws {
     try Data(text.utf8).withUnsafeBytes { try file.write($0) }

@@ -137,7 +137,7 @@ struct MalformedHeader: CustomTestStringConvertible, Sendable {
     let missing = try failure { try writeSafetensors([("a", one)], to: folder("no/such/x")) }
     #expect(missing?.kind == .notWritten)
 
-    // A folder in the file's place: everything is written, and the rename fails.
+    // A folder in the file's place.
     try FileManager.default.createDirectory(
       atPath: folder("taken"), withIntermediateDirectories: false)
     #expect(

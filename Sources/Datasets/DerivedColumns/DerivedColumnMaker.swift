@@ -96,8 +96,16 @@ public struct DerivedColumnMaker: Sendable {
         remedy: MissingFile.hint(clip.source) ?? "Check the path.")
     }
     return DerivedRecords.Origin(
-      source: OutputPath.relative(from: folder, to: clip.source), sourceStamp: stamp,
+      source: Self.relative(from: folder, to: clip.source), sourceStamp: stamp,
       madeBy: column.signature)
+  }
+
+  /// The path of a file relative to a folder; both are absolute.
+  private static func relative(from folder: String, to file: String) -> String {
+    let (from, to) = (folder.split(separator: "/"), file.split(separator: "/"))
+    let shared = zip(from, to).prefix { $0 == $1 }.count
+    let up = [Substring](repeating: "..", count: from.count - shared)
+    return (up + to[shared...]).joined(separator: "/")
   }
 
   // MARK: Texts
@@ -137,7 +145,7 @@ public struct DerivedColumnMaker: Sendable {
   ) throws -> Outcome {
     let clip = job.clip
     let origin = try origin(of: clip, seenFrom: file.folder)
-    try OutputPath.makeFolder(file.folder)
+    try makeFolder(file.folder)
     var record =
       try records[file.folder] ?? DerivedRecords(folder: file.folder, name: column.recordsName)
     defer { records[file.folder] = record }

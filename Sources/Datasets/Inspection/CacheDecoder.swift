@@ -160,7 +160,7 @@ public final class CacheDecoder {
       let audio =
         try isImage ? nil : job.audioFile.map { try decodeAudio(SampleFile(path: $0), $0, report) }
       path += isImage ? ".png" : ".mp4"
-      try OutputPath.makeFolder(of: path)
+      try makeFolder(of: path)
       sink = try FrameFile(path, bucket.width, bucket.height, rate: rate, audio: audio)
     } _: {
       try sink?.append($0)
@@ -226,7 +226,7 @@ public final class CacheDecoder {
   ) throws -> String {
     let audio = try decodeAudio(file, job.file, report)
     let path = job.output + ".wav"
-    try OutputPath.makeFolder(of: path)
+    try makeFolder(of: path)
     try WAVWriter.write(audio.channels, sampleRate: audio.sampleRate, to: path)
     return path
   }

@@ -64,14 +64,14 @@ extension CacheDecoder {
     let levels = try (mask.clamped(min: 0, max: 1) * 255).round().to(.uint8).array(of: UInt8.self)
     if shape.count == 1 {
       let path = job.output + ".png"
-      try OutputPath.makeFolder(of: path)
+      try makeFolder(of: path)
       try Self.image(levels[...], rows: 1, columns: shape[0], scale: (16, 4)).writePNG(to: path)
       return path
     }
     try video.require("vae")
     let factors = try VideoVAEConfiguration.Decoder(video.config).compression
     let path = job.output + (shape[0] == 1 ? ".png" : ".mp4")
-    try OutputPath.makeFolder(of: path)
+    try makeFolder(of: path)
     let rate = try job.rateFile.map { try frameRate(SampleFile(path: $0), $0) } ?? Rational(24)
     let sink = try FrameFile(
       path, shape[2] * factors.width, shape[1] * factors.height, rate: rate, audio: nil)

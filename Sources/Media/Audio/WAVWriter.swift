@@ -1,4 +1,5 @@
 import Foundation
+import Support
 
 /// Writes audio as WAV with 16-bit PCM. The file appears under its name when it is complete.
 public enum WAVWriter {
@@ -8,7 +9,8 @@ public enum WAVWriter {
   /// - Throws: `MediaError` for no channels or samples, unequal lengths, samples that are not
   ///   finite, a rate that is not positive, more than 4 GB, or a path that can't be written to.
   public static func write(_ channels: [[Float]], sampleRate: Int, to path: String) throws {
-    try AtomicFile.write(data(channels, sampleRate: sampleRate, path: path), to: path)
+    try AtomicFile.write(
+      data(channels, sampleRate: sampleRate, path: path), to: path, failing: MediaError.init(_:))
   }
 
   /// The bytes of a file.

@@ -1,5 +1,6 @@
 import CFFmpeg
 import Foundation
+import Support
 
 /// The colors that a PNG's `cICP` chunk tells (ITU-T H.273 code points); FFmpeg 5 doesn't read it.
 struct PNGColor {
@@ -45,6 +46,7 @@ extension RGBFrame {
         frame.pointee.data.0, frame.pointee.linesize.0, bytes.baseAddress, Int32(3 * width),
         Int32(3 * width), Int32(height))
     }
-    try AtomicFile.write(ImageEncoder.encode(frame, as: .png, file: path), to: path)
+    try AtomicFile.write(
+      ImageEncoder.encode(frame, as: .png, file: path), to: path, failing: MediaError.init(_:))
   }
 }

@@ -41,6 +41,13 @@ public struct MediaError: IssueConvertible, Equatable, Sendable, CustomStringCon
   public var description: String { issue.description }
 }
 
+extension MediaError {
+  /// A file that `AtomicFile` can't write.
+  package init(_ error: WritingError) {
+    self.init(.writing, file: error.path, error.problem, remedy: error.remedy + ".")
+  }
+}
+
 /// FFmpeg's own words for one of its error codes.
 func ffmpegMessage(_ code: Int32) -> String {
   withUnsafeTemporaryAllocation(of: CChar.self, capacity: 256) { buffer in

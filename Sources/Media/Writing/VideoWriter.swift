@@ -1,4 +1,5 @@
 import CFFmpeg
+import Support
 
 /// Writes an MP4 with H.264 (yuv420p) and, if wanted, AAC. The file appears when `finish()` is
 /// done; a writer that is dropped before leaves nothing behind.
@@ -126,7 +127,7 @@ public final class VideoWriter {
         .badOption, file: path, "a frame rate of \(frameRate) is not possible",
         remedy: "Use a rate above 0, such as 25 or 24000/1001.")
     }
-    output = try AtomicFile(path: path)
+    output = try AtomicFile(path: path, failing: MediaError.init(_:))
     self.path = path
     self.width = width
     self.height = height

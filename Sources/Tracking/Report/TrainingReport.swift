@@ -50,12 +50,10 @@ public struct TrainingReport: Sendable {
 
   /// Writes the page atomically.
   ///
-  /// - Throws: `Issue` where it can't be written.
+  /// - Throws: `WritingError`.
   public func write(to path: String) throws {
     let folder = URL(fileURLWithPath: path).deletingLastPathComponent().path
-    try AtomicFile.write(Data(html(in: folder).utf8), to: path, isDurable: false) {
-      Issue([.file(path)], $0.problem, suggestion: $0.remedy)
-    }
+    try AtomicFile.write(Data(html(in: folder).utf8), to: path, isDurable: false)
   }
 
   /// - Parameter folder: where the page will lie; links are relative to it.

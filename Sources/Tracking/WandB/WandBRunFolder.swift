@@ -11,7 +11,7 @@ final class WandBRunFolder {
   private let log: RecordLog
   private var records = 0
 
-  /// - Throws: `Issue` if the folder can't be made.
+  /// - Throws: `WritingError` or `Issue` if the folder can't be made.
   init(_ run: WandBRun, in parent: String, isOffline: Bool) throws {
     self.run = run
     let format = DateFormatter()
@@ -27,7 +27,7 @@ final class WandBRunFolder {
       path = "\(base)-\(attempt)"
     }
     self.path = path
-    try Self.makeFolder(path + "/files")
+    try makeFolder(path + "/files")
     log = try RecordLog(path: "\(path)/run-\(run.id).wandb")
     let host = ProcessInfo.processInfo.hostName
     try append(.header)
@@ -44,16 +44,13 @@ final class WandBRunFolder {
   /// A file of ours below `files/`. It is never half there, but may be lost with the power: to wait
   /// for the disk at every step, as `Data.write` does, takes several milliseconds.
   func write(_ data: Data, to name: String) throws {
-    let target = filePath(name)
-    try AtomicFile.write(data, to: target, isDurable: false) {
-      Issue([.file(target)], $0.problem, suggestion: $0.remedy + ".")
-    }
+    try AtomicFile.write(data, to: filePath(name), isDurable: false)
   }
 
   /// Copies an image, video or audio file below `files/`, and names it in the record.
   func addMedia(from source: String, as name: String) throws {
     let target = filePath(name)
-    try Self.makeFolder((target as NSString).deletingLastPathComponent)
+    try makeFolder(of: target)
     if !FileManager.default.fileExists(atPath: target) {
       do { try FileManager.default.copyItem(atPath: source, toPath: target) } catch {
         throw Issue([.file(source)], "can't be copied to \(target) (\(reason(of: error)))")
@@ -63,7 +60,7 @@ final class WandBRunFolder {
   }
 
   func addMedia(_ data: Data, as name: String) throws {
-    try Self.makeFolder((filePath(name) as NSString).deletingLastPathComponent)
+    try makeFolder(of: filePath(name))
     try write(data, to: name)
     try append(.file(name, isMedia: true))
   }
@@ -106,9 +103,5 @@ final class WandBRunFolder {
       "cpu_count_logical": JSON(ProcessInfo.processInfo.processorCount),
       "memory": ["total": .string(String(ProcessInfo.processInfo.physicalMemory))],
     ]).data()
-  }
-
-  private static func makeFolder(_ path: String) throws {
-    try Support.makeFolder(path) { Issue([.file(path)], "can't be made (\(reason(of: $0)))") }
   }
 }
