@@ -18,17 +18,15 @@ extension Role {
 
 /// The mask of a sample's audio, by the steps of its latents: [T], 1 where the audio is
 /// conditioned. The number of steps is known once the audio is encoded.
-struct AudioMaskArtifact: Artifact {
+struct AudioMaskArtifact: MaskArtifact {
   let folder = CacheFolder.audioMasks
   let noun = "audio mask"
-  let contents = "audio mask"
   let column: Role? = .audioMask
   let base: CacheFolder? = .audioLatents
   let reasonUnsuited = "audio is left out"
   let component: ModelFiles.Component? = .audioVAE
-  let survivesUpstreamOverwrite = true
   let follows: CacheFolder? = .audioLatents
-  let mayBeZero = true
+  let dimensions = ["time steps"]
   let decoding: CacheDecoding? = .mask(into: "decoded_audio_masks", hasFrames: false)
 
   private let audio = AudioLatentsArtifact()
@@ -74,7 +72,7 @@ struct AudioMaskArtifact: Artifact {
       }
       let configuration = try AudioVAEConfiguration(reader.checkpoint.config)
       let mask = try reader.audio.mask(path, steps: steps, configuration: configuration)
-      return ["mask": .tensor(mask)]
+      return values(mask)
     }
     sample.files.append(PreparedFile(artifact: self, content: content, fingerprint: fingerprint))
   }
@@ -86,19 +84,7 @@ struct AudioMaskArtifact: Artifact {
       remedy: "Remove the mask from the row, or name the audio in an audio column.")
   }
 
-  func inspect(_ file: SampleFile) throws -> CachedFacts {
-    try .mask(file, dimensions: ["time steps"])
-  }
-
-  func mismatches(
-    _ file: CacheReading.File, of sample: String, in reading: CacheReading,
-    _ checker: CacheChecker
-  ) -> [(kind: DatasetProblem.Kind, problem: String)] {
-    guard let shape = file.facts.mask, let audio = reading[.audioLatents, sample]?.facts.audio,
-      shape != [audio.steps]
-    else { return [] }
-    return [
-      (.mismatch, "mask has shape \(shape), but the audio latents have \(audio.steps) steps")
-    ]
+  func requirement(_ latents: CachedFacts) -> (shape: [Int], clause: String)? {
+    latents.audio.map { ([$0.steps], "the audio latents have \($0.steps) steps") }
   }
 }

@@ -44,6 +44,23 @@ struct CacheRules: Sendable {
   /// - Throws: `MediaError` for a file that does not exist or can't be read.
   func requireSource(_ path: String) throws { _ = try hashes.snapshot(of: path) }
 
+  // MARK: Video
+
+  /// The fingerprint of video latents.
+  ///
+  /// - Parameter timing: A setting of how frames are chosen, besides the frame rate.
+  func video(
+    _ folder: CacheFolder, _ path: String, timing: String? = nil
+  ) throws -> Fingerprint {
+    Fingerprint(
+      folder,
+      [
+        .source: try hashes.sha256(of: path), .model: identity(of: .videoVAE),
+        .dtype: options.dtype.rawValue,
+        .options: settings(tiling, rate, interlacing, timing, hdr, background),
+      ], version: frameRules)
+  }
+
   // MARK: Audio
 
   /// The fingerprint of audio latents.

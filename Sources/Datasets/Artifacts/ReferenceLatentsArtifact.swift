@@ -39,15 +39,7 @@ struct ReferenceLatentsArtifact: Artifact {
     guard let clip = inputs.clip, let path = source(of: inputs.sample) else { return .unknown }
     let rules = inputs.rules
     let scale = rules.options.referenceTemporalScale
-    var result = Fingerprint(
-      folder,
-      [
-        .source: try rules.hashes.sha256(of: path), .model: rules.identity(of: .videoVAE),
-        .dtype: rules.options.dtype.rawValue,
-        .options: rules.settings(
-          rules.tiling, rules.rate, rules.interlacing, scale > 1 ? "every=\(scale)" : nil,
-          rules.hdr, rules.background),
-      ], version: rules.frameRules)
+    var result = try rules.video(folder, path, timing: scale > 1 ? "every=\(scale)" : nil)
     if !rules.options.isCompatible { result[.bucket] = "\(bucket(clip, rules))" }
     return .made(result)
   }

@@ -26,18 +26,7 @@ struct VideoLatentsArtifact: Artifact {
   /// The bucket is not part of the expectation: it follows from the clip.
   func expectation(_ inputs: ArtifactInputs) throws -> Expectation {
     guard let path = source(of: inputs.sample) else { return .absent(isInOrder: true) }
-    return .made(try fingerprint(path, inputs.rules))
-  }
-
-  private func fingerprint(_ path: String, _ rules: CacheRules) throws -> Fingerprint {
-    Fingerprint(
-      folder,
-      [
-        .source: try rules.hashes.sha256(of: path), .model: rules.identity(of: .videoVAE),
-        .dtype: rules.options.dtype.rawValue,
-        .options: rules.settings(
-          rules.tiling, rules.rate, rules.interlacing, rules.hdr, rules.background),
-      ], version: rules.frameRules)
+    return .made(try inputs.rules.video(folder, path))
   }
 
   func isCurrent(_ found: Fingerprint, expected: Fingerprint, _ rules: CacheRules) -> Bool {

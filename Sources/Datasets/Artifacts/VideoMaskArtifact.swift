@@ -1,7 +1,6 @@
 // F H W latent frames, rows, columns.
 
 import LTX
-import Support
 import TensorFiles
 import Torch
 
@@ -16,16 +15,14 @@ extension Role {
 }
 
 /// The mask of a clip, by the cells of its latents: [F, H, W], 1 where the clip is conditioned.
-struct VideoMaskArtifact: Artifact {
+struct VideoMaskArtifact: MaskArtifact {
   let folder = CacheFolder.videoMasks
   let noun = "video mask"
-  let contents = "video mask"
   let column: Role? = .videoMask
   let base: CacheFolder? = .latents
   let reasonUnsuited = "there are no videos"
   let component: ModelFiles.Component? = nil
-  let survivesUpstreamOverwrite = true
-  let mayBeZero = true
+  let dimensions = ["frames", "rows", "columns"]
   let decoding: CacheDecoding? = .mask(into: "decoded_video_masks", hasFrames: true)
 
   func suits(_ sample: DatasetSample, _ options: PreprocessingOptions) -> Bool {
@@ -62,40 +59,13 @@ struct VideoMaskArtifact: Artifact {
     }
     sample.files.append(
       PreparedFile(
-        artifact: self, content: .values(["mask": .tensor(mask)]), fingerprint: fingerprint))
+        artifact: self, content: .values(values(mask)), fingerprint: fingerprint))
   }
 
-  func inspect(_ file: SampleFile) throws -> CachedFacts {
-    try .mask(file, dimensions: ["frames", "rows", "columns"])
-  }
-
-  func mismatches(
-    _ file: CacheReading.File, of sample: String, in reading: CacheReading,
-    _ checker: CacheChecker
-  ) -> [(kind: DatasetProblem.Kind, problem: String)] {
-    guard let shape = file.facts.mask, let video = reading[.latents, sample]?.facts.video else {
-      return []
+  func requirement(_ latents: CachedFacts) -> (shape: [Int], clause: String)? {
+    latents.video.map { video in
+      let shape = [video.frames, video.rows, video.columns]
+      return (shape, "the latents are \(shape)")
     }
-    let expected = [video.frames, video.rows, video.columns]
-    return shape == expected
-      ? [] : [(.mismatch, "mask has shape \(shape), but the latents are \(expected)")]
-  }
-}
-
-extension CachedFacts {
-  /// The facts of a mask.
-  ///
-  /// - Parameter dimensions: the names of the mask's dimensions.
-  /// - Throws: `Issue` for a mask with other dimensions.
-  static func mask(_ file: SampleFile, dimensions: [String]) throws -> CachedFacts {
-    guard let shape = file.arrays["mask"]?.shape else {
-      throw Issue([.file(file.path)], "mask is missing")
-    }
-    guard shape.count == dimensions.count, !shape.contains(0) else {
-      throw Issue(
-        [.file(file.path)],
-        "mask has shape \(shape); expected [\(dimensions.joined(separator: ", "))]")
-    }
-    return CachedFacts(tensor: "mask", mask: shape)
   }
 }
