@@ -16,7 +16,7 @@ struct PromptCache {
   let folder: String
   private let origin: [String: String]
 
-  /// - Throws: `PreprocessingError` if a model file can't be read.
+  /// - Throws: `Issue` if a model file can't be read.
   init(folder: String, models: GenerationModels) throws {
     self.folder = folder
     origin = [
