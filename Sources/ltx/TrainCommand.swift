@@ -111,17 +111,14 @@ struct TrainCommand: ParsableCommand {
   }
 
   private func show(_ trainer: Trainer, _ resumedFrom: String?) throws {
+    let summary = try trainer.summary()
     if dryRun {
       print(try trainer.configuration.resolvedYAML)
-      let summary = try trainer.summary()
-      for (name, value) in summary.facts { print("\(name): \(value)") }
+      for (name, value) in summary.allFacts { print("\(name): \(value)") }
       print("keys of the weights file:")
       for key in capped(summary.keys, rest: { "and \($0) more" }) { print("  \(key)") }
     } else {
-      for (name, value) in try trainer.summary().facts
-      where !name.hasPrefix("memory: ") || name == "memory: total" {
-        print("\(name): \(value)")
-      }
+      for (name, value) in summary.facts + [summary.totalMemory] { print("\(name): \(value)") }
     }
     if let resumedFrom {
       print("resuming after step \(trainer.completedSteps), from \(resumedFrom)")

@@ -39,7 +39,7 @@ extension Trainer {
   private var activationBytes: Int {
     let configuration = model.transformer.configuration
     let strategies = flowMatching.strategies
-    var most = 0
+    var largest = 0
     for entry in dataset.entries {
       var perBlock = 0
       var input = 0
@@ -55,14 +55,14 @@ extension Trainer {
         input += tokens * width
       }
       let blocks = configuration.blocks
-      let numbers =
+      let values =
         configuration.blocks == 0
         ? 0
         : step.plan.steps.contains { $0.activations == .keep }
           ? perBlock * blocks : perBlock + input * blocks
-      most = max(most, numbers)
+      largest = max(largest, values)
     }
-    return most * configurationBytes * self.configuration.optimization.batchSize
+    return largest * configurationBytes * self.configuration.optimization.batchSize
   }
 
   private var configurationBytes: Int { model.autocast == nil ? 4 : 2 }

@@ -5,33 +5,46 @@ import NN
 import Torch
 import Tracking
 
-/// A summary of a run before it starts.
+/// A summary of a run before it starts: what the terminal, the report page and the model card say
+/// about it.
 public struct RunSummary: Sendable {
-  /// Facts about the training, the dataset and the memory, in display order.
-  public var facts: [(name: String, value: String)]
+  public typealias Fact = (name: String, value: String)
+
+  /// Facts about the training and the dataset, in display order.
+  public var facts: [Fact]
+  /// The memory that the run will take on the device.
+  public var memory: MemoryPlan
   /// The keys of the weights that will be saved.
   public var keys: [String]
+
   /// The unit for amounts of memory.
-  public var memoryUnit: MemoryUnit
+  public var memoryUnit: MemoryUnit { MemoryUnit(fitting: memory.total) }
+
+  public var totalMemory: Fact { ("memory: total", memoryUnit.text(memory.total)) }
+
+  /// The facts, the parts of the memory and its total.
+  public var allFacts: [Fact] {
+    facts + memory.parts.map { ("memory: \($0.name)", memoryUnit.text($0.bytes)) } + [totalMemory]
+  }
 }
 
 extension Trainer {
   /// - Throws: `TorchError`.
   public func summary() throws -> RunSummary {
     let c = configuration
-    let numbers = parameters.reduce(0) { $0 + $1.tensor.count }
+    let count = parameters.reduce(0) { $0 + $1.tensor.count }
     let saved = try savedShapes()
-    let savedNumbers = saved.reduce(0) { $0 + $1.shape.reduce(1, *) }
-    let savedBytes = savedNumbers * (c.checkpoints.precision == .bfloat16 ? 2 : 4)
+    let savedCount = saved.reduce(0) { $0 + $1.shape.reduce(1, *) }
+    let savedBytes = savedCount * (c.checkpoints.precision == .bfloat16 ? 2 : 4)
     let memory = memoryPlan
     let unit = MemoryUnit(fitting: memory.total)
-    var facts: [(name: String, value: String)] = []
+    var facts: [RunSummary.Fact] = []
     func add(_ name: String, _ value: String) { facts.append((name, value)) }
     add("model", c.model.modelPath)
     add("trains", trained)
     add(
       "parameters",
-      "\(numbers) in \(parameters.count) tensors; each file will take \(unit.text(savedBytes))")
+      "\(count) in \(parameters.count) tensors; each file will take \(unit.text(savedBytes))")
     add("data", data)
     add(
       "steps",
@@ -41,9 +54,7 @@ extension Trainer {
       "optimizer",
       "\(c.optimization.optimizerType.rawValue), \(c.optimization.schedulerType.rawValue), "
         + "learning rate \(c.optimization.learningRate)")
-    for (name, bytes) in memory.parts { add("memory: \(name)", unit.text(bytes)) }
-    add("memory: total", unit.text(memory.total))
-    return RunSummary(facts: facts, keys: saved.map(\.key), memoryUnit: unit)
+    return RunSummary(facts: facts, memory: memory, keys: saved.map(\.key))
   }
 
   /// The tensors of the weights that the run will write: adapters, or the whole transformer.

@@ -143,7 +143,7 @@ public final class TrainingSession {
     return try publication.upload(
       weights: trainer.folder.weights(step: step),
       samples: media(samples.filter { $0.step == newest }),
-      facts: trainer.summary().facts.filter { !$0.name.hasPrefix("memory") && $0.name != "model" })
+      facts: trainer.summary().facts.filter { $0.name != "model" })
   }
 
   private func media(
@@ -170,7 +170,7 @@ public final class TrainingSession {
       totalSteps: configuration.optimization.steps, configuration: try configuration.resolvedYAML,
       metrics: metrics)
     let summary = try trainer.summary()
-    report.facts = summary.facts
+    report.facts = summary.allFacts
     report.memoryUnit = summary.memoryUnit
     // The samples of an earlier start.
     let earlier =
