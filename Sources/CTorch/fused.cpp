@@ -21,7 +21,7 @@ namespace {
 
 // MARK: RMS norm
 
-VECTORIZED void normalise(const float *x, const float *weight, const float *scale, const float *shift, float eps, int64_t width,
+VECTORIZED void normalize(const float *x, const float *weight, const float *scale, const float *shift, float eps, int64_t width,
                           float *y, float *inverse) {
 #pragma clang fp reassociate(on) contract(fast)
   float squares = 0;
@@ -41,7 +41,7 @@ VECTORIZED void normalise(const float *x, const float *weight, const float *scal
 }
 
 /// With n = x * r and g = dy * factor: dx = r * (g - n * mean(g * n)).
-VECTORIZED void normaliseBackward(const float *x, const float *weight, const float *scale, const float *dy, float r, int64_t width,
+VECTORIZED void normalizeBackward(const float *x, const float *weight, const float *scale, const float *dy, float r, int64_t width,
                                   float *dx) {
 #pragma clang fp reassociate(on) contract(fast)
   float product = 0;
@@ -94,7 +94,7 @@ struct RMSNorm : torch::autograd::Function<RMSNorm> {
     const Rows scales(scale, tokens), shifts(shift, tokens);
     forRows(rows, width, [&](int64_t first, int64_t last) {
       for (int64_t row = first; row < last; ++row)
-        normalise(in + row * width, w, scales[row], shifts[row], static_cast<float>(eps), width, out + row * width, inverses + row);
+        normalize(in + row * width, w, scales[row], shifts[row], static_cast<float>(eps), width, out + row * width, inverses + row);
     });
     context->save_for_backward({x, weight, scale, inverse});
     return y;
@@ -112,7 +112,7 @@ struct RMSNorm : torch::autograd::Function<RMSNorm> {
     const Rows scales(scale, tokens);
     forRows(rows, width, [&](int64_t first, int64_t last) {
       for (int64_t row = first; row < last; ++row)
-        normaliseBackward(in + row * width, w, scales[row], dIn + row * width, inverses[row], width, out + row * width);
+        normalizeBackward(in + row * width, w, scales[row], dIn + row * width, inverses[row], width, out + row * width);
     });
     return {dx, at::Tensor(), at::Tensor()};
   }

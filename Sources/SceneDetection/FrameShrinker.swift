@@ -4,7 +4,7 @@ import Media
 /// Shrinks frames for scene detection to 256 pixels on the longer side, as PySceneDetect does, or
 /// by a whole factor; smaller frames stay.
 ///
-/// The arithmetic is OpenCV's `INTER_LINEAR` for 8 bits, to the bit: two neighbours each way
+/// The arithmetic is OpenCV's `INTER_LINEAR` for 8 bits, to the bit: two neighbors each way
 /// without smoothing, weights of 11 bits, and the roundings of its vector code.
 struct FrameShrinker {
   /// For every target pixel: the source pixel, the one after it, and their weights out of 2048.
@@ -148,7 +148,7 @@ final class DetectionFrameMaker {
       index: index, width: shrinker.width, height: shrinker.height, bytes: bytes)
   }
 
-  /// Libswscale converts frames of an odd height in another way, which looks at neighbouring rows.
+  /// Libswscale converts frames of an odd height in another way, which looks at neighboring rows.
   private func canPack(_ frame: UnsafeMutablePointer<AVFrame>) -> Bool {
     let format = AVPixelFormat(frame.pointee.format)
     return shrinker.shrinks && orientation == .upright && frame.pointee.height % 2 == 0

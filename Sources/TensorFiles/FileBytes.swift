@@ -60,7 +60,7 @@ final class FileBytes: @unchecked Sendable {
   func advise(_ advice: Int32, _ range: Range<Int>) {
     guard isMapped, let address = bytes.baseAddress else { return }
     let page = Int(sysconf(Int32(_SC_PAGESIZE)))
-    // Reading ahead may take in a neighbour's bytes; letting go must not.
+    // Reading ahead may take in a neighbor's bytes; letting go must not.
     let isReading = advice == MADV_WILLNEED
     let start = (range.lowerBound + (isReading ? 0 : page - 1)) / page * page
     let end = isReading ? range.upperBound : range.upperBound / page * page

@@ -31,7 +31,7 @@ public final class ShardedSafetensors: TensorSource {
 
   /// The shards beside an index of any name.
   ///
-  /// - Throws: as the other initialiser.
+  /// - Throws: as the other initializer.
   public convenience init(index path: String) throws { try self.init(index: path, name: path) }
 
   private init(index indexPath: String, name: String) throws {

@@ -128,7 +128,7 @@ private struct Planes {
     }
   }
 
-  /// Pixels that are stronger than their neighbours across the edge, in one of four directions. The
+  /// Pixels that are stronger than their neighbors across the edge, in one of four directions. The
   /// greys are not needed any more.
   mutating func markRidges(low: Int32, high: Int32) {
     image.update(repeating: Self.none, count: size)

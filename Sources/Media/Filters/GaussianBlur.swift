@@ -25,8 +25,8 @@ public struct GaussianBlur: Equatable, Sendable {
     let (width, height) = (frame.width, frame.height)
     let row = 3 * width
     let source = frame.bytes.map { Float($0) }
-    let columns = Self.neighbours(width, reach: weights.count - 1, step: 3)
-    let rows = Self.neighbours(height, reach: weights.count - 1, step: row)
+    let columns = Self.neighbors(width, reach: weights.count - 1, step: 3)
+    let rows = Self.neighbors(height, reach: weights.count - 1, step: row)
     var across = [Float](repeating: 0, count: row * height)
     let bytes = [UInt8](unsafeUninitializedCapacity: row * height) { output, count in
       count = row * height
@@ -47,7 +47,7 @@ public struct GaussianBlur: Equatable, Sendable {
   }
 
   /// The indices of pixels `-reach ..< count + reach`, mirrored at the first and the last one.
-  private static func neighbours(_ count: Int, reach: Int, step: Int) -> [Int] {
+  private static func neighbors(_ count: Int, reach: Int, step: Int) -> [Int] {
     let period = max(1, 2 * (count - 1))
     return (-reach..<(count + reach)).map { place in
       let folded = ((place % period) + period) % period
