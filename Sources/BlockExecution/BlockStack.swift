@@ -85,7 +85,7 @@ public final class StackPass<B: Block> {
   public struct Gradients {
     public var state: [Tensor?]
     public var shared: [Tensor?]
-    /// By the parameter's key.
+    /// The gradients of the parameters, by key.
     public var parameters: [String: Tensor]
   }
 

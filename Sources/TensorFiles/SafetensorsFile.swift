@@ -10,7 +10,7 @@ import Torch
 ///
 /// The file must not be changed while it is open: a part that another process cuts off ends this
 /// process when it is read (SIGBUS). `writeSafetensors` replaces files instead of changing them, so
-/// it is no danger to readers.
+/// it is safe for readers.
 public final class SafetensorsFile: TensorSource {
   private let file: FileBytes
   /// The range that was last requested from the disk in advance.

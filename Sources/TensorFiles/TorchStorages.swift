@@ -1,6 +1,6 @@
 import Torch
 
-/// A storage that a pickle names: the archive's entry, checked to be there and to hold so many
+/// A storage that a pickle names. Its entry in the archive exists and has the expected number of
 /// elements.
 struct TorchStorage {
   let key: String

@@ -1,6 +1,6 @@
 import Foundation
 
-/// How far a run has moved its trained weights, and how the validation loss changed.
+/// The distance that a run has moved its trained weights, and the change of the validation loss.
 public struct LearningSummary: Sendable, Equatable {
   /// The kind of trained tensors.
   public enum Subject: String, Sendable, Equatable {

@@ -31,8 +31,8 @@ public struct TrainingView: Sendable {
 
   // MARK: On a terminal
 
-  /// Lines that fit into so many columns; none before the first step. What does not fit is left
-  /// out, the least important first.
+  /// The lines of the view, cut to a width by dropping the least important values first; empty
+  /// before the first step.
   public func lines(width: Int) -> [String] {
     guard let record else { return [] }
     return [

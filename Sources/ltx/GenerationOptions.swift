@@ -201,7 +201,7 @@ struct ConditionOptions: ParsableArguments {
   }
 }
 
-/// How the result is sampled.
+/// The options of the sampler.
 struct SamplingOptions: ParsableArguments {
   @Option(
     name: [.customLong("steps"), .customLong("num-inference-steps")],

@@ -12,10 +12,10 @@ final class Interruption: Sendable {
     var isAwaited = false
   }
 
-  /// What the handlers, on a thread of their own, share with the commands.
+  /// The state that the commands share with the handlers, which run on a thread of their own.
   private static let state = Mutex(State())
 
-  /// Made once, and only kept alive after that.
+  /// Created once and kept alive.
   private nonisolated(unsafe) static let sources: [any DispatchSourceSignal] = [
     SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2, SIGXCPU,
   ]

@@ -63,7 +63,7 @@ struct LTXCommand: ParsableCommand, PrintsItsResult {
     return 2
   }
 
-  /// What other programs call the subcommands.
+  /// The names of the subcommands in other programs.
   private static let otherNames = [
     "finetune": "train", "fine-tune": "train", "infer": "generate", "inference": "generate",
     "sample": "generate",

@@ -67,7 +67,7 @@ final class Terminal: Sendable {
     }
   }
 
-  /// As wide as the window is now.
+  /// The current width of the terminal window.
   static var columns: Int {
     var size = winsize()
     guard ioctl(STDERR_FILENO, UInt(TIOCGWINSZ), &size) == 0, size.ws_col > 0 else { return 80 }

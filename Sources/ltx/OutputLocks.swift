@@ -5,7 +5,7 @@ import TensorFiles
 /// The locks on what a command writes, so that no second command writes to the same place at the
 /// same time.
 struct OutputLocks {
-  /// What the holder of a lock is called, such as `ltx train`.
+  /// The name of the lock holder, such as `ltx train`.
   let purpose: String
   private var locks: [OutputLock] = []
   private var lockedPlaces: Set<String> = []

@@ -13,10 +13,10 @@ final class ProgressLine {
   private var lastShown = Date.distantPast
 
   /// - Parameters:
-  ///   - label: what is going on, `training`.
-  ///   - total: nil where it is not known.
-  ///   - unit: what is counted, `steps`.
-  ///   - alreadyDone: what an earlier start has done; it does not count for the rate.
+  ///   - label: the name of the work, `training`.
+  ///   - total: nil if it is unknown.
+  ///   - unit: the unit of the count, `steps`.
+  ///   - alreadyDone: the count of earlier runs, which is not included in the rate.
   init(_ label: String, total: Int?, unit: String, alreadyDone: Int = 0) {
     self.label = label
     self.total = total
@@ -31,7 +31,7 @@ final class ProgressLine {
     guard isLast || Date().timeIntervalSince(lastShown) >= interval else { return }
     lastShown = Date()
     let elapsed = Date().timeIntervalSince(start)
-    // What is reported before time has passed tells nothing of a rate.
+    // Too little time has passed to compute a rate.
     let rate = elapsed > 1e-3 ? Double(done - alreadyDone) / elapsed : 0
     var line = label + (isTerminal ? total.map { " " + Self.bar(done, of: $0) } ?? ":" : ":")
     line += " \(done)" + (total.map { "/\($0)" } ?? "") + " \(unit)"

@@ -2,7 +2,7 @@ import Foundation
 import Tracking
 import Training
 
-/// Draws a run on standard error: two lines that are drawn anew on a terminal, plain lines now and
+/// Draws a run on standard error: two lines that are redrawn on a terminal, or plain lines now and
 /// then in a log.
 final class TrainingDisplay {
   private let isShown: Bool
@@ -39,7 +39,7 @@ final class TrainingDisplay {
     draw()
   }
 
-  /// How far the samples of a validation are; on a terminal only, in place of the view.
+  /// Shows the progress of validation samples in place of the view, on a terminal only.
   func sampling(_ progress: ValidationProgress) {
     guard isShown, isTerminal else { return }
     let now = ContinuousClock.now

@@ -25,7 +25,7 @@ package final class TemporaryFolder {
   }
 }
 
-/// A moving gradient in colours of its own for each scene, smooth enough for H.264.
+/// A moving gradient with different colors in each scene, smooth enough for H.264.
 package func gradient(width: Int, height: Int, scene: Int, time: Int) -> RGBFrame {
   let colors: [(Int, Int, Int)] = [(230, 40, 30), (20, 60, 200), (40, 210, 60), (240, 230, 220)]
   let (red, green, blue) = colors[scene % colors.count]

@@ -34,7 +34,7 @@ import Testing
     let path = folder.file("film.ts")
     try data.write(to: URL(fileURLWithPath: path))
     let result = try SceneSplitter().split(path, into: folder.file("out"))
-    // Where the streams meet, the demuxer marks a packet as damaged.
+    // The demuxer marks a packet as damaged at the joint of the two streams.
     let notes = result.notes.filter { !$0.hasPrefix("Damage:") }
     let samples = try sampleCount(folder.file("out/film-Scene-001.mp4"))
     #expect(try VideoReader.countFrames(path: folder.file("out/film-Scene-001.mp4")) == 50)

@@ -10,7 +10,7 @@ import Testing
 struct SceneFilms: Decodable {
   struct Film: Decodable {
     let name: String
-    /// What the program `ffmpeg` is told, but for the output.
+    /// The arguments of `ffmpeg`, without the output.
     let command: String
     let md5: String
     let cases: [Case]

@@ -91,7 +91,7 @@ import Testing
     }
   }
 
-  /// All colours with every fifth value of red, compared by a weighted sum.
+  /// All colors with every fifth value of red, compared by a weighted sum.
   @Test func hueSaturationAndValueAreOpenCVs() {
     var sums = [0, 0, 0]
     var plane = [UInt8](repeating: 0, count: 3 * 65536)

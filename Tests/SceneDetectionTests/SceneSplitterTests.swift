@@ -91,7 +91,7 @@ import Testing
     }
     interrupt()
     #expect(try folder.contents() == ["film.mp4"])
-    // What a killed run left behind is cleared away, what was there before stays.
+    // Leftovers of a killed run are removed; other files stay.
     let out = folder.file("out/deep")
     try FileManager.default.createDirectory(
       atPath: out + "/.film.partial", withIntermediateDirectories: true)

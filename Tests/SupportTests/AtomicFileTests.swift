@@ -28,7 +28,7 @@ import Testing
     let name = (living.temporaryPath as NSString).lastPathComponent
     let tag = name.dropLast(".partial".count).suffix(19).prefix(6)
     let dead = ".out.safetensors.ltx-\(tag)0000000000abc.partial"
-    // Of another host, which may be alive.
+    // The file of another host, whose process may be alive.
     let elsewhere =
       ".out.safetensors.ltx-\(tag == "zzzzzz" ? "yyyyyy" : "zzzzzz")0000000000abc.partial"
     let strangers = [".out.partial", "x.ltx-\(tag)0000000000abc.partial", ".y.ltx-abc.partial"]

@@ -130,7 +130,7 @@ import Testing
     let text = String(repeating: "[", count: 128) + String(repeating: "]", count: 128)
     #expect(try parse(text).text() == text)
     #expect(throws: JSONError.self) { try parse("[\(text)]") }
-    // What is closed does not count.
+    // Closed arrays do not count toward the depth.
     #expect(
       try parse("[\((0..<500).map { _ in "[[]]" }.joined(separator: ","))]").array?.count == 500)
   }

@@ -30,7 +30,7 @@ import Testing
   @Test func folderThatCannotBeMade() throws {
     defer { try? FileManager.default.removeItem(atPath: root) }
     try makeFolder(root)
-    // One that exists is no error.
+    // An existing folder is not an error.
     try makeFolder(root)
     try Data().write(to: URL(fileURLWithPath: root + "/file"))
     let below = root + "/file/below"

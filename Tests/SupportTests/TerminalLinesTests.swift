@@ -34,7 +34,7 @@ import Testing
   }
 }
 
-/// A terminal that wraps its lines anew when its window changes.
+/// A terminal that rewraps its lines when its window changes.
 private struct Screen {
   var columns: Int
   /// Unwrapped lines, and where the cursor is among them.

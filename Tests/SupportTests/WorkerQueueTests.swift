@@ -84,7 +84,7 @@ import Testing
     #expect(log.all.sorted() == Array(0..<6))
   }
 
-  /// Results that were not taken take up room, so that memory stays bounded.
+  /// Unclaimed results count toward the capacity, so that memory stays bounded.
   @Test func submittersWaitForRoom() throws {
     let queue = WorkerQueue<Int>(name: "test", threads: 2, capacity: 3)
     let (submitted, isDone) = (Log(), Gate())

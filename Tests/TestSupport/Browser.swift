@@ -69,7 +69,7 @@ public enum Browser {
     return try JSONSerialization.jsonObject(with: data, options: .fragmentsAllowed)
   }
 
-  /// What the page has logged, once it is there; nil if the browser ends before.
+  /// Waits for the output that the page logs; nil if the browser exits first.
   private static func result(in log: FileHandle) -> Data? {
     var text = Data()
     while case let part = log.availableData, !part.isEmpty {

@@ -36,7 +36,7 @@ public enum Fixtures {
 
 /// A model with random weights, as `Tests/Oracles/recipes.py` describes it.
 private struct ModelRecipe: Decodable {
-  /// Of the file that `write(to:)` writes.
+  /// The hash of the file that `write(to:)` writes.
   let sha256: String
   /// The configuration in the file's metadata.
   let config: String

@@ -42,7 +42,7 @@ public final class ScratchFolder: Sendable {
   }
 }
 
-/// What the body throws, as text.
+/// Returns the error that the body throws, as text.
 public func message(of body: () throws -> Void) -> String {
   do { try body() } catch { return "\(error)" }
   return "(nothing was thrown)"

@@ -1,4 +1,4 @@
-// What the generated entries and the loader share.
+// Declarations that the generated entries and the loader share.
 
 #pragma once
 

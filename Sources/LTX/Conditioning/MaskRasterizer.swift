@@ -17,7 +17,7 @@ public struct MaskRasterizer: Sendable {
   public enum Grouping: Sendable {
     /// The first frame alone, then as many as a latent frame holds, like the video VAE.
     case causal
-    /// As many as a latent frame holds, starting with the first frame and filled up with black
+    /// Groups of as many frames as a latent frame holds, from the first frame on, padded with black
     /// frames at the end, like upstream's `process_videos.py`.
     case plain
   }

@@ -90,7 +90,7 @@ package final class StreamDecoder {
   }
 
   /// The decoder that reads a WebM's alpha channel, which FFmpeg's own decoders ignore; nil if
-  /// there is none.
+  /// this FFmpeg lacks it.
   private static func alphaDecoder(for stream: UnsafeMutablePointer<AVStream>) -> UnsafePointer<
     AVCodec
   >? {

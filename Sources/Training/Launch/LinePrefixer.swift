@@ -48,7 +48,7 @@ final class LinePrefixer: Sendable {
   }
 
   private func write(_ line: Data) {
-    // If our own output is closed, nobody can be told, and the processes keep working.
+    // If our own output is closed, the line is lost, and the processes keep working.
     try? destination.write(contentsOf: prefix + line + Data("\n".utf8))
   }
 }
