@@ -1,7 +1,7 @@
 import Torch
 
-/// Tensors of several files as if they were one file's, under names that may differ from those in
-/// the files.
+/// The tensors of several files, presented as one file. Tensor names may differ from those in the
+/// files.
 public final class CombinedTensors: TensorSource {
   public let name: String
   public let metadata: [String: String]
@@ -18,7 +18,7 @@ public final class CombinedTensors: TensorSource {
     let source: any TensorSource
     let rename: @Sendable (String) -> String?
 
-    /// - Parameter rename: the common name of a tensor of the file; nil leaves it out.
+    /// - Parameter rename: Returns the common name of a tensor in the file, or nil to leave it out.
     public init(_ source: any TensorSource, rename: @escaping @Sendable (String) -> String?) {
       self.source = source
       self.rename = rename
@@ -26,8 +26,8 @@ public final class CombinedTensors: TensorSource {
   }
 
   /// - Parameters:
-  ///   - name: stands for a path in messages that are about no single file.
-  ///   - parts: a name that several have is the first one's.
+  ///   - name: Replaces the path in messages that concern more than one file.
+  ///   - parts: If several parts have a tensor of the same name, the first one is used.
   public init(name: String, metadata: [String: String] = [:], parts: [Part]) {
     var entries: [String: TensorEntry] = [:]
     var places: [String: Place] = [:]
@@ -66,7 +66,7 @@ public final class CombinedTensors: TensorSource {
     if let place = places[key] { place.source.release(place.key) }
   }
 
-  /// For a name that no tensor has, this is the file of the most similar names.
+  /// The file of a tensor. For an unknown name, the file with the most similar names.
   public func file(of key: String) -> String {
     if let place = places[key] { return place.source.file(of: place.key) }
     let start = key.prefix { $0 != "." } + "."

@@ -1,12 +1,12 @@
-// Text that comes from files, in messages and on terminals. A key, a metadata value or a caption
-// may be megabytes long, may move the cursor, recolor the terminal or reorder what is read.
+// Makes text from files safe to show in messages and on terminals. A key, a metadata value or a
+// caption may be megabytes long, move the cursor, recolor the terminal or reorder the text.
 
 extension String {
-  /// The text in one line for messages: at most `limit` characters of it, with control and
-  /// invisible formatting characters escaped (`\n`, `\u{1b}`), and its size where it is cut.
+  /// The text on one line, for messages: at most `limit` characters, with control and invisible
+  /// formatting characters escaped (`\n`, `\u{1b}`). Text that is cut shows its full size.
   ///
-  /// - Parameter limit: in Unicode scalars, since one visible character can have any number of
-  ///   them.
+  /// - Parameter limit: The limit in Unicode scalars, since a visible character can consist of any
+  ///   number of them.
   public func displayed(limit: Int = 200) -> String {
     let scalars = unicodeScalars
     let end = scalars.index(scalars.startIndex, offsetBy: limit, limitedBy: scalars.endIndex)
@@ -15,10 +15,10 @@ extension String {
     return "\(shown)... (\(Self.size(utf8.count)) in all)"
   }
 
-  /// Whole lines for a terminal: escaped as by `displayed`, but for line ends and tabs, and each
-  /// line cut at `limit`.
+  /// The text on several lines, for terminals: escaped like `displayed`, except for line ends and
+  /// tabs, with each line cut at `limit`.
   ///
-  /// - Parameter limit: in Unicode scalars.
+  /// - Parameter limit: The limit in Unicode scalars.
   public func displayedLines(limit: Int = 4000) -> String {
     guard utf8.count > limit || unicodeScalars.contains(where: Self.isHidden) else { return self }
     return unicodeScalars.split(separator: "\n", omittingEmptySubsequences: false).map { scalars in
@@ -45,9 +45,9 @@ extension String {
     return result
   }
 
-  /// Whether a character changes how others are shown, or can't be seen: controls, which terminals
-  /// obey, marks that reverse the reading direction, other line ends. The two joiners that scripts
-  /// and emoji need are kept.
+  /// Whether a character is invisible or changes how others are shown: control characters, which
+  /// terminals obey, marks that reverse the reading direction, and unusual line ends. The two
+  /// joiners that scripts and emoji need are kept.
   private static func isHidden(_ scalar: Unicode.Scalar) -> Bool {
     if scalar.value < 0x7F { return scalar.value < 0x20 }
     if scalar == "\u{200C}" || scalar == "\u{200D}" { return false }
@@ -59,7 +59,7 @@ extension String {
     }
   }
 
-  /// 340 bytes, 26.0 MB.
+  /// Formats a size: 340 bytes, 26.0 MB.
   private static func size(_ bytes: Int) -> String {
     bytes < 1_000_000 ? "\(bytes) bytes" : "\(bytes / 1_000_000).\(bytes / 100_000 % 10) MB"
   }

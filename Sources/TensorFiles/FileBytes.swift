@@ -2,16 +2,16 @@ import Glibc
 import Support
 import Torch
 
-/// The bytes of a file, mapped into memory or held in it; alive as long as a tensor views them.
+/// The bytes of a file, mapped into memory or copied; they live as long as a tensor views them.
 ///
-/// A map shows the file as it is on disk. If another process shortens the file while it is mapped,
-/// reading the lost part ends this process with SIGBUS; nothing here guards against it.
+/// A map shows the file as it is on disk. If another process truncates the file while it is mapped,
+/// reading the lost part ends this process with SIGBUS; nothing here guards against that.
 final class FileBytes: @unchecked Sendable {
   let path: String
   let bytes: UnsafeRawBufferPointer
   private let isMapped: Bool
 
-  /// Maps a file. Takes no memory and no time that grows with the file.
+  /// Maps a file. Time and memory don't depend on the file's size.
   init(mapping path: String) throws(TensorFileError) {
     let descriptor = open(path, O_RDONLY | O_CLOEXEC)
     guard descriptor >= 0 else { throw openingFailed(path, errno) }
@@ -54,13 +54,13 @@ final class FileBytes: @unchecked Sendable {
     }
   }
 
-  /// Tells the system what will be done with the pages that lie in a range as a whole.
+  /// Tells the system how the pages entirely inside a range will be used.
   ///
-  /// It is a hint: that it can't be followed changes the speed, not the result.
+  /// This is a hint: if the system can't follow it, only the speed changes.
   func advise(_ advice: Int32, _ range: Range<Int>) {
     guard isMapped, let address = bytes.baseAddress else { return }
     let page = Int(sysconf(Int32(_SC_PAGESIZE)))
-    // Reading ahead may take in a neighbor's bytes; letting go must not.
+    // Reading ahead may include a neighbor's bytes; releasing pages must not.
     let isReading = advice == MADV_WILLNEED
     let start = (range.lowerBound + (isReading ? 0 : page - 1)) / page * page
     let end = isReading ? range.upperBound : range.upperBound / page * page
@@ -68,13 +68,13 @@ final class FileBytes: @unchecked Sendable {
     madvise(UnsafeMutableRawPointer(mutating: address + start), end - start, advice)
   }
 
-  /// A contiguous tensor of the bytes in `range`, which the caller has checked to be in the file
-  /// and to fill the shape.
+  /// A contiguous tensor of the bytes in `range`. The caller has checked that the range is in the
+  /// file and matches the shape.
   func tensor(_ dtype: DType, _ shape: [Int], at range: Range<Int>) throws -> Tensor {
     guard !range.isEmpty else { return try .empty(shape, dtype: dtype) }
     let elements = UnsafeRawBufferPointer(rebasing: bytes[range])
     if dtype == .bool, elements.contains(where: { $0 > 1 }) {
-      // A bool that is neither 0 nor 1 is undefined behavior; PyTorch reads such bytes as true.
+      // A bool that is neither 0 nor 1 is undefined behavior; PyTorch treats such bytes as true.
       return try Tensor(elements.map { $0 != 0 }, shape: shape)
     }
     guard UInt(bitPattern: elements.baseAddress) % UInt(dtype.size) == 0 else {
@@ -92,11 +92,11 @@ private func openingFailed(_ path: String, _ code: Int32) -> TensorFileError {
   return TensorFileError(.notFound, path: path, "the file does not exist")
 }
 
-/// Reads little-endian numbers at checked places in a file's bytes.
+/// Reads little-endian integers from a file's bytes, with bounds checks.
 struct ByteReader {
   let bytes: UnsafeRawBufferPointer
 
-  /// The number at `offset`, or nil where it would leave the bytes.
+  /// The integer at `offset`, or nil if it would extend beyond the bytes.
   func number<T: FixedWidthInteger & BitwiseCopyable>(at offset: Int, as type: T.Type = T.self)
     -> T?
   {

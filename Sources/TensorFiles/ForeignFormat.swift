@@ -1,4 +1,4 @@
-/// A file of another kind than safetensors, told by its first bytes.
+/// A file format other than safetensors, recognized by the first bytes.
 enum ForeignFormat {
   case gguf
   case zip
@@ -18,15 +18,15 @@ enum ForeignFormat {
     guard let match = Self.signatures.first(where: { bytes.starts(with: $0.bytes) }) else {
       return nil
     }
-    // A safetensors file begins with the length of its header, whose upper bytes are 0, and a brace
-    // follows.
+    // A safetensors file begins with the length of its header, whose upper bytes are 0, followed by
+    // a brace.
     if bytes.count > 8, bytes[7] == 0, bytes[6] == 0, bytes[5] == 0, bytes[8] == UInt8(ascii: "{") {
       return nil
     }
     self = match.format
   }
 
-  /// The kind of file, and what to do.
+  /// The format of the file, and what to do.
   var message: String {
     switch self {
     case .gguf:

@@ -53,7 +53,7 @@ struct HeaderCursor {
     try reading { json throws(JSONError) in try json.expectEnd() }
   }
 
-  /// An integer from 0 up, in the range of `Int`; `what` names it in the error.
+  /// Reads a nonnegative integer in the range of `Int`; `what` names it in the error.
   mutating func wholeNumber(_ what: String) throws(TensorFileError) -> Int {
     guard let first = json.peek(), (UInt8(ascii: "0")...UInt8(ascii: "9")).contains(first) else {
       throw mismatch("\(what) must be integers of at least 0")
@@ -66,7 +66,7 @@ struct HeaderCursor {
     return number
   }
 
-  /// An object whose values are all strings: a file's metadata.
+  /// Reads an object whose values are all strings: a file's metadata.
   mutating func texts() throws(TensorFileError) -> [String: String] {
     guard isNext("{") else { throw mismatch("the metadata must be an object of strings") }
     try beginObject()
@@ -84,7 +84,7 @@ struct HeaderCursor {
     return texts
   }
 
-  /// The error for a value of another type than the format asks for, or for one that is not JSON.
+  /// The error for a value of the wrong type, or for text that isn't JSON.
   mutating func mismatch(_ message: String) -> TensorFileError {
     do throws(TensorFileError) {
       try skipValue()

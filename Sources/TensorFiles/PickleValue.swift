@@ -1,6 +1,6 @@
 import Torch
 
-/// A value of a restricted pickle: tensors, numbers, strings, and containers of them.
+/// A value of a restricted pickle: a tensor, a number, a string, or a container of them.
 public indirect enum PickleValue: Sendable {
   case tensor(Tensor)
   case int(Int)
@@ -10,7 +10,7 @@ public indirect enum PickleValue: Sendable {
   case none
   case list([PickleValue])
   case tuple([PickleValue])
-  /// In the file's order. A key that stands twice counts with its last value.
+  /// Entries in the file's order. If a key occurs twice, its last value is used.
   case dictionary([(key: PickleValue, value: PickleValue)])
 
   public var tensor: Tensor? { if case .tensor(let tensor) = self { tensor } else { nil } }
@@ -40,12 +40,12 @@ public indirect enum PickleValue: Sendable {
     if case .dictionary(let members) = self { members } else { nil }
   }
 
-  /// The value of a dictionary's text key.
+  /// The value for a string key of a dictionary.
   public subscript(key: String) -> PickleValue? {
     members?.last { $0.key.string == key }?.value
   }
 
-  /// The kind of value in words, for error messages.
+  /// The kind of value, for error messages.
   var kind: String {
     switch self {
     case .tensor: "a tensor"

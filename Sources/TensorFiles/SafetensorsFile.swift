@@ -2,32 +2,31 @@ import Glibc
 import Synchronization
 import Torch
 
-/// A safetensors file, read by memory map: opening one of 40 GB takes milliseconds and no memory.
+/// A memory-mapped safetensors file: opening one of 40 GB takes milliseconds and no memory.
 ///
-/// The file is checked as by the `safetensors` crate: a header of at most
-/// 100 MB, tensors that follow one another without holes, nothing after the last one. Duplicate
-/// keys, which the format forbids, are refused.
+/// The checks are those of the `safetensors` crate: the header has at most 100 MB, and the tensors
+/// fill the rest of the file without holes. Duplicate keys, which the format forbids, are rejected.
 ///
-/// The file must not be changed while it is open: a part that another process cuts off ends this
-/// process when it is read (SIGBUS). `writeSafetensors` replaces files instead of changing them, so
+/// The file must not be changed while it is open: if another process truncates it, reading the lost
+/// part ends this process (SIGBUS). `writeSafetensors` replaces files instead of changing them, so
 /// it is safe for readers.
 public final class SafetensorsFile: TensorSource {
   private let file: FileBytes
-  /// The range that was last requested from the disk in advance.
+  /// The range whose read-ahead was requested last.
   private let readAhead = Mutex(0..<0)
   public let metadata: [String: String]
   public let entries: [String: TensorEntry]
 
   public var name: String { file.path }
 
-  /// - Throws: `TensorFileError` that tells what is wrong with the file.
+  /// - Throws: `TensorFileError` with the problem of the file.
   public convenience init(path: String) throws {
     try self.init(FileBytes(mapping: path))
   }
 
-  /// Reads a file's content that is in memory already.
+  /// Opens a file whose content is already in memory.
   ///
-  /// - Parameter name: stands for the path in error messages.
+  /// - Parameter name: Replaces the path in error messages.
   public convenience init(name: String, content: [UInt8]) throws {
     try self.init(content.withUnsafeBytes { FileBytes(name: name, copying: $0) })
   }
@@ -47,7 +46,8 @@ public final class SafetensorsFile: TensorSource {
     return try file.tensor(entry.dtype, entry.shape, at: entry.range)
   }
 
-  /// Lends the bytes of a tensor, little-endian, the last dimension fastest; no tensor is made.
+  /// Lends the bytes of a tensor, little-endian, the last dimension fastest, without creating a
+  /// tensor.
   public func withUnsafeBytes<R>(of key: String, _ body: (UnsafeRawBufferPointer) throws -> R)
     throws -> R
   {
@@ -63,8 +63,8 @@ public final class SafetensorsFile: TensorSource {
   public func prepareToRead(_ key: String) {
     guard let entry = entries[key] else { return }
     file.advise(MADV_WILLNEED, entry.range)
-    // The following tensors are mostly needed next: while this tensor is converted, the disk
-    // reads on.
+    // The tensors that follow are usually needed next, so the disk reads ahead while this tensor is
+    // converted.
     let end = entry.range.upperBound
     let ahead = readAhead.withLock { asked -> Range<Int>? in
       guard !asked.contains(end) || asked.upperBound - end < Self.window / 2 else { return nil }
@@ -77,7 +77,7 @@ public final class SafetensorsFile: TensorSource {
     if let ahead { file.advise(MADV_WILLNEED, ahead) }
   }
 
-  /// The number of bytes that are requested from the disk in advance.
+  /// The number of bytes to read ahead.
   private static let window = 256 << 20
 
   public func release(_ key: String) {

@@ -1,7 +1,7 @@
 import Torch
 
-/// The header of a safetensors file: eight bytes of length, little-endian, then a JSON object of
-/// the entries.
+/// The header of a safetensors file: its length in eight bytes, little-endian, then a JSON object
+/// with the entries.
 struct SafetensorsHeader {
   /// The limit of the `safetensors` crate.
   static let maximumSize = 100_000_000
@@ -135,7 +135,7 @@ struct SafetensorsHeader {
     return numbers
   }
 
-  /// Every byte after the header belongs to exactly one tensor.
+  /// Checks that every byte after the header belongs to exactly one tensor.
   private func checkLayout(dataStart: Int, fileSize: Int) throws(TensorFileError) {
     let ordered = entries.map { (key: $0.key, range: $0.value.range) }.sorted {
       ($0.range.lowerBound, $0.range.upperBound, $0.key) < (

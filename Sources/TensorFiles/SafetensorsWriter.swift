@@ -2,18 +2,18 @@ import Support
 import Torch
 
 /// Writes a safetensors file: to a temporary file in the same folder, tensor by tensor, flushed,
-/// then renamed. A reader sees the old file or the new one; after a failure the old one stays and
-/// nothing else does.
+/// then renamed. Readers see either the old file or the new one. If writing fails, the old file
+/// remains and the temporary one is removed.
 ///
-/// The tensors are laid out as by the `safetensors` crate: dtypes of larger alignment
-/// first, then by key, so that every tensor is aligned and equal content makes equal files. At most
-/// one tensor at a time is copied, and only if it is not contiguous or not on the CPU.
+/// The layout is that of the `safetensors` crate: dtypes with larger alignment first, then by key,
+/// so that every tensor is aligned and equal content makes equal files. At most one tensor at a
+/// time is copied, and only if it is not contiguous or not on the CPU.
 ///
-/// - Parameter isDurable: waits until the disk has it. Without that the file still appears whole or
-///   not at all, whatever happens to the process; only a machine that loses power may lose it.
-/// - Throws: `TensorFileError`: `.notWritten` when the disk refuses, `.duplicateKey` and
-///   `.badEntry` for keys that the format has no place for; `TorchError` when a tensor can't be
-///   copied to the CPU.
+/// - Parameter isDurable: Waits until the file is on disk. Without this, the file still appears
+///   whole or not at all if the process ends, and only a power failure can lose it.
+/// - Throws: `TensorFileError`: `.notWritten` if writing to the disk fails, `.duplicateKey` and
+///   `.badEntry` for keys that the format can't store; `TorchError` if a tensor can't be copied to
+///   the CPU.
 public func writeSafetensors(
   _ tensors: [(key: String, tensor: Tensor)], metadata: [String: String] = [:], to path: String,
   isDurable: Bool = true
@@ -28,12 +28,12 @@ public func writeSafetensors(
   }
 }
 
-/// Writes tensors that are made one at a time when their turn comes, so that a file may be
+/// Writes tensors that are created one at a time, when they are needed, so that a file may be
 /// larger than memory.
 ///
-/// - Parameter tensor: the tensor of a key, of the dtype and shape that were announced for
-///   it.
-/// - Throws: besides, what `tensor` throws; nothing is then at `path` that was not before.
+/// - Parameter tensor: Returns the tensor of a key, with the dtype and shape that were announced
+///   for it.
+/// - Throws: The errors above and those of `tensor`; the file at `path` is then unchanged.
 public func writeSafetensors(
   _ entries: [(key: String, dtype: DType, shape: [Int])], metadata: [String: String] = [:],
   to path: String,
@@ -83,7 +83,7 @@ private func safetensorsHeader(
     offset = end
   }
   var json = Array("{\(members.joined(separator: ","))}".utf8)
-  // Blanks, so that the tensors are aligned.
+  // Spaces align the tensors.
   json += repeatElement(UInt8(ascii: " "), count: (8 - json.count % 8) % 8)
   guard json.count <= SafetensorsHeader.maximumSize else {
     throw TensorFileError(
@@ -94,7 +94,7 @@ private func safetensorsHeader(
   return withUnsafeBytes(of: UInt64(json.count).littleEndian, Array.init) + json
 }
 
-/// A JSON object of texts, by key.
+/// A JSON object of strings, sorted by key.
 func jsonObject(_ members: [String: String]) -> String {
   let pairs = members.sorted { $0.key < $1.key }.map {
     "\(jsonString($0.key)):\(jsonString($0.value))"

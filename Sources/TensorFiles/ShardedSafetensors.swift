@@ -3,8 +3,8 @@ import Support
 import Torch
 
 /// A folder with one `model*.safetensors`, or several that `model.safetensors.index.json` lists:
-/// the layout of `transformers`. Tensors that a shard holds beyond the index are left out, as
-/// there.
+/// the layout of `transformers`. As there, tensors of a shard that the index doesn't list are
+/// ignored.
 public final class ShardedSafetensors: TensorSource {
   static let indexName = "model.safetensors.index.json"
 
@@ -14,9 +14,9 @@ public final class ShardedSafetensors: TensorSource {
   private let shards: [SafetensorsFile]
   private let shardOfKey: [String: Int]
 
-  /// - Throws: `TensorFileError`: `.notFound` when the folder has no such files or lacks a shard,
-  ///   `.badIndex` and `.missingTensor` when the index doesn't fit them, or what is wrong with a
-  ///   shard.
+  /// - Throws: `TensorFileError`: `.notFound` if the folder has no such files or lacks a shard,
+  ///   `.badIndex` and `.missingTensor` if the index doesn't fit the shards, or a shard's own
+  ///   problem.
   public convenience init(folder: String) throws {
     guard isFolder(folder) else {
       throw TensorFileError(.notFound, path: folder, "the folder does not exist")
@@ -29,9 +29,9 @@ public final class ShardedSafetensors: TensorSource {
     try self.init(index: indexPath, name: folder)
   }
 
-  /// The shards beside an index of any name.
+  /// Opens the shards next to an index of any name.
   ///
-  /// - Throws: as the other initializer.
+  /// - Throws: The same errors as the other initializer.
   public convenience init(index path: String) throws { try self.init(index: path, name: path) }
 
   private init(index indexPath: String, name: String) throws {
@@ -108,7 +108,7 @@ public final class ShardedSafetensors: TensorSource {
     return folder + "/" + name
   }
 
-  /// The file name of each tensor.
+  /// Reads the file name of each tensor.
   static func readIndex(_ file: FileBytes) throws(TensorFileError) -> [String: String] {
     var cursor = HeaderCursor(file.bytes, path: file.path)
     try cursor.beginObject()
@@ -143,7 +143,7 @@ public final class ShardedSafetensors: TensorSource {
         throw badIndex(path, key: key, "the file name must be a string")
       }
       let fileName = try cursor.string()
-      // A file name from the net must not lead out of the folder.
+      // A file name from a download must not point outside the folder.
       guard !fileName.isEmpty, !fileName.contains("/"), !fileName.contains("\0"), fileName != ".",
         fileName != ".."
       else {

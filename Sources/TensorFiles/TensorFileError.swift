@@ -5,11 +5,11 @@ public struct TensorFileError: Error, CustomStringConvertible, Equatable, Sendab
   public enum Kind: String, Sendable, CaseIterable {
     /// The file or folder does not exist.
     case notFound
-    /// It exists but can't be opened or read: permissions, a folder in a file's place.
+    /// The file exists but can't be opened or read: a lack of permissions, or it is a folder.
     case unreadable
-    /// A file of another kind, told by its first bytes.
+    /// Another file format, recognized by the first bytes.
     case foreignFormat
-    /// The file ends before what its own header promises.
+    /// The file is shorter than its own header says.
     case truncated
     /// A header larger than the format allows.
     case oversizedHeader
@@ -19,7 +19,7 @@ public struct TensorFileError: Error, CustomStringConvertible, Equatable, Sendab
     case badEntry
     /// A key that the header holds twice.
     case duplicateKey
-    /// A dtype that `DType` does not have.
+    /// A dtype that `DType` doesn't have.
     case unsupportedDType
     /// Two tensors that claim the same bytes.
     case overlap
@@ -43,16 +43,16 @@ public struct TensorFileError: Error, CustomStringConvertible, Equatable, Sendab
     case badPickle
     /// A pickle that asks for a Python function or class other than the few that tensors need.
     case forbiddenGlobal
-    /// A pickle that is larger or deeper than any honest file.
+    /// A pickle that is larger or nested deeper than any genuine file.
     case limit
-    /// Writing failed; the destination is as it was.
+    /// Writing failed; the destination is unchanged.
     case notWritten
   }
 
   public let kind: Kind
   /// The file, as the caller named it.
   public let path: String
-  /// The tensor or the value within the file, where the fault has one.
+  /// The tensor or value within the file, if the problem concerns one.
   public let key: String?
   public let message: String
 
@@ -70,7 +70,7 @@ public struct TensorFileError: Error, CustomStringConvertible, Equatable, Sendab
 }
 
 extension TensorFileError {
-  /// A file that `AtomicFile` can't write.
+  /// A file that `AtomicFile` couldn't write.
   init(_ error: WritingError) {
     self.init(.notWritten, path: error.path, "\(error.problem). \(error.remedy)")
   }

@@ -5,7 +5,7 @@ import Torch
 public struct TensorEntry: Sendable, Equatable {
   public let dtype: DType
   public let shape: [Int]
-  /// The bytes within the file that holds the tensor, counted from its start.
+  /// The byte range, from the start of the file that holds the tensor.
   public let range: Range<Int>
 
   public init(dtype: DType, shape: [Int], range: Range<Int>) {
@@ -23,18 +23,17 @@ public protocol TensorSource: AnyObject, Sendable {
   var name: String { get }
   var metadata: [String: String] { get }
   var entries: [String: TensorEntry] { get }
-  /// The tensor on the CPU with the file's dtype: a view of the file's memory map, so nothing
-  /// is read before it is used, and nothing may write to it.
+  /// The tensor on the CPU with the file's dtype: a read-only view of the file's memory map, so
+  /// nothing is read before it is used.
   ///
   /// - Throws: `TensorFileError` of kind `.missingTensor` if no tensor has that name.
   func tensor(_ key: String) throws -> Tensor
-  /// Says that a tensor will be read soon and in full, so that the disk can be asked for it at
-  /// once.
+  /// Announces that a tensor will soon be read in full, so that the disk can start reading it.
   func prepareToRead(_ key: String)
-  /// Says that a tensor has been copied elsewhere: its pages need not stay in this process's
-  /// memory. They may be read again; the system then maps them again.
+  /// Announces that a tensor has been copied elsewhere, so its pages need not stay in this
+  /// process's memory. If it is read again, the system loads them again.
   func release(_ key: String)
-  /// The file that holds a tensor, or would hold it, for messages.
+  /// The file that holds a tensor, or would hold it, for error messages.
   func file(of key: String) -> String
 }
 
@@ -51,7 +50,7 @@ extension TensorSource {
   public func contains(_ key: String) -> Bool { entries[key] != nil }
 }
 
-/// Opens a safetensors file, a folder of shards, or the index (`….safetensors.index.json`) of some.
+/// Opens a safetensors file, a folder of shards, or a shard index (`….safetensors.index.json`).
 public func openTensors(at path: String) throws -> any TensorSource {
   if isFolder(path) { return try ShardedSafetensors(folder: path) }
   return path.hasSuffix(".index.json")
@@ -85,10 +84,10 @@ extension DType {
     self = dtype
   }
 
-  /// Bytes that a contiguous tensor takes; nil where its size or one of its strides leaves the
-  /// range of `Int`.
+  /// The bytes of a contiguous tensor; nil if its size or one of its strides leaves the range of
+  /// `Int`.
   func byteCount(of shape: [Int]) -> Int? {
-    var extent = size  // of the tensor as if it had no empty dimension: its largest stride
+    var extent = size  // the largest stride, with empty dimensions counted as 1
     for length in shape {
       let (product, overflow) = extent.multipliedReportingOverflow(by: max(length, 1))
       guard length >= 0, !overflow else { return nil }

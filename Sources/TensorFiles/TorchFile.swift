@@ -1,19 +1,19 @@
 import Torch
 
-/// A `.pt` file as `torch.save` has written it since PyTorch 1.6: a zip archive with a pickle and
-/// one entry for each storage. The file is mapped; tensors are views of it where their layout
-/// allows.
+/// A `.pt` file in the format that `torch.save` has written since PyTorch 1.6: a zip archive with a
+/// pickle and one entry for each storage. The file is mapped; tensors are views of it if their
+/// layout allows.
 ///
-/// The pickle is untrusted. Only what tensors, numbers, texts and plain containers need is carried
-/// out; a file that names any other Python function or class is refused, whatever it would do.
+/// The pickle is untrusted. Only the instructions for tensors, numbers, strings and plain
+/// containers are executed; a file that names any other Python function or class is rejected.
 ///
-/// The file must not be shortened while it is open, as with `SafetensorsFile`.
+/// The file must not be truncated while it is open, as with `SafetensorsFile`.
 public struct TorchFile: Sendable {
   public let path: String
   /// The saved value, usually a dictionary.
   public let root: PickleValue
 
-  /// The entry that `writeTorchFile` puts metadata into.
+  /// The archive entry for metadata, which `writeTorchFile` adds.
   static let metadataEntry = "archive/fingerprint.json"
 
   /// The file's metadata, without reading its pickle; empty if it has none.
@@ -28,14 +28,14 @@ public struct TorchFile: Sendable {
     return metadata
   }
 
-  /// - Throws: `TensorFileError` that tells what is wrong with the file.
+  /// - Throws: `TensorFileError` with the problem of the file.
   public init(path: String) throws {
     try self.init(FileBytes(mapping: path))
   }
 
-  /// Reads a file's content that is in memory already.
+  /// Opens a file whose content is already in memory.
   ///
-  /// - Parameter name: stands for the path in error messages.
+  /// - Parameter name: Replaces the path in error messages.
   public init(name: String, content: [UInt8]) throws {
     try self.init(content.withUnsafeBytes { FileBytes(name: name, copying: $0) })
   }
@@ -69,7 +69,7 @@ public struct TorchFile: Sendable {
     root = try unpickler.run()
   }
 
-  /// The value of the root dictionary's key.
+  /// The value for a key of the root dictionary.
   public func value(_ key: String) throws -> PickleValue {
     guard let value = root[key] else {
       let keys = (root.members ?? []).compactMap(\.key.string)
@@ -87,7 +87,7 @@ public struct TorchFile: Sendable {
     return tensor
   }
 
-  /// An integer or a floating-point number.
+  /// The number for a key: an integer or a floating-point number.
   public func number(_ key: String) throws -> Double {
     let value = try value(key)
     guard let number = value.number else { throw wrongType(key, value, "a number") }

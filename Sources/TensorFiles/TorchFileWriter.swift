@@ -1,14 +1,14 @@
 import Torch
 
-/// Writes a dictionary as `torch.save` does, so that `torch.load` reads it, with `weights_only`
-/// too. The file appears whole or not at all.
+/// Writes a dictionary in the format of `torch.save`, so that `torch.load` can load it, also with
+/// `weights_only`. The file appears whole or not at all.
 ///
 /// - Parameters:
-///   - values: tensors, integers, numbers and texts, in this order.
-///   - metadata: kept in an entry of its own beside the pickle, which `torch.load` passes over and
+///   - values: Tensors, integers, numbers and strings, in this order.
+///   - metadata: Stored in an entry of its own next to the pickle, which `torch.load` ignores and
 ///     `TorchFile.metadata` reads.
-/// - Throws: `TensorFileError`: `.notWritten` when the disk refuses, `.wrongType` for values of
-///   other kinds, `.limit` above 4 GiB; `TorchError` when a tensor can't be copied to the CPU.
+/// - Throws: `TensorFileError`: `.notWritten` if writing to the disk fails, `.wrongType` for values
+///   of other kinds, `.limit` above 4 GiB; `TorchError` if a tensor can't be copied to the CPU.
 public func writeTorchFile(
   _ values: [(key: String, value: PickleValue)], metadata: [String: String] = [:], to path: String,
   isDurable: Bool = true
@@ -28,7 +28,7 @@ public func writeTorchFile(
   try archive.finish(isDurable: isDurable)
 }
 
-/// Python's pickle format, protocol 2, as far as a dictionary of tensors needs it.
+/// Writes Python's pickle format, protocol 2, to the extent that a dictionary of tensors needs it.
 private struct Pickler {
   private(set) var bytes: [UInt8] = [0x80, 2]
 
@@ -64,7 +64,7 @@ private struct Pickler {
     return storages
   }
 
-  /// A call of `torch._utils._rebuild_tensor_v2` on a storage of the archive.
+  /// Writes a call of `torch._utils._rebuild_tensor_v2` on a storage of the archive.
   private mutating func rebuilt(_ tensor: Tensor, _ storage: String, index: Int) {
     put("ctorch._utils\n_rebuild_tensor_v2\n")
     put("((")
@@ -107,7 +107,7 @@ private struct Pickler {
 }
 
 extension DType {
-  /// The class of `torch` that a pickle names for storages of this type; nil where it has none.
+  /// The `torch` class that a pickle names for storages of this dtype; nil if there isn't one.
   fileprivate var torchStorage: String? {
     switch self {
     case .float32: "FloatStorage"

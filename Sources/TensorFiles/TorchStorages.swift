@@ -1,18 +1,19 @@
 import Torch
 
-/// A storage that a pickle names. Its entry in the archive exists and has the expected number of
+/// A storage that a pickle names. Its entry exists in the archive and has the expected number of
 /// elements.
 struct TorchStorage {
   let key: String
-  /// Nil for an untyped storage, whose elements are bytes until a tensor says what they are.
+  /// The dtype; nil for an untyped storage, whose elements are bytes until a tensor gives their
+  /// dtype.
   let dtype: DType?
-  /// The bytes within the file.
+  /// The byte range within the file.
   let range: Range<Int>
 }
 
-/// Makes tensors of the storages in a `.pt` file.
+/// Creates tensors from the storages of a `.pt` file.
 final class TorchStorages {
-  /// The limit of copied bytes beyond the file's size. Tensors that are not views of the file are
+  /// The limit of copied bytes beyond the file's size. Tensors that can't be views of the file are
   /// copied, and a small file can ask for many copies of one storage, or for a large tensor that
   /// repeats one element.
   private static let extraCopies = 64 << 20
@@ -29,7 +30,7 @@ final class TorchStorages {
     copyBudget = file.bytes.count + Self.extraCopies
   }
 
-  /// The storage of `count` elements, or of `count` bytes without a dtype.
+  /// The storage of `count` elements, or of `count` bytes if it has no dtype.
   func storage(_ key: String, _ dtype: DType?, count: Int) throws(TensorFileError) -> TorchStorage {
     guard let entry = archive.entries[folder + "data/" + key] else {
       throw TensorFileError(
@@ -45,7 +46,7 @@ final class TorchStorages {
     return TorchStorage(key: key, dtype: dtype, range: entry.lowerBound..<entry.lowerBound + size)
   }
 
-  /// A tensor within a storage, `offset` and `strides` counted in elements.
+  /// A tensor within a storage; `offset` and `strides` are counted in elements.
   func tensor(
     _ storage: TorchStorage, _ dtype: DType, shape: [Int], strides: [Int], offset: Int
   ) throws -> Tensor {
@@ -90,8 +91,7 @@ final class TorchStorages {
     return try copy.tensor(dtype, shape, at: 0..<byteCount)
   }
 
-  /// Whether the elements follow one another. The stride of a dimension of one element means
-  /// nothing.
+  /// Whether the elements are contiguous. The stride of a dimension of size 1 doesn't matter.
   private func isDense(_ shape: [Int], _ strides: [Int]) -> Bool {
     var expected = 1
     for (length, stride) in zip(shape, strides).reversed() where length != 1 {
@@ -101,7 +101,7 @@ final class TorchStorages {
     return true
   }
 
-  /// The elements in order, one after the other. All of them are within the file.
+  /// Copies the elements in order. The caller has checked that all of them are within the file.
   private func gather(
     start: Int, elementSize: Int, shape: [Int], strides: [Int], _ byteCount: Int
   ) -> [UInt8] {

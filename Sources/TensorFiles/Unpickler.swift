@@ -1,14 +1,15 @@
 import Torch
 
-/// Carries out a pickle of protocol 2 as far as `torch.save` needs it, and nothing else.
+/// Executes a pickle of protocol 2 to the extent that `torch.save` needs it, and nothing else.
 ///
-/// Values live in one flat table and refer to one another by number, as Python's do by reference: a
-/// list may be changed after it was stored, nesting however deep needs no stack to build or to
-/// free, and only the result, whose depth and size are bounded, becomes a tree.
+/// Values are stored in one flat table and refer to each other by index, like Python's references:
+/// a list may be changed after it was stored, and deep nesting needs no stack to build or to free.
+/// Only the result, whose depth and size are limited, becomes a tree.
 struct Unpickler {
   static let maximumSize = 64 << 20
   static let maximumValues = 4_000_000
-  /// The limit of nesting of the result. Python's unpickler accepts more, but no real file does.
+  /// The maximum nesting depth of the result. Python's unpickler accepts more, but no real file
+  /// does.
   static let maximumDepth = 100
 
   private enum Item {
@@ -28,7 +29,7 @@ struct Unpickler {
   private let reader: ByteReader
   private let storages: TorchStorages
   private var place = 0
-  private var instruction = 0  // where the one being carried out begins, for error messages
+  private var instruction = 0  // start of the current instruction, for error messages
   private var items: [Item] = []
   private var stack: [Int] = []
   private var marks: [Int] = []
@@ -53,7 +54,7 @@ struct Unpickler {
     return try tree(stack[0], depth: 1)
   }
 
-  /// Carries out one instruction; false after the last one.
+  /// Executes one instruction; returns false after the last one.
   private mutating func step() throws -> Bool {
     instruction = place
     let code = try take(UInt8.self)
@@ -121,7 +122,7 @@ struct Unpickler {
     return text
   }
 
-  /// Two's complement of up to 8 bytes.
+  /// Reads a two's-complement integer of up to 8 bytes.
   private mutating func longInteger() throws(TensorFileError) -> Int {
     let count = Int(try take(UInt8.self))
     guard count <= 8 else { throw bad("an integer of \(count) bytes is too large") }
@@ -203,7 +204,7 @@ struct Unpickler {
     guard case .list(var list) = items[target] else {
       throw bad("elements are appended to something else than a list")
     }
-    items[target] = .none  // so that the list is changed in place
+    items[target] = .none  // removes the table's copy, so that the list is changed in place
     list += elements
     items[target] = .list(list)
   }
@@ -220,7 +221,7 @@ struct Unpickler {
     items[target] = .dictionary(members)
   }
 
-  /// Attributes of a dictionary, as a module's `state_dict()` has them, are dropped.
+  /// Drops a dictionary's attributes, which a module's `state_dict()` has.
   private mutating func dropAttributes() throws(TensorFileError) {
     _ = try pop()
     guard case .dictionary = items[try top()] else {
@@ -260,7 +261,7 @@ struct Unpickler {
       // storage, offset, shape, strides, requires_grad, hooks
       try push(.tensor(tensor(arguments, dtype: nil)))
     case .rebuildTensorOfType:
-      // the same, and the dtype
+      // the same arguments, and the dtype
       guard arguments.count > 6, case .function(.dtype(let dtype)) = items[arguments[6]] else {
         throw bad("a tensor is not described as torch.save does it")
       }

@@ -1,7 +1,7 @@
-/// The table of contents of a zip archive whose entries are stored uncompressed, zip64 included:
-/// what `torch.save` writes. Format: PKWARE's APPNOTE, sections 4.3 and 4.5.3.
+/// The table of contents of a zip archive with uncompressed entries, including zip64, which is the
+/// format of `torch.save`. Specification: PKWARE's APPNOTE, sections 4.3 and 4.5.3.
 struct ZipArchive {
-  /// The bytes of each entry within the archive.
+  /// The byte range of each entry within the archive.
   let entries: [String: Range<Int>]
 
   private static let localHeader: UInt32 = 0x0403_4B50
@@ -42,8 +42,8 @@ struct ZipArchive {
           .compressed, path: file.path, key: name,
           "the entry is \(method == 0 ? "encrypted" : "compressed"); save it again with torch.save")
       }
-      // The sizes of zip64 stand in an extra field, in this order, each only where its 32 bits are
-      // all ones.
+      // Zip64 stores sizes in an extra field, in this order, and only those whose 32 bits are all
+      // ones.
       var wide = Zip64Field(extra)
       guard let full = wide.resolve(fullSize), let packed = wide.resolve(packedSize),
         let header = wide.resolve(offset), full == packed,
@@ -120,8 +120,8 @@ private struct Zip64Field {
     }
   }
 
-  /// The 32-bit number, or the field's next one if it is all ones. Nil if the field has none, or
-  /// it is absurd.
+  /// The 32-bit number, or the field's next one if it is all ones. Nil if the field has no more
+  /// numbers or the number is out of range.
   mutating func resolve(_ number: UInt32) -> Int? {
     guard number == .max else { return Int(number) }
     guard !values.isEmpty, let value = Int(exactly: values.removeFirst()), value < 1 << 60 else {

@@ -1,8 +1,8 @@
 import Support
 
-/// Writes a zip archive of stored entries as `torch.save` lays it out: each entry's content begins
-/// at a multiple of 64 bytes. Format: PKWARE's APPNOTE, sections 4.3 and 4.5; without zip64, so up
-/// to 4 GiB.
+/// Writes a zip archive of uncompressed entries in the layout of `torch.save`: each entry's content
+/// begins at a multiple of 64 bytes. Specification: PKWARE's APPNOTE, sections 4.3 and 4.5, without
+/// zip64, so the archive is limited to 4 GiB.
 struct ZipWriter: ~Copyable {
   private let file: AtomicFile
   private let path: String
@@ -19,7 +19,7 @@ struct ZipWriter: ~Copyable {
 
   mutating func add(_ name: String, _ content: UnsafeRawBufferPointer) throws {
     let name = Array(name.utf8)
-    // An extra field, "FB" as PyTorch calls it, fills up to the next multiple.
+    // An extra field, which PyTorch calls "FB", pads the header to the next multiple.
     let unpadded = offset + 30 + name.count + 4
     let padding = (Self.alignment - unpadded % Self.alignment) % Self.alignment
     let size = try number(content.count)
@@ -47,7 +47,7 @@ struct ZipWriter: ~Copyable {
     try content.withUnsafeBytes { try add(name, $0) }
   }
 
-  /// Writes the table of contents and puts the file in its place.
+  /// Writes the table of contents and moves the file to its destination.
   consuming func finish(isDurable: Bool) throws {
     let start = try number(offset)
     let size = try number(directory.count)
