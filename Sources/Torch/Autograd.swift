@@ -7,8 +7,7 @@ extension Tensor {
   /// Whether the tensor is an input of the graph, not a result.
   public var isLeaf: Bool { ct_tensor_is_leaf(handle) }
 
-  /// A tensor that shares this one's memory, is a leaf of the graph, and records operations from
-  /// here on.
+  /// A leaf tensor that shares this one's memory and records operations from now on.
   public func asLeaf() throws -> Tensor {
     let leaf = try detach()
     try check(ct_tensor_set_requires_grad(leaf.handle, true))
@@ -19,15 +18,15 @@ extension Tensor {
 /// Gradients of `outputs` with respect to `inputs`, in their order; nil for an input that the
 /// outputs don't depend on.
 ///
-/// Nothing is accumulated anywhere: what to do with a gradient is the caller's.
+/// The gradients are only returned, never accumulated in the tensors.
 ///
 /// - Parameters:
-///   - outputs: tensors with a graph.
-///   - inputs: leaves or intermediate results of that graph.
-///   - gradOutputs: the gradients with respect to the outputs; without them each output must be a
-///     scalar, and counts 1.
-///   - retainGraph: keeps the graph for another call.
-/// - Throws: `TorchError` of kind `.autograd` if the graph does not exist or was freed.
+///   - outputs: Tensors with a graph.
+///   - inputs: Leaves or intermediate results of that graph.
+///   - gradOutputs: The gradients with respect to the outputs; if omitted, each output must be a
+///     scalar, and its gradient is 1.
+///   - retainGraph: Keeps the graph for another call.
+/// - Throws: `TorchError` of kind `.autograd` if there is no graph or it was freed.
 public func grad(
   of outputs: [Tensor], wrt inputs: [Tensor], gradOutputs: [Tensor]? = nil,
   retainGraph: Bool = false
@@ -52,7 +51,7 @@ public func grad(
 
 /// Runs `body` without recording operations for differentiation.
 ///
-/// The scope is the calling thread's; `body` is therefore synchronous.
+/// The scope belongs to the calling thread, so `body` is synchronous.
 public func withoutGrad<R>(_ body: () throws -> R) rethrows -> R {
   try withGradMode(false, body)
 }
@@ -69,8 +68,8 @@ private func withGradMode<R>(_ enabled: Bool, _ body: () throws -> R) rethrows -
   return try body()
 }
 
-/// Runs `body` in inference mode: cheaper than `withoutGrad`, but tensors made inside can never
-/// take part in a graph.
+/// Runs `body` in inference mode: cheaper than `withoutGrad`, but tensors created inside can never
+/// be part of a graph.
 public func withInference<R>(_ body: () throws -> R) rethrows -> R {
   let guardian = ct_inference_begin()
   defer { ct_inference_end(guardian) }
@@ -78,14 +77,14 @@ public func withInference<R>(_ body: () throws -> R) rethrows -> R {
 }
 
 /// Runs `body` under autocast: matrix products and convolutions compute in `dtype`, operations that
-/// need range in float32, as PyTorch's `torch.autocast` decides it.
+/// need a wide range in float32, by the rules of PyTorch's `torch.autocast`.
 public func withAutocast<R>(_ dtype: DType, on device: Device, _ body: () throws -> R) throws -> R {
   let kind = device.c.kind
   let before = ct_autocast_get(kind)
   try check(ct_autocast_set(kind, ct_autocast_state(enabled: true, dtype: dtype.c)))
   defer {
     if !before.enabled { ct_autocast_clear_cache() }
-    // Restoring the state that was read a moment ago can't fail: the device's kind is known.
+    // Restoring the previous state can't fail, since the kind of device was just accepted.
     _ = ct_autocast_set(kind, before)
   }
   return try body()
@@ -97,7 +96,7 @@ public func withoutAutocast<R>(on device: Device, _ body: () throws -> R) throws
   let before = ct_autocast_get(kind)
   guard before.enabled else { return try body() }
   try check(ct_autocast_set(kind, ct_autocast_state(enabled: false, dtype: before.dtype)))
-  // Restoring the state that was read a moment ago can't fail: the device's kind is known.
+  // Restoring the previous state can't fail, since the kind of device was just accepted.
   defer { _ = ct_autocast_set(kind, before) }
   return try body()
 }

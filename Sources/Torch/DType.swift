@@ -9,7 +9,7 @@ public enum DType: String, Sendable, CaseIterable, CustomStringConvertible {
 
   public var description: String { rawValue }
 
-  /// Bytes an element takes.
+  /// The number of bytes per element.
   public var size: Int {
     switch self {
     case .float64, .int64: 8

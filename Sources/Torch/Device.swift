@@ -1,13 +1,13 @@
 import CTorch
 
-/// The device of a tensor's elements: `cpu`, `cuda:0`.
+/// The device that holds a tensor's elements: `cpu`, `cuda:0`.
 public enum Device: Hashable, Sendable, CustomStringConvertible {
   case cpu
   case cuda(Int)
 
-  /// Reads `cpu`, `cuda` (the first one) or `cuda:N`.
+  /// Parses `cpu`, `cuda` (the first GPU) or `cuda:N`.
   ///
-  /// - Throws: `TorchError` of kind `.device` that says what is allowed.
+  /// - Throws: `TorchError` of kind `.device` that lists the allowed values.
   public init(_ text: String) throws {
     let parts = text.split(separator: ":", omittingEmptySubsequences: false)
     switch (parts.first, parts.count) {
@@ -41,7 +41,7 @@ public enum Device: Hashable, Sendable, CustomStringConvertible {
     self = c.kind == CT_CUDA ? .cuda(Int(c.index)) : .cpu
   }
 
-  /// Makes sure that the device can be used, loading libtorch's CUDA part for a CUDA one.
+  /// Makes sure that the device can be used; for CUDA, loads libtorch's CUDA part.
   ///
   /// - Throws: `TorchError` of kind `.device` if CUDA or the GPU is missing.
   public func prepare() throws {
@@ -60,16 +60,16 @@ public enum Device: Hashable, Sendable, CustomStringConvertible {
 
   /// The number of CUDA GPUs that this process sees.
   ///
-  /// - Throws: `TorchError` of kind `.device` when CUDA is not installed.
+  /// - Throws: `TorchError` of kind `.device` if CUDA is not installed.
   public static func cudaCount() throws -> Int {
     try check(ct_cuda_load())
     return Int(ct_cuda_device_count())
   }
 
-  /// Memory that tensors on a device hold: bytes asked for, not what an allocator keeps in reserve.
+  /// The memory of a device's tensors: requested bytes, without the allocator's reserve.
   public struct MemoryStatistics: Sendable {
     public var liveBytes: Int
-    /// The most held at once since the last `resetPeakMemory()`.
+    /// The maximum of live bytes since the last `resetPeakMemory()`.
     public var peakBytes: Int
   }
 
@@ -85,7 +85,7 @@ public enum Device: Hashable, Sendable, CustomStringConvertible {
   }
 }
 
-/// Threads that one operation on the CPU may use. A setting of the whole process.
+/// The number of threads that one operation on the CPU may use. A setting of the whole process.
 public enum Threads {
   public static var count: Int {
     get { Int(ct_thread_count()) }
@@ -93,7 +93,7 @@ public enum Threads {
   }
 }
 
-/// The libtorch that this program runs on.
+/// The libtorch that this program uses.
 public enum LibTorch {
   public static var version: String { String(cString: ct_version()) }
 }

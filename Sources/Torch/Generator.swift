@@ -1,9 +1,9 @@
 import CTorch
 
-/// A source of random numbers with its own state. Nothing in swift-ltx draws from a global one.
+/// A source of random numbers with its own state. Nothing in swift-ltx uses the global generator.
 ///
-/// The same seed gives the same numbers on the same kind of device, equal to PyTorch's with a
-/// `torch.Generator` there.
+/// The same seed gives the same numbers on the same kind of device. They equal those of PyTorch's
+/// `torch.Generator` on that device.
 public final class Generator: @unchecked Sendable {
   let handle: OpaquePointer
   public let device: Device
@@ -23,7 +23,7 @@ public final class Generator: @unchecked Sendable {
   /// Restarts from a seed.
   public func reseed(_ seed: UInt64) { ct_generator_set_seed(handle, seed) }
 
-  /// The whole state, to be stored in a checkpoint: a uint8 tensor.
+  /// The complete state for a checkpoint: a uint8 tensor.
   public func state() throws -> Tensor {
     try produce { ct_generator_get_state(handle, $0) }
   }
@@ -33,17 +33,17 @@ public final class Generator: @unchecked Sendable {
     try check(ct_generator_set_state(handle, state.handle))
   }
 
-  /// Standard normal numbers.
+  /// Standard normal random numbers.
   public func normal(_ shape: [Int], dtype: DType = .float32) throws -> Tensor {
     try random(CT_NORMAL, shape, dtype)
   }
 
-  /// Uniform numbers in [0, 1).
+  /// Uniform random numbers in [0, 1).
   public func uniform(_ shape: [Int], dtype: DType = .float32) throws -> Tensor {
     try random(CT_UNIFORM, shape, dtype)
   }
 
-  /// The numbers 0 ..< count in random order, int64, on the CPU.
+  /// The integers 0 ..< count in random order, int64, on the CPU.
   public func permutation(_ count: Int) throws -> Tensor {
     try produce { ct_random_permutation(Int64(count), handle, $0) }
   }
@@ -57,8 +57,8 @@ public final class Generator: @unchecked Sendable {
   }
 }
 
-/// Seeds of the many generators of a run, each a function of the run's one seed and of what it is
-/// for.
+/// Derives the seeds of a run's generators, each from the seed of the run and the generator's
+/// purpose.
 public enum RandomSeed {
   /// SplitMix64 over the parts (Steele et al., "Fast Splittable Pseudorandom Number Generators",
   /// 2014).

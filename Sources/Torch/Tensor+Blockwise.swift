@@ -1,25 +1,25 @@
 import CTorch
 
-/// Numbers in 8 bits, relative to the largest of each block of 256 in a row.
+/// Blockwise 8-bit quantization: each row is split into blocks of 256 values with one scale each.
 extension Tensor {
-  /// - Parameter table: uint8 [65536], the codes of evenly spaced numbers from -1 to 1.
-  /// - Returns: uint8 codes shaped as the tensor, and the largest absolute number of each block,
-  ///   float32.
+  /// - Parameter table: uint8 [65536], the codes of evenly spaced values from -1 to 1.
+  /// - Returns: uint8 codes with the shape of the tensor, and the largest absolute value of each
+  ///   block, float32.
   public func quantizedBlockwise(table: Tensor) throws -> (codes: Tensor, largest: Tensor) {
     let (codes, largest) = try producePair { ct_quantize_blockwise(handle, table.handle, $0, $1) }
     return (codes, largest)
   }
 
-  /// The float32 numbers that these codes stand for.
+  /// The dequantized values, float32.
   ///
   /// - Parameters:
-  ///   - largest: of each block.
-  ///   - map: float32 [256], the number of each code.
+  ///   - largest: The largest absolute value of each block.
+  ///   - map: float32 [256], the value of each code.
   public func dequantizedBlockwise(largest: Tensor, map: Tensor) throws -> Tensor {
     try produce { ct_dequantize_blockwise(handle, largest.handle, map.handle, $0) }
   }
 
-  /// A moment of Adam in 8 bits, which a step changes.
+  /// An 8-bit moment of Adam, which a step updates in place.
   public struct BlockwiseMoment: Sendable {
     public let codes: Tensor
     public let largest: Tensor
@@ -39,9 +39,10 @@ extension Tensor {
     }
   }
 
-  /// A step of Adam with decoupled weight decay on the tensor and its moments.
+  /// Takes a step of Adam with decoupled weight decay, updating the tensor and its moments in
+  /// place.
   ///
-  /// - Parameter number: of the step, from 1.
+  /// - Parameter number: The number of the step, from 1.
   public func takeAdamW8bitStep(
     gradient: Tensor, firstMoment: BlockwiseMoment, secondMoment: BlockwiseMoment, number: Int,
     learningRate: Double, beta1: Double, beta2: Double, eps: Double, weightDecay: Double

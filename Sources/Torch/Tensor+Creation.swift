@@ -46,10 +46,9 @@ extension Tensor {
   /// A CPU tensor that is a view of memory which `owner` keeps alive; the owner is released with
   /// the tensor's storage.
   ///
-  /// The memory is never written through the tensor as long as only operations without an
-  /// underscore are used.
+  /// Only operations that end in an underscore write to the memory.
   ///
-  /// - Parameter bytes: aligned for `dtype`; their count must be that of the shape and dtype.
+  /// - Parameter bytes: Aligned for `dtype`, with the byte count of the shape and dtype.
   public static func view(
     of bytes: UnsafeRawBufferPointer, dtype: DType, shape: [Int], owner: AnyObject
   ) throws -> Tensor {
@@ -117,7 +116,7 @@ extension Tensor {
     try produce { ct_arange(start.c, end.c, step.c, dtype.c, device.c, $0) }
   }
 
-  /// `steps` evenly spaced numbers, both ends included.
+  /// `steps` evenly spaced numbers, including both ends.
   public static func linspace(
     from start: Double, to end: Double, steps: Int, dtype: DType = .float32, device: Device = .cpu
   ) throws -> Tensor {
@@ -148,7 +147,7 @@ extension Tensor {
     try check(ct_tensor_copy_to(handle, destination.baseAddress, destination.count))
   }
 
-  /// Lends the elements' memory. Needs a contiguous CPU tensor.
+  /// Lends the elements' memory. The tensor must be contiguous and on the CPU.
   public func withUnsafeBytes<R>(_ body: (UnsafeRawBufferPointer) throws -> R) throws -> R {
     var address: UnsafeMutableRawPointer?
     try check(ct_tensor_data(handle, &address))
@@ -165,7 +164,7 @@ extension Tensor {
   }
 }
 
-/// The bytes of a tensor; nil if the shape is invalid or larger than any memory.
+/// The bytes of a tensor; nil if the shape is invalid or too large for any memory.
 private func bytesNeeded(for shape: [Int], _ dtype: DType) -> Int? {
   var count = dtype.size
   for length in shape {
@@ -184,5 +183,5 @@ private func copyHandle(_ bytes: UnsafeRawBufferPointer, dtype: DType, shape: [I
   try withIntegers(shape) { sizes, rank in
     try check(ct_tensor_copy_from(bytes.baseAddress, dtype.c, sizes, rank, &handle))
   }
-  return handle!  // CT_OK promises a handle
+  return handle!  // never nil after CT_OK
 }

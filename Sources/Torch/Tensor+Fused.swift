@@ -2,22 +2,23 @@
 
 import CTorch
 
-/// Layers that are one operation, forward and backward, instead of many of libtorch's.
+/// Layers that run as one operation, forward and backward, instead of many libtorch operations.
 extension Tensor {
-  /// x / sqrt(mean(x^2) + eps) over the last dimension, times a weight [D] if there is one.
+  /// x / sqrt(mean(x^2) + eps) over the last dimension, times the weight [D], if given.
   public func rmsNorm(weight: Tensor? = nil, eps: Double) throws -> Tensor {
     try produce { ct_rms_norm_modulated(handle, weight?.handle, nil, nil, eps, $0) }
   }
 
-  /// As `rmsNorm`, times 1 + scale, plus shift, both [B, T or 1, D] for an x of [B, T, D].
+  /// `rmsNorm` times (1 + scale), plus shift; both are [B, T or 1, D] for x [B, T, D].
   public func modulatedRMSNorm(scale: Tensor, shift: Tensor, eps: Double) throws -> Tensor {
     try produce { ct_rms_norm_modulated(handle, nil, scale.handle, shift.handle, eps, $0) }
   }
 
-  /// Rotates the first half of each head with the second.
+  /// Rotates the two halves of each head: the elements of the first half are paired with those of
+  /// the second.
   ///
   /// - Parameter cos, sin: [B, H, T, D/H/2]
-  /// - Returns: [B, H, T, D/H] of x [B, T, D]
+  /// - Returns: [B, H, T, D/H] for x [B, T, D]
   public func rotatedHalves(cos: Tensor, sin: Tensor) throws -> Tensor {
     try produce { ct_rotate_split(handle, cos.handle, sin.handle, $0) }
   }
@@ -26,10 +27,11 @@ extension Tensor {
   /// the backward pass.
   ///
   /// - Parameters:
-  ///   - elements: [outputs, inputs], in any type.
-  ///   - factors: [1] or [outputs, 1]; nil for none.
-  ///   - scalesProduct: multiplies the product by the factors, not W, which then has to be exact in
-  ///     `dtype`.
+  ///   - elements: [outputs, inputs], in any dtype.
+  ///   - factors: [1] or [outputs, 1], or nil.
+  ///   - scalesProduct: Multiplies the product by the factors instead of W, whose elements then
+  ///     must be
+  ///     exact in `dtype`.
   public func linear(
     quantized elements: Tensor, factors: Tensor?, dtype: DType, scalesProduct: Bool, _ bias: Tensor?
   ) throws -> Tensor {
@@ -39,11 +41,11 @@ extension Tensor {
     }
   }
 
-  /// x W^T + bias + scale * (x A^T) B^T, the change in the adapter's own dtype, or
-  /// autocast's.
+  /// x W^T + bias + scale * (x A^T) B^T. The second product is computed in the adapter's own dtype,
+  /// or autocast's.
   ///
   /// - Parameters:
-  ///   - weight: W, or with `factors` and `dtype` what W is made of, as above.
+  ///   - weight: W, or its elements if `factors` and `dtype` are given, as above.
   ///   - down: A, [R, inputs]
   ///   - up: B, [outputs, R]
   public func linear(
@@ -59,12 +61,12 @@ extension Tensor {
     }
   }
 
-  /// x + sin²(alpha x) * inverseBeta, between a doubling and a halving of the number of samples,
-  /// for x [B, C, N]. Before its first and after its last sample, x is constant.
+  /// x + sin²(alpha x) * inverseBeta for x [B, C, N], computed at twice the sample rate. Beyond its
+  /// first and last sample, x is constant.
   ///
   /// - Parameters:
   ///   - alpha, inverseBeta: [C]
-  ///   - up, down: [12], the filters that go with the doubling and the halving.
+  ///   - up, down: [12], the filters for upsampling and downsampling.
   public func antialiasedSnake(alpha: Tensor, inverseBeta: Tensor, up: Tensor, down: Tensor) throws
     -> Tensor
   {

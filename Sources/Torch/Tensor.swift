@@ -1,14 +1,14 @@
 import CTorch
 
-/// An array of numbers in libtorch's memory.
+/// A multidimensional array in libtorch's memory.
 ///
 /// A tensor owns one handle and frees it with its last reference. Every operation throws: a
 /// `TorchError` distinguishes a bad shape, a bad dtype and exhausted memory, and one `try` covers a
 /// whole expression.
 ///
 /// Operations that end in an underscore write to the tensor; all others leave it unchanged, though
-/// their result may be a view of the same memory. Reading one tensor from several threads is fine;
-/// writing needs a single owner, which is why the class is `Sendable` by promise and not by proof.
+/// their result may be a view of the same memory. Several threads may read one tensor, but writing
+/// needs a single owner, which the compiler can't check; hence `@unchecked Sendable`.
 public final class Tensor: @unchecked Sendable {
   let handle: OpaquePointer
 
@@ -29,7 +29,7 @@ public final class Tensor: @unchecked Sendable {
     }
   }
 
-  /// Elements to step over for each dimension.
+  /// The number of elements to step over for each dimension.
   public var strides: [Int] {
     let rank = Int(ct_tensor_dim(handle))
     return [Int](unsafeUninitializedCapacity: rank) { buffer, count in
@@ -46,7 +46,7 @@ public final class Tensor: @unchecked Sendable {
 
   /// The size of one dimension; negative ones count from the end.
   ///
-  /// - Precondition: the tensor has that dimension.
+  /// - Precondition: The tensor has that dimension.
   public func size(_ dimension: Int) -> Int {
     let shape = shape
     return shape[dimension < 0 ? dimension + shape.count : dimension]
@@ -62,28 +62,28 @@ public final class Tensor: @unchecked Sendable {
 
   public var device: Device { Device(ct_tensor_device(handle)) }
   public var isContiguous: Bool { ct_tensor_is_contiguous(handle) }
-  /// The bytes of the elements, whether or not other tensors share them.
+  /// The size of the elements in bytes, even if other tensors share them.
   public var byteCount: Int { count * dtype.size }
   public func sharesStorage(with other: Tensor) -> Bool {
     ct_tensor_shares_storage(handle, other.handle)
   }
 
-  /// The same values with another dtype; the same tensor if it has that dtype already.
+  /// The same values with another dtype; the tensor itself if it already has that dtype.
   public func to(_ dtype: DType) throws -> Tensor {
     if self.dtype == dtype { return self }
     return try produce { ct_tensor_to(handle, dtype.c, device.c, false, false, $0) }
   }
 
-  /// Whether no element is NaN or infinite.
+  /// Whether all elements are finite.
   public func isAllFinite() throws -> Bool {
     guard dtype.isFloatingPoint, count > 0 else { return true }
-    // libtorch computes nothing in 8 bits.
+    // libtorch doesn't compute in 8 bits.
     return try (dtype.size == 1 ? to(.float32) : self).abs().amax().isFinite().item() != 0
   }
 
   /// The same values on another device, and with another dtype if one is given.
   ///
-  /// - Parameter nonBlocking: lets a copy from pinned host memory run in the background.
+  /// - Parameter nonBlocking: Lets a copy from pinned host memory run in the background.
   public func to(_ device: Device, _ dtype: DType? = nil, nonBlocking: Bool = false) throws
     -> Tensor
   {
@@ -94,11 +94,11 @@ public final class Tensor: @unchecked Sendable {
 }
 
 extension Tensor {
-  /// Moves the elements to another device, for all who hold this tensor. Views of its memory stay
-  /// where they are, and keep that memory.
+  /// Moves the elements to another device, for all references to this tensor. Views of its memory
+  /// stay on the old device and keep that memory.
   ///
-  /// - Throws: `TorchError` when the tensor is differentiated, or the device has no room; the
-  ///   tensor then is where it was.
+  /// - Throws: `TorchError` if the tensor requires gradients or the device lacks memory; the tensor
+  ///   is unchanged then.
   public func move(to device: Device) throws { try check(ct_tensor_move(handle, device.c)) }
 }
 
@@ -106,7 +106,7 @@ extension Tensor: CustomStringConvertible {
   public var description: String { "Tensor(\(shape), \(dtype), \(device))" }
 }
 
-/// A number as an operand: integers stay integers, so that integer tensors stay integer tensors.
+/// A number as an operand. Integers remain integers, so that integer tensors do too.
 public struct Scalar: ExpressibleByIntegerLiteral, ExpressibleByFloatLiteral, Sendable {
   let c: ct_scalar
 

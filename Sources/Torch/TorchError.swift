@@ -4,7 +4,7 @@ import CTorch
 public struct TorchError: Error, CustomStringConvertible, Sendable {
   /// The kind of failure, so that callers can react without reading the message.
   public enum Kind: Sendable {
-    /// Memory ran out; tensors free on the way out, so a smaller attempt may succeed.
+    /// Memory ran out. Tensors are freed as the error propagates, so a smaller attempt may succeed.
     case outOfMemory
     /// Sizes, ranks, dimensions or indices that don't fit together.
     case shape
@@ -14,9 +14,9 @@ public struct TorchError: Error, CustomStringConvertible, Sendable {
     case device
     /// No kernel for this device and dtype.
     case notImplemented
-    /// A file or memory map.
+    /// A problem with a file or a memory map.
     case io
-    /// A process group.
+    /// A problem in a process group.
     case collective
     /// No graph to differentiate, or one already freed.
     case autograd
@@ -59,11 +59,11 @@ func check(_ status: ct_status) throws {
     message: String(cString: ct_last_error()))
 }
 
-/// Runs a call that hands over one tensor.
+/// Runs a call that returns one tensor.
 func produce(_ call: (UnsafeMutablePointer<OpaquePointer?>) -> ct_status) throws -> Tensor {
   var handle: OpaquePointer?
   try check(call(&handle))
-  return Tensor(owning: handle!)  // CT_OK promises a handle
+  return Tensor(owning: handle!)  // never nil after CT_OK
 }
 
 func producePair(
@@ -93,7 +93,7 @@ func produceBool(_ call: (UnsafeMutablePointer<Bool>) -> ct_status) throws -> Bo
   return value
 }
 
-// Lending Swift values to C. An absent value is a null pointer.
+// Passing Swift values to C. A missing value is a null pointer.
 
 func withHandles<R>(
   _ tensors: [Tensor], _ body: (UnsafePointer<OpaquePointer?>, Int) throws -> R

@@ -1,15 +1,15 @@
-/// Tensors of one dtype and device that are sent as one, since each call costs a round trip.
+/// Tensors of one dtype and device that are sent together, since each call costs a round trip.
 struct Bucket {
   /// In the caller's order.
   private(set) var tensors: [Tensor] = []
   private(set) var byteCount = 0
 
-  /// Bounds the memory that flattened copies take, and is small enough for malloc to use the same
-  /// memory again.
+  /// The maximum size in bytes. It limits the memory of flattened copies, and is small enough for
+  /// malloc to reuse that memory.
   static let capacity = 16 << 20
 
-  /// Sorts tensors into buckets. Ranks that have tensors of the same shapes, types and devices get
-  /// the same buckets.
+  /// Sorts tensors into buckets. If tensors have the same shapes, dtypes and devices on all ranks,
+  /// so do the buckets.
   static func fill(_ tensors: [Tensor], capacity: Int = capacity) -> [Bucket] {
     struct Kind: Hashable {
       let dtype: DType
@@ -37,7 +37,7 @@ struct Bucket {
     return full + open.map(\.bucket)
   }
 
-  /// Lets `body` change a contiguous CPU tensor of all elements, and writes them back.
+  /// Calls `body` with one contiguous CPU tensor of all elements, and writes its changes back.
   func exchange(_ body: (Tensor) throws -> Void) throws {
     try withoutGrad {
       if tensors.count == 1, tensors[0].isContiguous, tensors[0].device == .cpu {

@@ -1,21 +1,21 @@
 import CTorch
 
 extension ProcessGroup {
-  /// The operation on the ranks' numbers.
+  /// The operation that combines the ranks' values.
   public enum Reduction: Sendable {
     case sum, max
 
     var c: ct_reduction { self == .max ? CT_MAX : CT_SUM }
   }
 
-  /// Writes the sum or maximum over the ranks to the tensors of each rank, which all get the same
-  /// bits.
+  /// Replaces the tensors of each rank by their sum or maximum over the ranks, bit by bit the same
+  /// on all of them.
   ///
-  /// Small tensors travel together, in `Bucket`s. The order of summation depends on the shapes and
-  /// the number of ranks only, so a repeated run gives the same bits too.
+  /// Small tensors are sent together, in `Bucket`s. The order of summation depends only on the
+  /// shapes and the number of ranks, so a repeated run also gives the same bits.
   ///
-  /// - Throws: `TorchError`: `.dtype` for dtypes that can't be summed (8-bit floats, int16,
-  ///   bool), else `.collective`.
+  /// - Throws: `TorchError`: `.dtype` for dtypes that can't be summed (8-bit floats, int16, bool),
+  ///   otherwise `.collective`.
   public func allReduce(_ tensors: [Tensor], _ reduction: Reduction = .sum) throws {
     for tensor in tensors where !Self.reducible.contains(tensor.dtype) {
       throw TorchError(
@@ -28,14 +28,14 @@ extension ProcessGroup {
     }
   }
 
-  /// The sums or maxima over the ranks of a few numbers, like losses and counts.
+  /// The sums or maximums over the ranks of a few numbers, such as losses and counts.
   public func allReduce(_ numbers: [Double], _ reduction: Reduction = .sum) throws -> [Double] {
     let tensor = try Tensor(numbers)
     try allReduce([tensor], reduction)
     return try tensor.array()
   }
 
-  /// Writes the elements of one rank's tensors to those of all others.
+  /// Copies the elements of one rank's tensors to those of all others.
   ///
   /// - Throws: `TorchError` of kind `.collective`.
   public func broadcast(_ tensors: [Tensor], from root: Int = 0) throws {
@@ -51,8 +51,8 @@ extension ProcessGroup {
     }
   }
 
-  /// The tensors of all ranks, in the order of the ranks, on this tensor's device. In a group of
-  /// one, the tensor itself.
+  /// The tensors of all ranks, in rank order, on this tensor's device. In a group of one, the
+  /// tensor itself.
   ///
   /// - Throws: `TorchError` of kind `.collective`.
   public func allGather(_ tensor: Tensor) throws -> [Tensor] {
@@ -61,8 +61,7 @@ extension ProcessGroup {
     return try gatherAlike(tensor)
   }
 
-  /// The bytes of all ranks, in the order of the ranks; they may differ in number. For small
-  /// objects.
+  /// The bytes of all ranks, in rank order; their counts may differ. Meant for small objects.
   ///
   /// - Throws: `TorchError` of kind `.collective`.
   public func allGather(bytes: [UInt8]) throws -> [[UInt8]] {
@@ -75,17 +74,17 @@ extension ProcessGroup {
     }
   }
 
-  /// Waits until all ranks are here.
+  /// Waits until all ranks have called this.
   ///
   /// - Throws: `TorchError` of kind `.collective`.
   public func barrier() throws {
     if let handle { try check(ct_barrier(handle)) }
   }
 
-  /// Makes sure that all ranks are about to do the same, since Gloo ends the process where messages
-  /// differ in length.
+  /// Checks that all ranks are about to run the same operation, since Gloo ends the process if
+  /// message lengths differ.
   ///
-  /// - Returns: the ranks' counts.
+  /// - Returns: The counts of all ranks.
   @discardableResult
   private func announce(_ operation: String, _ tensors: [Tensor] = [], count: Int = 0) throws
     -> [Int]
@@ -104,7 +103,7 @@ extension ProcessGroup {
     return all.map { $0[1] }
   }
 
-  /// Gathers tensors that are known to have one shape and dtype.
+  /// Gathers tensors that are known to have the same shape and dtype.
   private func gatherAlike(_ tensor: Tensor) throws -> [Tensor] {
     guard let handle, tensor.count > 0 else { return [Tensor](repeating: tensor, count: worldSize) }
     let mine = try tensor.detach().to(.cpu).contiguous()
@@ -113,13 +112,13 @@ extension ProcessGroup {
     return try all.to(tensor.device).split(1).map { try $0.reshape(tensor.shape) }
   }
 
-  /// What Gloo and NCCL both sum.
+  /// The dtypes that both Gloo and NCCL can sum.
   private static let reducible: Set<DType> = [
     .float32, .float64, .float16, .bfloat16, .int32, .int64, .int8, .uint8,
   ]
 }
 
-/// FNV-1a, the same in every process, which `Hasher` is not.
+/// FNV-1a, which is the same in every process, unlike `Hasher`.
 private func stableHash(_ text: String) -> Int {
   let hash = text.utf8.reduce(0xcbf2_9ce4_8422_2325 as UInt64) {
     ($0 ^ UInt64($1)) &* 0x100_0000_01b3

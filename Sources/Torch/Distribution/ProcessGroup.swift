@@ -1,32 +1,32 @@
 import CTorch
 import Foundation
 
-/// Processes that work on one job, and how they exchange tensors.
+/// Processes that work on one job, and exchange tensors.
 ///
 /// Every process calls the same collectives in the same order, with tensors of the same shapes and
-/// dtypes; each call returns when this process's part is done. One that waits longer than
-/// the timeout, or whose peer has ended, throws a `TorchError` of kind `.collective`. After that,
-/// the group can't be used, and the process should end.
+/// dtypes; each call returns when this process's part is done. If a call exceeds the timeout, or a
+/// peer has ended, it throws a `TorchError` of kind `.collective`. After that, the group can't be
+/// used, and the process should end.
 ///
 /// A group of one process needs no store and exchanges nothing, so that code is the same for one
-/// and for many. `Sendable` by promise: it may go from thread to thread, and one thread at a time
-/// makes calls.
+/// process and for many. `Sendable` is unchecked: the group may move between threads, but only one
+/// thread at a time may make calls.
 public final class ProcessGroup: @unchecked Sendable {
   /// The transport of the tensors.
   public enum Backend: Sendable {
-    /// TCP between CPUs. Tensors on other devices go through host memory.
+    /// TCP between CPUs. Tensors on other devices are copied through host memory.
     case gloo
 
-    /// The one for tensors of a device.
+    /// The default backend for tensors on a device.
     public static func standard(for device: Device) -> Backend { .gloo }
   }
 
-  /// The limits of waiting for the others.
+  /// The time limits for waiting for other processes.
   public struct Timeouts: Equatable, Sendable {
-    /// Until all processes have joined.
+    /// The limit until all processes have joined.
     public var joining: Duration
-    /// In one collective. One process's work while the others wait, like saving or validating,
-    /// counts too.
+    /// The limit of one collective. It includes work that one process does while the others wait,
+    /// such as saving or validating.
     public var collective: Duration
 
     public init(joining: Duration = .seconds(300), collective: Duration = .seconds(1800)) {
@@ -36,7 +36,7 @@ public final class ProcessGroup: @unchecked Sendable {
 
   public let ranks: ProcessRanks
   public let backend: Backend
-  /// Nil in a group of one.
+  /// The group in libtorch; nil in a group of one.
   let handle: OpaquePointer?
 
   public var rank: Int { ranks.rank }
@@ -45,7 +45,7 @@ public final class ProcessGroup: @unchecked Sendable {
   /// Whether this is the process that writes files and prints.
   public var isMain: Bool { rank == 0 }
 
-  /// A group of this process alone.
+  /// A group of only this process.
   public static let single = ProcessGroup()
 
   private init() {
@@ -53,11 +53,11 @@ public final class ProcessGroup: @unchecked Sendable {
   }
 
   /// The group that the launcher's environment describes (`ltx launch`, torchrun, srun); nil
-  /// outside of them. Waits for all processes.
+  /// without a launcher. Waits for all processes.
   ///
-  /// - Parameter device: where most of the tensors will be, which chooses the back end.
+  /// - Parameter device: The device of most tensors, which determines the backend.
   /// - Throws: `Issue` for a variable that is missing or out of range, `TorchError` of kind
-  ///   `.collective` when the processes don't find each other.
+  ///   `.collective` if the processes don't find each other.
   public static func fromEnvironment(
     _ environment: [String: String] = ProcessInfo.processInfo.environment, device: Device = .cpu,
     timeouts: Timeouts = Timeouts()
@@ -69,10 +69,10 @@ public final class ProcessGroup: @unchecked Sendable {
       timeouts: timeouts)
   }
 
-  /// Joins the group of all processes that meet at a place. Waits for them.
+  /// Joins the group of all processes that meet at a rendezvous. Waits for them.
   ///
-  /// - Throws: `TorchError` of kind `.collective` that says which ranks did not come, or why the
-  ///   place can't be reached.
+  /// - Throws: `TorchError` of kind `.collective` that says which ranks are missing, or why the
+  ///   rendezvous can't be reached.
   public convenience init(
     _ ranks: ProcessRanks, at place: Rendezvous, backend: Backend = .gloo,
     timeouts: Timeouts = Timeouts()
@@ -95,7 +95,7 @@ public final class ProcessGroup: @unchecked Sendable {
           timeouts.joining.milliseconds, timeouts.collective.milliseconds, &handle))
     }
     (self.ranks, self.backend, self.handle) = (ranks, backend, handle)
-    // Rank 0 serves the store, and must not end before all others have read what they need.
+    // Rank 0 serves the store, so it must not end before all others have read what they need.
     try barrier()
   }
 

@@ -1,16 +1,17 @@
 import Foundation
 import Support
 
-/// Which of several processes this one is, as its launcher says in the environment.
+/// The rank of this process among the processes of a job, from the launcher's environment
+/// variables.
 public struct ProcessRanks: Equatable, Sendable {
-  /// This process's number, from 0.
+  /// The rank of this process, from 0.
   public let rank: Int
   /// The number of processes.
   public let worldSize: Int
-  /// The process's number on its machine, which chooses its GPU.
+  /// The rank of the process on its machine, which determines its GPU.
   public let localRank: Int
 
-  /// A process of its own.
+  /// A single process.
   public static let single = ProcessRanks(rank: 0, worldSize: 1, localRank: 0)
 
   /// - Precondition: 0 <= rank < worldSize and 0 <= localRank.
@@ -20,9 +21,9 @@ public struct ProcessRanks: Equatable, Sendable {
     (self.rank, self.worldSize, self.localRank) = (rank, worldSize, localRank)
   }
 
-  /// Reads RANK, WORLD_SIZE and LOCAL_RANK, which `ltx launch`, torchrun and accelerate set; or
-  /// else what srun sets: SLURM_PROCID, SLURM_STEP_NUM_TASKS or SLURM_NTASKS, and SLURM_LOCALID.
-  /// Nil where there are neither.
+  /// Reads RANK, WORLD_SIZE and LOCAL_RANK, which `ltx launch`, torchrun and accelerate set, or
+  /// otherwise srun's variables: SLURM_PROCID, SLURM_STEP_NUM_TASKS or SLURM_NTASKS, and
+  /// SLURM_LOCALID. Nil if neither group is set.
   ///
   /// - Throws: `Issue` for a variable that is missing or out of range.
   public init?(environment: [String: String] = ProcessInfo.processInfo.environment) throws {
@@ -31,8 +32,7 @@ public struct ProcessRanks: Equatable, Sendable {
     if variables.has("RANK") || variables.has("WORLD_SIZE") {
       names = ("RANK", "WORLD_SIZE", "LOCAL_RANK")
     } else {
-      // The body of a job script that srun has not started has the job's numbers, and is one
-      // process all the same.
+      // A job script has the job's variables outside of srun too, but is only one process.
       let isStep = variables.has("SLURM_STEP_NUM_TASKS")
       guard variables.has("SLURM_PROCID"), isStep || variables.has("SLURM_NTASKS"),
         isStep || !variables.has("SLURM_JOB_ID")
@@ -51,7 +51,7 @@ public struct ProcessRanks: Equatable, Sendable {
   }
 }
 
-/// Reads single variables of a launcher's.
+/// Reads a launcher's environment variables.
 struct LaunchEnvironment {
   let variables: [String: String]
 

@@ -2,25 +2,26 @@ import CTorch
 import Foundation
 import Support
 
-/// The place where the processes of a group meet: rank 0 serves a key-value store there.
+/// The address where the processes of a group meet: rank 0 serves a key-value store there.
 public struct Rendezvous: Equatable, Sendable {
-  /// Rank 0's machine.
+  /// The machine of rank 0.
   public var host: String
   public var port: Int
-  /// Whether the store is there already, as torchrun's is, and rank 0 connects to it like all
+  /// Whether the store already exists, as with torchrun; rank 0 then connects to it like all
   /// others.
   public var isServed: Bool
-  /// Begins the store's keys, so that a restarted group does not find those of the one before.
+  /// The prefix of the store's keys, so that a restarted group doesn't find those of the previous
+  /// one.
   public var prefix: String
 
   public init(host: String, port: Int, isServed: Bool = false, prefix: String = "ltx") {
     (self.host, self.port, self.isServed, self.prefix) = (host, port, isServed, prefix)
   }
 
-  /// Reads MASTER_ADDR and MASTER_PORT, and whether torchrun's own store is there.
+  /// Reads MASTER_ADDR and MASTER_PORT, and whether torchrun serves the store.
   ///
-  /// - Throws: `Issue` about the variable that is missing; under Slurm, which sets neither, with
-  ///   the line for the job script.
+  /// - Throws: `Issue` about a missing variable; under Slurm, which sets neither, it includes the
+  ///   line for the job script.
   public init(environment: [String: String] = ProcessInfo.processInfo.environment) throws {
     let variables = LaunchEnvironment(environment)
     let slurm = variables.has("SLURM_PROCID") && !variables.has("RANK")
@@ -37,12 +38,12 @@ public struct Rendezvous: Equatable, Sendable {
   }
 }
 
-/// A process's end of the store where a group meets. It locks by itself.
+/// A process's connection to the store where a group meets. It is thread-safe.
 package final class RendezvousStore: @unchecked Sendable {
   let handle: OpaquePointer
   package let place: Rendezvous
 
-  /// - Parameter timeout: how long to try to reach the store.
+  /// - Parameter timeout: The time limit for reaching the store.
   /// - Throws: `TorchError` of kind `.collective`.
   package init(_ place: Rendezvous, ranks: ProcessRanks, timeout: Duration) throws {
     let listens = ranks.rank == 0 && !place.isServed
@@ -63,7 +64,7 @@ package final class RendezvousStore: @unchecked Sendable {
       throw TorchError(
         .collective, operation: "rendezvous", message: "\(problem) (\(error.message))")
     }
-    self.handle = handle!  // CT_OK promises a handle
+    self.handle = handle!  // never nil after CT_OK
     var bound = place
     bound.port = Int(ct_store_port(handle))
     self.place = bound
@@ -75,7 +76,7 @@ package final class RendezvousStore: @unchecked Sendable {
 }
 
 extension Duration {
-  /// At least one, because 0 would mean waiting without an end.
+  /// At least one, because 0 would mean waiting without a limit.
   var milliseconds: Int64 {
     let (seconds, attoseconds) = components
     let (product, overflow) = seconds.multipliedReportingOverflow(by: 1000)
