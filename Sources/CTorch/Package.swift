@@ -1,15 +1,14 @@
-// swift-tools-version: 6.1
-// libCTorch.so, which programs load at the first tensor operation and not when they start
-// (docs/decisions.md). It is a package of its own because SwiftPM builds a dynamic library along
-// with a program only if it comes from another package; a package's own targets are linked
-// statically.
+// swift-tools-version: 6.1 libCTorch.so, which programs load at the first tensor operation and not
+// when they start (docs/decisions.md). It is a package of its own because SwiftPM builds a dynamic
+// library along with a program only if it comes from another package; a package's own targets are
+// linked statically.
 
 import Foundation
 import PackageDescription
 
 // libtorch is not a Swift package: `Scripts/bootstrap` downloads it once and links it at
-// `.deps/torch`. The link itself is named, not where it leads: SwiftPM caches this manifest, and
-// would not notice a new link.
+// `.deps/torch`. The paths go through the link instead of its destination, because SwiftPM caches
+// this manifest and would not notice a new destination.
 let torch = Context.packageDirectory + "/../../.deps/torch"
 guard FileManager.default.fileExists(atPath: torch + "/lib/libtorch_cpu.so") else {
   FileHandle.standardError.write(
@@ -40,8 +39,8 @@ let package = Package(
           "-L\(torch)/lib", "-Xlinker", "-rpath", "-Xlinker", "\(torch)/lib",
           "-Xlinker", "--allow-shlib-undefined",
         ]),
-        // SwiftPM links everything to Swift's run time. There is no Swift in here, and a program
-        // that has its own (--static-swift-stdlib) must not load another.
+        // SwiftPM links everything to Swift's runtime. This library contains no Swift code, and a
+        // program with its own runtime (--static-swift-stdlib) must not load a second one.
         .unsafeFlags([
           "-use-ld=lld", "-Xlinker", "--remap-inputs=*/libswiftCore.so=/dev/null",
           "-nostartfiles", "-no-toolchain-stdlib-rpath",

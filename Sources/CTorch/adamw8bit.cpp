@@ -1,9 +1,10 @@
 // Blockwise 8-bit quantization, and Adam with 8-bit moments (Dettmers et al., "8-bit Optimizers via
 // Block-wise Quantization", 2022).
 //
-// A step dequantizes both moments, updates them and the parameter, and quantizes the moments.
-// libtorch needs some thirty passes over the data for it. If everything is float32 on the CPU, this
-// is one pass, block by block in the processor's cache, with the same operations in the same order.
+// A step dequantizes both moments, updates them and the parameter, and quantizes the moments again.
+// libtorch needs some thirty passes over the data for that. If everything is float32 on the CPU,
+// this is one pass, block by block in the processor's cache, with the same operations in the same
+// order.
 
 #include "boundary.h"
 #include "kernels.h"
@@ -30,10 +31,11 @@ VECTORIZED void expand(const uint8_t *codes, float largest, const float *map, in
     out[i] = map[codes[i]] * largest;
 }
 
-/// - Returns: the block's largest absolute number.
+/// - Returns: The block's largest absolute value.
 VECTORIZED float pack(const float *x, const uint8_t *table, int64_t count, uint8_t *codes) {
 #pragma clang fp contract(off)
-  // Absolute values are ordered like their bits, whose maximum vector instructions find.
+  // The order of absolute values is the order of their bits, whose maximum vector instructions can
+  // find.
   int32_t largestBits = 0;
   for (int64_t i = 0; i < count; ++i) {
     int32_t bits;
@@ -47,7 +49,7 @@ VECTORIZED float pack(const float *x, const uint8_t *table, int64_t count, uint8
   int32_t places[blockSize];
   for (int64_t i = 0; i < count; ++i) {
     float n = x[i] * inverse;
-    // NaN, as in a block of zeros, becomes -1 and has the first code.
+    // NaN, as in a block of zeros, becomes -1 and gets the first code.
     n = n > -1 ? n : -1;
     n = n < 1 ? n : 1;
     places[i] = static_cast<int32_t>((n + 1) * 0.5f * static_cast<float>(tableSize - 1) + 0.5f);
@@ -57,7 +59,7 @@ VECTORIZED float pack(const float *x, const uint8_t *table, int64_t count, uint8
   return largest;
 }
 
-/// The factors of a step, as float32 where libtorch's operations use float32.
+/// The factors of a step, in float32 if libtorch's operations use float32.
 struct AdamW {
   float beta1, oneMinusBeta1, beta2, oneMinusBeta2, correction2, eps, kept, rate;
 
@@ -69,7 +71,7 @@ struct AdamW {
         rate(static_cast<float>(-learningRate / (1 - std::pow(beta1, static_cast<double>(step))))) {}
 };
 
-// Built-in functions, for the library's may set errno, which vector instructions can't.
+// Compiler built-ins, because the library functions may set errno, which prevents vectorization.
 VECTORIZED void update(const AdamW &a, const float *gradient, int64_t count, float *first, float *second, float *parameter) {
 #pragma clang fp contract(off)
   for (int64_t i = 0; i < count; ++i) {

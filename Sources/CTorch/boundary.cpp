@@ -28,7 +28,7 @@ ct_status record(ct_status status, const char *operation, const std::string &mes
   try {
     lastMessage = message;
     lastOperation = operation;
-  } catch (...) { // out of memory for the message itself: the status still names the kind
+  } catch (...) { // no memory for the message itself; the status still gives the kind
     lastMessage.clear();
     lastOperation.clear();
   }
@@ -63,7 +63,7 @@ ct_status translate(const char *operation) noexcept {
     std::string message = error.what_without_backtrace();
     if (contains(message, {"not implemented for '"}))
       return record(CT_DTYPE, operation, message);
-    // The first sentence is followed by a list of every kernel in libtorch.
+    // The rest of the message lists every kernel in libtorch.
     const size_t end = message.find(" This could be because");
     if (end != std::string::npos)
       message.resize(end);

@@ -1,4 +1,4 @@
-// The one place where C++ exceptions end, and the handles' conversions.
+// The one place where C++ exceptions are caught, and conversions of the handles.
 
 #pragma once
 
@@ -26,12 +26,11 @@ namespace ctorch {
 /// Stores the message and the operation's name for `ct_last_error`, and returns the status.
 ct_status record(ct_status status, const char *operation, const std::string &message) noexcept;
 
-/// Names the kind of failure that a plain `c10::Error` reports. libtorch 2.11 throws one C++ type
-/// for bad shapes and bad dtypes alike, so this reads the message; `TorchErrorTests` holds an
-/// example of each.
+/// Returns the kind of failure of a plain `c10::Error`. libtorch 2.11 throws the same C++ type for
+/// bad shapes and bad dtypes, so this reads the message; `TorchErrorTests` has an example of each.
 ct_status classify(const std::string &message) noexcept;
 
-/// Translates the exception in flight.
+/// Translates the current exception.
 ct_status translate(const char *operation) noexcept;
 
 template <class Body> ct_status boundary(const char *operation, Body &&body) noexcept {

@@ -2,7 +2,7 @@
 
 #include "boundary.h"
 
-// The headers of Gloo are Debian's; its code is inside of libtorch_cpu.so.
+// Gloo's headers come from Debian; its code is part of libtorch_cpu.so.
 #define USE_C10D_GLOO
 #include <torch/csrc/distributed/c10d/PrefixStore.hpp>
 #include <torch/csrc/distributed/c10d/ProcessGroupGloo.hpp>
@@ -26,8 +26,8 @@ struct ct_process_group {
 
 namespace {
 
-/// Gloo and the store throw plain runtime errors of many kinds. Everything except exhausted memory
-/// is a failed collective.
+/// Gloo and the store throw many kinds of runtime errors. Everything except exhausted memory counts
+/// as a failed collective.
 template <class Body> ct_status collective(const char *operation, Body &&body) noexcept {
   const ct_status status = boundary(operation, body);
   if (status == CT_OK || status == CT_OUT_OF_MEMORY)
@@ -37,24 +37,24 @@ template <class Body> ct_status collective(const char *operation, Body &&body) n
 
 bool isLoopback(const std::string &host) { return host == "localhost" || host == "::1" || host.rfind("127.", 0) == 0; }
 
-/// Settings of the whole process, made before its first group.
+/// Makes process-wide settings before the first group is created.
 void prepareProcess() {
   static std::once_flag once;
   std::call_once(once, [] {
-    // libtorch logs every attempt with a C++ backtrace; the error has the final failure.
+    // libtorch logs every attempt with a C++ backtrace; our error reports the final failure.
     if (!std::getenv("TORCH_CPP_LOG_LEVEL"))
       FLAGS_caffe2_log_level = c10::GLOG_FATAL;
-    // Its record of past collectives is not safe if one process has several groups, and is not
-    // used.
+    // libtorch's record of past collectives isn't safe if one process has several groups. It isn't
+    // needed either.
     setenv("TORCH_FR_BUFFER_SIZE", "0", 0);
-    // Writing to a peer that has ended is an error to report, and must not end the process.
+    // Writing to a peer that has ended must be an error, and not end this process.
     struct sigaction action {};
     if (sigaction(SIGPIPE, nullptr, &action) == 0 && action.sa_handler == SIG_DFL)
       signal(SIGPIPE, SIG_IGN);
   });
 }
 
-/// Waits until all ranks have reached the store, so that the error can name missing ones.
+/// Waits until all ranks have reached the store, so that an error can name the missing ones.
 void meet(c10d::Store &store, int rank, int size, std::chrono::milliseconds timeout) {
   const auto key = [](int other) { return "joined/" + std::to_string(other); };
   store.set(key(rank), "1");
@@ -90,7 +90,7 @@ ct_status ct_store_connect(const char *host, uint16_t port, bool listens, int32_
     options.isServer = listens;
     options.numWorkers = static_cast<size_t>(size);
     options.timeout = std::chrono::milliseconds(timeout_ms);
-    // `meet` waits, and knows who is missing.
+    // `meet` waits instead, because it can report which ranks are missing.
     options.waitWorkers = false;
     auto store = c10::make_intrusive<c10d::TCPStore>(host, options);
     const uint16_t bound = store->getPort();
@@ -107,7 +107,8 @@ ct_status ct_process_group_gloo(ct_store *store, const char *host, int32_t rank,
   return collective("process_group", [&] {
     const std::chrono::milliseconds joining(join_timeout_ms);
     meet(*store->value, rank, size, joining);
-    // GLOO_SOCKET_IFNAME chooses the network; else ranks that meet on this machine need no other.
+    // GLOO_SOCKET_IFNAME selects the network interface. Without it, ranks that meet on this machine
+    // use only this machine.
     auto options = c10d::ProcessGroupGloo::Options::create(joining);
     if (!std::getenv("GLOO_SOCKET_IFNAME") && isLoopback(host))
       options->devices.push_back(c10d::ProcessGroupGloo::createDeviceForHostname(host));

@@ -1,9 +1,9 @@
-// Layers that libtorch computes in several operations, each with a backward pass of its own.
+// Layers that libtorch computes in several operations, each with its own backward pass.
 //
-// libtorch has no RMS norm, rotation or adapted linear layer for the CPU that is one pass over the
-// data, and between them they are a third of a training step there. Each function here is the plain
-// sequence of operations, replaced where everything is float32 on the CPU and only what the fused
-// backward pass covers is differentiated.
+// libtorch has no one-pass RMS norm, rotation or adapted linear layer for the CPU, and together
+// they take a third of a training step there. Each function here is the plain sequence of
+// operations, replaced by the fused one if everything is float32 on the CPU and gradients are
+// needed only for what the fused backward pass covers.
 
 #include "boundary.h"
 #include "kernels.h"
@@ -59,7 +59,7 @@ VECTORIZED void normalizeBackward(const float *x, const float *weight, const flo
     dx[i] = r * (dx[i] - x[i] * mean);
 }
 
-/// Rows of [B, T or 1, D], for row b * T + t.
+/// The rows of a tensor [B, T or 1, D], for row b * T + t.
 struct Rows {
   const float *data = nullptr;
   int64_t tokens = 1, batchStride = 0, tokenStride = 0;
@@ -77,8 +77,8 @@ struct Rows {
   }
 };
 
-/// Tensors that may be undefined and are not differentiated: autograd looks at those alone that are
-/// arguments themselves.
+/// Tensors that may be undefined and are not differentiated. They are in a struct because autograd
+/// only tracks tensors that are arguments themselves.
 struct Constants {
   at::Tensor first, second, third;
 };
@@ -125,8 +125,8 @@ bool isRowsOf(const at::Tensor &rows, const at::Tensor &x) {
 
 // MARK: Rotary positions
 
-/// [first, second] of each head of a token to [first * cos - second * sin, second * cos + first *
-/// sin].
+/// Rotates [first, second] of each head of a token to [first * cos - second * sin, second * cos +
+/// first * sin].
 VECTORIZED void rotate(const float *x, const float *cos, const float *sin, float sign, int64_t heads, int64_t half, float *y) {
 #pragma clang fp contract(fast)
   for (int64_t head = 0; head < heads; ++head, x += 2 * half, y += 2 * half, cos += half, sin += half)
@@ -137,7 +137,7 @@ VECTORIZED void rotate(const float *x, const float *cos, const float *sin, float
     }
 }
 
-/// x [B, T, D], tables [B, T, D/2], all contiguous; `sign` -1 turns back.
+/// x [B, T, D], tables [B, T, D/2], all contiguous; `sign` -1 rotates back.
 at::Tensor rotated(const at::Tensor &x, const at::Tensor &cos, const at::Tensor &sin, float sign, int64_t heads) {
   const int64_t width = x.size(2), rows = x.numel() / width, half = width / heads / 2;
   at::Tensor y = at::empty_like(x);

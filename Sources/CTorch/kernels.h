@@ -1,4 +1,4 @@
-// Shared parts of the kernels: threads, vector instructions, and which tensors they accept.
+// Shared parts of the kernels: threads, vector instructions, and checks of tensors.
 
 #ifndef CTORCH_KERNELS_H
 #define CTORCH_KERNELS_H
@@ -9,8 +9,8 @@
 
 #include <algorithm>
 
-// libtorch's own pool of threads. Weak: a libtorch that was built on another one is used from a
-// single thread here.
+// The interface of libtorch's thread pool. It is weak: if libtorch was built with another pool, the
+// kernels run on one thread.
 extern "C" {
 __attribute__((weak)) void GOMP_parallel(void (*body)(void *), void *data, unsigned threads, unsigned flags);
 __attribute__((weak)) int omp_get_thread_num(void);
@@ -25,7 +25,7 @@ __attribute__((weak)) int omp_get_num_threads(void);
 
 namespace ctorch {
 
-/// Calls `body(first, last)` for parts of 0 ..< rows on several threads.
+/// Calls `body(first, last)` for parts of 0 ..< rows, on several threads.
 template <class Body> void forRows(int64_t rows, int64_t width, Body body) {
   const int64_t useful = std::max<int64_t>(1, rows * width / 32768);
   const int64_t threads = std::min<int64_t>({at::get_num_threads(), useful, rows});

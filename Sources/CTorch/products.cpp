@@ -1,8 +1,9 @@
-// Float32 matrix products by oneDNN where MKL is slow.
+// Float32 matrix products with oneDNN on processors on which MKL is slow.
 //
-// libtorch's float32 products go to MKL, which on AMD's processors takes no AVX-512 and reaches a half to a third of what
-// oneDNN, also in libtorch, does there. So `mm` and `addmm` on the CPU, and all that is made of them - linear layers and their
-// backward passes - are sent to oneDNN on such a processor. Everywhere else nothing is replaced.
+// libtorch computes float32 products with MKL, which doesn't use AVX-512 on AMD's processors and is
+// two to three times slower there than oneDNN, also part of libtorch. So on such a processor, `mm`
+// and `addmm` on the CPU, and everything built on them (linear layers and their backward passes),
+// go to oneDNN. On all other processors nothing is replaced.
 
 #include "kernels.h"
 
@@ -14,7 +15,7 @@
 
 namespace {
 
-/// Whether oneDNN is worth its call, which costs some microseconds: matrices of some size.
+/// Whether the matrices are large enough for a call of oneDNN, which costs some microseconds.
 bool suits(const at::Tensor &a, const at::Tensor &b) {
   constexpr int64_t least = 16;
   return a.dim() == 2 && b.dim() == 2 && a.size(1) == b.size(0) && a.scalar_type() == at::kFloat &&
@@ -22,7 +23,7 @@ bool suits(const at::Tensor &a, const at::Tensor &b) {
          a.size(0) * a.size(1) * b.size(1) >= int64_t(1) << 20;
 }
 
-/// a b + bias.
+/// Returns a b + bias.
 at::Tensor product(const at::Tensor &a, const at::Tensor &b, const std::optional<at::Tensor> &bias) {
   using Operation = at::Tensor(const at::Tensor &, const at::Tensor &, const std::optional<at::Tensor> &, std::string_view,
                                c10::List<std::optional<at::Scalar>>, std::optional<std::string_view>);
@@ -50,7 +51,7 @@ struct Silence : c10::WarningHandler {
   void process(const c10::Warning &) override {}
 };
 
-/// Registers the replacements; libtorch would warn of them.
+/// Registers the replacements without libtorch's warning about them.
 std::unique_ptr<torch::Library> replacements() {
   if (!isSlowInMKL())
     return nullptr;

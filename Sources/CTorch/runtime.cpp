@@ -18,19 +18,19 @@ using namespace ctorch;
 
 namespace {
 
-// libtorch's CPU allocator keeps no books. This one does, and keeps freed blocks of up to 32 MB mapped: a training
-// step allocates the same sizes again and again, and giving them back to the kernel each time costs a page fault
-// per 4 kB on the next use.
+// libtorch's CPU allocator keeps no statistics. This one does, and keeps freed blocks of up to 32
+// MB mapped: a training step allocates the same sizes repeatedly, and returning them to the kernel
+// each time costs a page fault per 4 kB at the next use.
 class CountingAllocator final : public c10::Allocator {
 public:
   CountingAllocator() {
-    mallopt(M_MMAP_THRESHOLD, 32 << 20); // the largest value that glibc takes
+    mallopt(M_MMAP_THRESHOLD, 32 << 20); // the maximum in glibc
     mallopt(M_TRIM_THRESHOLD, 512 << 20);
     mallopt(M_TOP_PAD, 16 << 20);
   }
 
   c10::DataPtr allocate(size_t size) override {
-    // The size is kept in front of the data, in a header as large as libtorch's alignment.
+    // The size is stored in a header before the data, as long as libtorch's alignment.
     void *block;
     try {
       block = c10::alloc_cpu(size + c10::gAlignment);
@@ -68,7 +68,7 @@ public:
 std::atomic<int64_t> CountingAllocator::liveBytes{0};
 std::atomic<int64_t> CountingAllocator::peakBytes{0};
 
-// Installed when the library is loaded, before any tensor can be made.
+// Installed when the library is loaded, before any tensor can exist.
 const bool installed = [] {
   static CountingAllocator allocator;
   c10::SetCPUAllocator(&allocator, /*priority=*/1);

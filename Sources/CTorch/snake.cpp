@@ -1,6 +1,6 @@
-// BigVGAN's activation, of which a vocoder has a hundred: twice the samples, a periodic function,
-// half the samples. libtorch takes ten passes over twice the data for it; here it is one, piece by
-// piece in the processor's cache.
+// BigVGAN's activation: upsampling to twice the samples, a periodic function, and downsampling. A
+// vocoder has a hundred of them. libtorch needs ten passes over twice the data; this is one pass,
+// piece by piece in the processor's cache.
 
 #include "boundary.h"
 #include "kernels.h"
@@ -10,28 +10,28 @@ using namespace ctorch;
 namespace {
 
 constexpr int64_t taps = 12, phaseTaps = taps / 2;
-/// Outputs of a piece; pairs of doubled samples before and after them that their filter reaches,
-/// and inputs that those do.
+/// The outputs of a piece, the pairs of upsampled values beyond each end that the filter of the
+/// outputs reaches, and the inputs beyond each end that the filter of those pairs reaches.
 constexpr int64_t piece = 512, margin = 3, inputMargin = 2 * margin;
 constexpr int64_t pairCount = piece + 2 * margin, inputCount = piece + 2 * inputMargin;
 
-/// One channel's numbers. Filters by the parity of the doubled sample.
+/// The parameters of one channel. The filters are split by the parity of the upsampled sample.
 struct Channel {
   float alpha, inverseBeta;
   float upEven[phaseTaps], upOdd[phaseTaps], downEven[phaseTaps], downOdd[phaseTaps];
 };
 
-/// u + inverseBeta * sin(alpha u)^2. The square's period is pi: the angle is brought to -pi/2 ...
-/// pi/2, where thirteen powers of the sine's series are exact to a rounding.
+/// u + inverseBeta * sin(alpha u)^2. The square has period pi, so the angle is reduced to -pi/2 ...
+/// pi/2, where the sine's series up to the 13th power is exact to within rounding.
 inline float bend(float u, float alpha, float inverseBeta) {
 #pragma clang fp contract(fast)
-  constexpr float rounding = 12582912.0f; // 1.5 * 2^23: adding it leaves no room for digits after the point
+  constexpr float rounding = 12582912.0f; // 1.5 * 2^23: adding it rounds to an integer
   const float angle = u * alpha;
   const float turns = (angle * 0.318309886f + rounding) - rounding;
   float r = angle - turns * 3.140625f;
   r = r - turns * 9.67502593994e-4f;
   r = r - turns * 1.509957990978e-7f;
-  // Angles that have no digits left after the point have no sine either, but the result stays
+  // Angles too large to have a fractional part have no meaningful sine, but the result must be
   // finite.
   r = r < 1.6f ? r : 1.6f;
   r = r > -1.6f ? r : -1.6f;
@@ -46,12 +46,12 @@ inline float bend(float u, float alpha, float inverseBeta) {
   return u + inverseBeta * (sine * sine);
 }
 
-/// Outputs `first` ..< `last` of a row of `count` samples; at most `piece` of them.
+/// Computes outputs `first` ..< `last` of a row of `count` samples; at most `piece` of them.
 VECTORIZED void snake(const float *x, const Channel &channel, int64_t first, int64_t last, int64_t count, float *y) {
 #pragma clang fp contract(fast)
   const int64_t outputs = last - first, pairs = outputs + 2 * margin, inputs = outputs + 2 * inputMargin;
   float in[inputCount], even[pairCount], odd[pairCount];
-  // The input from `first - inputMargin` on; beyond its ends it is constant.
+  // The input from `first - inputMargin`; beyond its ends it is constant.
   const int64_t start = first - inputMargin;
   const int64_t before = std::clamp<int64_t>(-start, 0, inputs), end = std::clamp<int64_t>(count - start, 0, inputs);
   for (int64_t i = 0; i < before; ++i)
@@ -60,7 +60,7 @@ VECTORIZED void snake(const float *x, const Channel &channel, int64_t first, int
     in[i] = x[start + i];
   for (int64_t i = end; i < inputs; ++i)
     in[i] = x[count - 1];
-  // Pair p is that of input first - margin + p, which lies at in[p + margin].
+  // Pair p belongs to input first - margin + p, which is in[p + margin].
   for (int64_t p = 0; p < pairs; ++p) {
     float a = 0, b = 0;
     for (int64_t k = 0; k < phaseTaps; ++k) {
@@ -70,7 +70,7 @@ VECTORIZED void snake(const float *x, const Channel &channel, int64_t first, int
     even[p] = bend(a, channel.alpha, channel.inverseBeta);
     odd[p] = bend(b, channel.alpha, channel.inverseBeta);
   }
-  // So do the doubled samples: those beyond the ends are the first and the last one again.
+  // The upsampled samples are constant beyond the ends as well: the first and the last one repeat.
   for (int64_t p = margin - first - 1; p >= 0; --p)
     even[p] = odd[p] = even[margin - first];
   for (int64_t p = count - first + margin; p < pairs; ++p)

@@ -1,4 +1,4 @@
-// Tensors: what they are, where they come from, how they are copied.
+// Tensors: their properties, creation and copies.
 
 #include "boundary.h"
 
@@ -54,7 +54,7 @@ bool ct_tensor_requires_grad(const ct_tensor *tensor) { return tensor->value.req
 bool ct_tensor_is_leaf(const ct_tensor *tensor) { return tensor->value.is_leaf(); }
 bool ct_tensor_shares_storage(const ct_tensor *a, const ct_tensor *b) {
   if (a->value.is_alias_of(b->value)) return true;
-  // Views of memory that libtorch does not own, such as a file's, each have a storage of their own over it.
+  // Views of memory that libtorch doesn't own, such as a file's, each have their own storage.
   if (!a->value.has_storage() || !b->value.has_storage()) return false;
   const void *memory = a->value.storage().data();
   return memory != nullptr && memory == b->value.storage().data();

@@ -1,4 +1,4 @@
-// Loads libCTorch.so at the first call into it; docs/decisions.md tells why not sooner.
+// Loads libCTorch.so at the first call into it; docs/decisions.md explains why not earlier.
 
 #include "loader.h"
 
@@ -9,13 +9,14 @@
 
 void *const *ct_library_functions;
 
-static char problem[1024]; // empty if all went well; written only inside pthread_once
+static char problem[1024]; // empty after a successful load; written only inside pthread_once
 
 const char *ct_load_problem(void) { return problem; }
 
 static void load(void) {
-  // A bare name is looked for along the run path of this program, where SwiftPM puts the program's folder ($ORIGIN).
-  // Global, as if the program were linked to it: libtorch's CUDA part is loaded later and finds its symbols.
+  // A bare name is searched along this program's run path, where SwiftPM puts the program's folder
+  // ($ORIGIN). The symbols are global, as if the program were linked to the library, because
+  // libtorch's CUDA part is loaded later and needs them.
   void *library = dlopen("libCTorch.so", RTLD_NOW | RTLD_GLOBAL);
   if (!library) {
     snprintf(problem, sizeof problem,

@@ -1,21 +1,21 @@
-// The C interface of libtorch, as far as swift-ltx needs it.
+// The C interface to the part of libtorch that swift-ltx needs.
 //
-// Ownership. A `ct_tensor` is a handle that its receiver owns: whoever is given one through an
-// `out` pointer must hand it to `ct_tensor_free` exactly once. Handles passed in are borrowed for
-// the call. Arrays that a call allocates (`ct_tensor **out, size_t *count`) are freed with
-// `ct_tensor_list_free`, which frees the array and not the handles in it.
+// Ownership. A `ct_tensor` is a handle that its receiver owns: code that gets one through an `out`
+// pointer must pass it to `ct_tensor_free` exactly once. Handles passed in are borrowed for the
+// call. Arrays that a call allocates (`ct_tensor **out, size_t *count`) are freed with
+// `ct_tensor_list_free`, which frees the array but not the handles in it.
 //
 // Errors. Every call that can fail returns a `ct_status`; anything but CT_OK leaves the out
-// pointers untouched, and `ct_last_error` describes what went wrong on this thread. No C++
-// exception ever leaves: all calls run inside the one boundary of `boundary.h`.
+// pointers unchanged, and `ct_last_error` describes the problem on this thread. No C++ exception
+// ever leaves this library: all calls run inside the one boundary of `boundary.h`.
 //
 // Threads. Calls may come from any thread; two threads must not write to one tensor at once.
 // Gradient mode, inference mode and autocast are states of the calling thread.
 //
 // Loading. The functions are in libCTorch.so, and a program reaches them through CTorchLoader's
-// functions of the same names, which load that library and with it libtorch at the first call. If
-// that fails, a `ct_status` is CT_IO with a message, and anything else is zero: no tensor exists
-// then, and the first call to make one reports why.
+// functions of the same names, which load that library, and with it libtorch, at the first call. If
+// that fails, calls return CT_IO with a message if they return a status, and otherwise zero: no
+// tensor exists then, and the first call to create one reports the reason.
 
 #ifndef CTORCH_H
 #define CTORCH_H
@@ -24,8 +24,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-// Hidden, so that a program can't be linked to libCTorch.so by accident and load libtorch whenever
-// it starts.
+// Hidden, so that a program can't be linked to libCTorch.so by accident, which would load libtorch
+// whenever the program starts.
 #pragma GCC visibility push(hidden)
 
 #ifdef __cplusplus
@@ -40,9 +40,9 @@ typedef enum ct_status {
   CT_SHAPE = 2,           // sizes, ranks, dimensions or indices that don't fit together
   CT_DTYPE = 3,           // a dtype that the operation does not accept
   CT_DEVICE = 4,          // no such device, or tensors on different ones
-  CT_NOT_IMPLEMENTED = 5, // no kernel for this device and type
-  CT_IO = 6,              // files, memory maps, libraries to load
-  CT_COLLECTIVE = 7,      // process groups
+  CT_NOT_IMPLEMENTED = 5, // no kernel for this device and dtype
+  CT_IO = 6,              // a file, a memory map or a library to load
+  CT_COLLECTIVE = 7,      // a problem in a process group
   CT_AUTOGRAD = 8,        // no graph to differentiate, or a graph already freed
   CT_RUNTIME = 9,         // anything else that libtorch reports
 } ct_status;
@@ -59,7 +59,7 @@ const char *ct_version(void);
 typedef struct ct_tensor ct_tensor;
 typedef struct ct_generator ct_generator;
 
-/// Element types; the numbers are libtorch's `c10::ScalarType`.
+/// Dtypes; the values are those of libtorch's `c10::ScalarType`.
 typedef enum ct_dtype {
   CT_UINT8 = 0,
   CT_INT8 = 1,
@@ -82,7 +82,7 @@ typedef struct ct_device {
   int32_t index; // of the CUDA device; 0 for the CPU
 } ct_device;
 
-/// A number as an operation takes it: integers stay integers so that integer tensors do too.
+/// A number as an operand: integers remain integers so that integer tensors do too.
 typedef struct ct_scalar {
   bool is_integer;
   int64_t integer;
@@ -108,27 +108,27 @@ bool ct_tensor_is_leaf(const ct_tensor *tensor);
 /// Whether both share one storage.
 bool ct_tensor_shares_storage(const ct_tensor *a, const ct_tensor *b);
 
-/// A view of `bytes` that are kept alive until the tensor's storage is freed, when
-/// `release(context)` is called from whichever thread drops it last. The memory must not be written
-/// to through the tensor if it is read-only.
+/// Creates a view of `bytes`, which must stay valid until the tensor's storage is freed and
+/// `release(context)` is called, on whichever thread drops it last. Read-only memory must not be
+/// written to through the tensor.
 ct_status ct_tensor_from_memory(void *bytes, ct_dtype dtype, const int64_t *sizes, size_t rank, void *context,
                                 void (*release)(void *context), ct_tensor **out);
-/// A new CPU tensor that holds a copy of `bytes` (numel * element size of them).
+/// Creates a CPU tensor with a copy of `bytes`, whose length is numel * element size.
 ct_status ct_tensor_copy_from(const void *bytes, ct_dtype dtype, const int64_t *sizes, size_t rank, ct_tensor **out);
-/// Copies the elements, in order, into `bytes` (`capacity` bytes; must be exactly the tensor's
-/// size).
+/// Copies the elements, in order, to `bytes`; `capacity` must be exactly the tensor's size in
+/// bytes.
 ct_status ct_tensor_copy_to(const ct_tensor *tensor, void *bytes, size_t capacity);
 /// The address of the first element of a contiguous CPU tensor.
 ct_status ct_tensor_data(const ct_tensor *tensor, void **out);
-/// The one element of a one-element tensor, as a double.
+/// The value of a one-element tensor, as a double.
 ct_status ct_tensor_item(const ct_tensor *tensor, double *out);
 
-/// Converts the dtype and the device; returns the same tensor if nothing changes. `copy` forces
-/// a new one.
+/// Converts the dtype and the device; returns the same tensor if nothing changes. `copy` forces a
+/// new one.
 ct_status ct_tensor_to(const ct_tensor *tensor, ct_dtype dtype, ct_device device, bool non_blocking, bool copy,
                        ct_tensor **out);
-/// Moves the elements to another device, under the same handle. Other tensors that shared its
-/// memory keep it.
+/// Moves the elements to another device, under the same handle. Other tensors that share the memory
+/// keep it.
 ct_status ct_tensor_move(ct_tensor *tensor, ct_device device);
 ct_status ct_empty(const int64_t *sizes, size_t rank, ct_dtype dtype, ct_device device, ct_tensor **out);
 ct_status ct_full(const int64_t *sizes, size_t rank, ct_scalar value, ct_dtype dtype, ct_device device,
@@ -138,44 +138,45 @@ ct_status ct_linspace(double start, double end, int64_t steps, ct_dtype dtype, c
 
 // MARK: Layers that are one operation forward and one backward where that is faster (fused.cpp)
 
-/// n = x / sqrt(mean(x^2) + eps) over the last dimension; then n * weight [D], or n * (1 + scale) +
-/// shift with scale and shift [B, T or 1, D] for x [B, T, D], or n. What is not used is NULL.
+/// n = x / sqrt(mean(x^2) + eps) over the last dimension; the result is n * weight [D], n * (1 +
+/// scale) + shift with scale and shift [B, T or 1, D] for x [B, T, D], or n. Unused arguments are
+/// NULL.
 ct_status ct_rms_norm_modulated(const ct_tensor *x, const ct_tensor *weight, const ct_tensor *scale, const ct_tensor *shift,
                                 double eps, ct_tensor **out);
-/// Rotates the first half of each head with the second: x [B, T, D], tables [B, H, T, D/H/2] to [B,
-/// H, T, D/H].
+/// Rotates the two halves of each head, with elements of the first half paired with those of the
+/// second: x [B, T, D] and tables [B, H, T, D/H/2] give [B, H, T, D/H].
 ct_status ct_rotate_split(const ct_tensor *x, const ct_tensor *cosines, const ct_tensor *sines, ct_tensor **out);
-/// x W^T + bias (or NULL), where W is `elements` times `factors` ([1] or [outputs, 1], or NULL) in
-/// `dtype`: multiplied in float32 and rounded once, or, with `scales_product`, elements in `dtype`
-/// whose product with x is multiplied. The backward pass expands W again instead of keeping it.
+/// x W^T + bias (or NULL), where W is `elements` times `factors` ([1] or [outputs, 1], or NULL). W
+/// is computed in float32 and rounded to `dtype` once; with `scales_product`, the elements are
+/// converted to `dtype`, and their product with x is multiplied by the factors. The backward pass
+/// dequantizes W again instead of keeping it.
 ct_status ct_linear_quantized(const ct_tensor *x, const ct_tensor *elements, const ct_tensor *factors, ct_dtype dtype,
                               bool scales_product, const ct_tensor *bias, ct_tensor **out);
 /// x W^T + bias (or NULL) + scale * (x A^T) B^T with A = `down` [R, inputs] and B = `up` [outputs,
-/// R], W as `weight` times `factors` (or NULL) in `dtype`.
+/// R]; W is `weight` times `factors` (or NULL) in `dtype`.
 ct_status ct_linear_adapted(const ct_tensor *x, const ct_tensor *weight, const ct_tensor *factors, ct_dtype dtype,
                             const ct_tensor *bias, const ct_tensor *down, const ct_tensor *up, double scale, ct_tensor **out);
-/// x + sin(alpha x)^2 * inverse_beta between a doubling and a halving of the number of samples
-/// (snake.cpp): x [B, C, N], alpha and inverse_beta [C], the filters of both changes of the rate
-/// [12].
+/// x + sin(alpha x)^2 * inverse_beta, computed at twice the sample rate (snake.cpp): x [B, C, N],
+/// alpha and inverse_beta [C], the filters for upsampling and downsampling [12].
 ct_status ct_antialiased_snake(const ct_tensor *x, const ct_tensor *alpha, const ct_tensor *inverse_beta, const ct_tensor *up,
                                const ct_tensor *down, ct_tensor **out);
 
-// MARK: Numbers in 8 bits, by blocks of 256 (adamw8bit.cpp)
+// MARK: Blockwise 8-bit quantization, in blocks of 256 (adamw8bit.cpp)
 
-/// Codes of numbers in a table of the 65,536 evenly spaced numbers in -1 ... 1, relative to the
-/// largest of each block. `table` uint8 [65536]; to codes, uint8 shaped as `x`, and the largest
-/// absolute numbers, float32 [blocks].
+/// Quantizes values relative to the largest of each block. `table`, uint8 [65536], has the codes of
+/// evenly spaced values in -1 ... 1. Returns codes, uint8 with the shape of `x`, and the largest
+/// absolute values, float32 [blocks].
 ct_status ct_quantize_blockwise(const ct_tensor *x, const ct_tensor *table, ct_tensor **codes, ct_tensor **largest);
-/// The float32 numbers that codes stand for: `map` float32 [256].
+/// Dequantizes codes to float32; `map`, float32 [256], has the value of each code.
 ct_status ct_dequantize_blockwise(const ct_tensor *codes, const ct_tensor *largest, const ct_tensor *map, ct_tensor **out);
 
-/// A moment of Adam in 8 bits: its codes and the blocks' largest numbers, which a step changes, and
-/// their map and table.
+/// An 8-bit moment of Adam: its codes and the largest value of each block, which a step updates in
+/// place, and its map and table.
 typedef struct ct_moment_8bit {
   ct_tensor *codes, *largest;
   const ct_tensor *map, *table;
 } ct_moment_8bit;
-/// Step number `step`, from 1, of Adam with decoupled weight decay.
+/// Takes step number `step`, from 1, of Adam with decoupled weight decay.
 ct_status ct_adamw_8bit(ct_tensor *parameter, const ct_tensor *gradient, ct_moment_8bit first, ct_moment_8bit second, int64_t step,
                         double learning_rate, double beta1, double beta2, double eps, double weight_decay);
 
@@ -183,15 +184,14 @@ ct_status ct_adamw_8bit(ct_tensor *parameter, const ct_tensor *gradient, ct_mome
 
 ct_status ct_tensor_set_requires_grad(ct_tensor *tensor, bool requires_grad);
 /// Gradients of `outputs` with respect to `inputs`. `grad_outputs` is NULL (ones, for scalar
-/// outputs) or has one entry per output, NULL entries allowed for scalars. Inputs that the outputs
-/// don't depend on give NULL. Nothing is accumulated into any tensor's `.grad`.
+/// outputs) or has one entry per output; entries for scalars may be NULL. Inputs that the outputs
+/// don't depend on give NULL. Nothing is accumulated in any tensor's `.grad`.
 ct_status ct_grad(ct_tensor *const *outputs, size_t output_count, ct_tensor *const *inputs, size_t input_count,
                   ct_tensor *const *grad_outputs, bool retain_graph, ct_tensor **out);
 
 bool ct_grad_mode_get(void);
 void ct_grad_mode_set(bool enabled);
-/// Inference mode, scoped: `begin` returns a guard that `end` must be given on the same thread,
-/// innermost first.
+/// Begins inference mode: returns a guard to pass to `end` on the same thread, innermost first.
 void *ct_inference_begin(void);
 void ct_inference_end(void *guard);
 
@@ -201,7 +201,7 @@ typedef struct ct_autocast_state {
 } ct_autocast_state;
 /// The autocast state of this thread for a kind of device.
 ct_autocast_state ct_autocast_get(ct_device_kind kind);
-/// Sets it. Leaving the outermost autocast scope must be followed by `ct_autocast_clear_cache`.
+/// Sets the state. After the outermost autocast scope, call `ct_autocast_clear_cache`.
 ct_status ct_autocast_set(ct_device_kind kind, ct_autocast_state state);
 void ct_autocast_clear_cache(void);
 
@@ -215,7 +215,7 @@ ct_status ct_generator_get_state(const ct_generator *generator, ct_tensor **out)
 ct_status ct_generator_set_state(ct_generator *generator, const ct_tensor *state);
 
 typedef enum ct_distribution { CT_NORMAL = 0, CT_UNIFORM = 1 } ct_distribution;
-/// Standard normal or uniform [0,1) numbers, drawn from `generator` on its device.
+/// Standard normal or uniform [0,1) random numbers from `generator`, on its device.
 ct_status ct_random(ct_distribution distribution, const int64_t *sizes, size_t rank, ct_dtype dtype,
                     ct_generator *generator, ct_tensor **out);
 /// A permutation of 0 ..< count as int64, on the CPU.
@@ -224,19 +224,19 @@ ct_status ct_random_permutation(int64_t count, ct_generator *generator, ct_tenso
 // MARK: Threads, devices and memory
 
 int32_t ct_thread_count(void);
-/// Threads that one operation may use; affects the whole process.
+/// Sets the number of threads that one operation may use, for the whole process.
 void ct_set_thread_count(int32_t count);
 
-/// Loads libtorch's CUDA part from beside libtorch_cpu. Fails where it is not installed.
+/// Loads libtorch's CUDA part, which is next to libtorch_cpu. Fails if it is not installed.
 ct_status ct_cuda_load(void);
-/// CUDA devices that can be used; 0 without CUDA.
+/// The number of usable CUDA devices; 0 without CUDA.
 int32_t ct_cuda_device_count(void);
 
 typedef struct ct_memory_statistics {
   int64_t live_bytes; // held by tensors now
-  int64_t peak_bytes; // most held at once since the last reset
+  int64_t peak_bytes; // maximum of live_bytes since the last reset
 } ct_memory_statistics;
-/// Memory that tensors on the device hold: bytes asked for, not what an allocator keeps in reserve.
+/// The memory of a device's tensors: requested bytes, without the allocator's reserve.
 ct_status ct_memory(ct_device device, ct_memory_statistics *out);
 ct_status ct_memory_reset_peak(ct_device device);
 
@@ -245,30 +245,30 @@ ct_status ct_memory_reset_peak(ct_device device);
 typedef struct ct_store ct_store;
 typedef struct ct_process_group ct_process_group;
 
-/// A handle to the key-value store where `size` processes meet; its owner frees it with
-/// `ct_store_free`. The process that `listens` serves it as long as it keeps the handle (port 0:
-/// any free one); the others connect to `host` and `port`. Keys begin with `prefix`, so that groups
-/// can share a store. Errors are CT_COLLECTIVE here and below.
+/// Connects to the key-value store where `size` processes meet; the owner of the handle frees it
+/// with `ct_store_free`. The process with `listens` serves the store as long as it keeps the handle
+/// (port 0: any free port); the others connect to `host` and `port`. Keys begin with `prefix`, so
+/// that groups can share a store. Errors are CT_COLLECTIVE here and below.
 ct_status ct_store_connect(const char *host, uint16_t port, bool listens, int32_t size, const char *prefix,
                            int64_t timeout_ms, ct_store **out);
 uint16_t ct_store_port(const ct_store *store);
 void ct_store_free(ct_store *store);
 
-/// Joins the processes that met in `store` (on `host`) to a group whose tensors are on the CPU; its
-/// owner frees it with `ct_process_group_free`. All of them call the collectives below in the same
-/// order. A collective that is not done after `timeout_ms` fails, and so does one whose peer went
-/// away; the group can't be used any more then.
+/// Joins the processes that met in `store` (on `host`) to a group for CPU tensors; the owner of the
+/// handle frees it with `ct_process_group_free`. All processes call the collectives below in the
+/// same order. A collective fails if it takes longer than `timeout_ms` or a peer has ended; the
+/// group can't be used after that.
 ct_status ct_process_group_gloo(ct_store *store, const char *host, int32_t rank, int32_t size, int64_t join_timeout_ms,
                                 int64_t timeout_ms, ct_process_group **out);
 void ct_process_group_free(ct_process_group *group);
 
 typedef enum ct_reduction { CT_SUM = 0, CT_MAX = 1 } ct_reduction;
-/// Writes the sum or maximum over the ranks to the contiguous `tensor` of each.
+/// Replaces the contiguous `tensor` of each rank by the sum or maximum over the ranks.
 ct_status ct_all_reduce(ct_process_group *group, ct_tensor *tensor, ct_reduction reduction);
-/// Writes `root`'s elements to the contiguous `tensor` of each.
+/// Copies the elements of rank `root` to the contiguous `tensor` of each other rank.
 ct_status ct_broadcast(ct_process_group *group, ct_tensor *tensor, int32_t root);
-/// Writes the elements of all ranks in their order to `out` [size, numel of tensor], both
-/// contiguous and of one type.
+/// Writes the elements of all ranks, in rank order, to `out` [size, numel of tensor]. Both tensors
+/// are contiguous and have the same dtype.
 ct_status ct_all_gather(ct_process_group *group, const ct_tensor *tensor, ct_tensor *out);
 ct_status ct_barrier(ct_process_group *group);
 

@@ -1,4 +1,4 @@
-// Declarations that the generated entries and the loader share.
+// Declarations shared by the generated entries and the loader.
 
 #pragma once
 
@@ -6,12 +6,12 @@
 
 #pragma GCC visibility push(hidden)
 
-/// Loads libCTorch.so and with it libtorch, unless that was done before. False if it can't be loaded.
+/// Loads libCTorch.so, and with it libtorch, at the first call. Returns false if that failed.
 bool ct_load(void);
-/// Why it can't be loaded.
+/// The reason for a failed load.
 const char *ct_load_problem(void);
 
-/// libCTorch.so's functions, in the order of the entries; valid once `ct_load` was true.
+/// The functions of libCTorch.so, in the order of the entries; valid after `ct_load` returned true.
 extern void *const *ct_library_functions;
 /// The checksum of the C interface that the entries were generated from.
 extern const char ct_expected_interface[];
