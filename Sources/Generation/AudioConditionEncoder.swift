@@ -10,7 +10,7 @@ struct AudioConditionEncoder {
   /// The result of encoding a file.
   enum Encoded {
     case condition(LatentCondition)
-    /// The latent of the whole audio, which stays unchanged, and the audio itself.
+    /// The latent of audio that stays unchanged, and the audio itself.
     case frozen(Tensor, AudioClip)
   }
 
@@ -23,8 +23,7 @@ struct AudioConditionEncoder {
     let condition = encoding.condition
     switch condition.kind {
     case .whole:
-      // As in preprocessing, the latent keeps the number of frames that the encoder returns: frames
-      // are neither cut nor repeated.
+      // As in preprocessing, no frames of the encoder's result are cut or repeated.
       let audio = try read(
         condition.path, from: condition.source.start, seconds: encoding.seconds)
       return .frozen(try latent(audio), audio)
@@ -65,7 +64,7 @@ struct AudioConditionEncoder {
     }
   }
 
-  /// Stereo audio as long as the result: cut, or padded with silence.
+  /// Stereo audio, cut or padded with silence to the length of the result.
   private func read(_ path: String, from start: Double, seconds: Double) throws -> AudioClip {
     let clip = try AudioClip.read(path: path, from: start, duration: seconds)
     let missing = Int((seconds * Double(clip.sampleRate)).rounded()) - clip.sampleCount
@@ -97,7 +96,7 @@ struct AudioConditionEncoder {
     let latent = try latent(audio)
     let count = latent.size(2)
     if count >= grid.frames { return try latent.narrow(2, 0, grid.frames).contiguous() }
-    // Rounding may omit the last frame; it repeats the one before.
+    // If rounding has omitted the last frame, the one before it is repeated.
     let last = try latent.narrow(2, count - 1, 1)
       .expand([latent.size(0), latent.size(1), grid.frames - count, latent.size(3)])
     return try Tensor.cat([latent, last], 2)

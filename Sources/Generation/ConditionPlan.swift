@@ -125,7 +125,7 @@ struct ConditionPlan {
     do { return try AudioReader(path: path) } catch let error as MediaError { throw error.issue }
   }
 
-  /// The start or the end of the audio must leave something to generate.
+  /// Checks that a prefix or suffix of the audio leaves something to generate.
   private func checkEnd(_ path: String, _ seconds: Double?) throws {
     let duration = try reader(path).duration
     if let seconds, !(seconds > 0 && seconds < size.seconds) {
@@ -266,7 +266,7 @@ struct ConditionPlan {
     }
   }
 
-  /// A file and its mask must have roughly the result's shape.
+  /// Checks that a file and its mask have roughly the result's shape.
   private func requireShapes(_ condition: Condition<MediaFile>) throws {
     let files: [([Issue.PathComponent], String?)] = [
       ([], condition.path), (["mask"], condition.maskPath),
@@ -288,7 +288,7 @@ struct ConditionPlan {
     }
   }
 
-  /// A video that is kept in part must be as long as the result.
+  /// Checks that a video of which a part is kept is as long as the result.
   private func requireWhole(
     _ condition: Condition<MediaFile>, _ path: String, _ notes: inout [String]
   ) throws {
@@ -311,7 +311,7 @@ struct ConditionPlan {
     return given
   }
 
-  /// Decodes the image: a file whose name ends in .png may hold anything.
+  /// Decodes the image, because a file named .png may hold anything.
   private func requireImage(_ path: String) throws {
     do {
       let reader = try VideoReader(path: path)

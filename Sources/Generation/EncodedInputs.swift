@@ -8,7 +8,7 @@ import Torch
 
 /// The encoded prompts and media of a generation.
 public struct EncodedInputs: Sendable {
-  /// One for each prompt, with the negative one last if there is one.
+  /// The contexts of the prompts, with the negative prompt's last if there is one.
   var contexts: [TextContexts] = []
   /// The conditions of each sampling, keyed by its index.
   var videoConditions: [Int: [LatentCondition]] = [:]
@@ -61,8 +61,8 @@ public struct InputEncoder: Sendable {
     }
   }
 
-  /// A separate function, so that the text encoder is freed when it returns. It encodes one prompt
-  /// at a time, because the states of all layers take memory.
+  /// Encodes prompts one at a time, because the states of all layers take memory. This is a
+  /// separate function so that the text encoder is freed when it returns.
   private func features(of prompts: [String], _ advance: Advance) throws -> [TextFeatures] {
     try advance(0, prompts.count)
     let encoder = try checkpoint.promptEncoder(

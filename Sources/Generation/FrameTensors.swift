@@ -35,11 +35,11 @@ public enum FrameTensors {
     return try stack(frames.map { try filled($0, size) })
   }
 
-  /// One frame for `stack`, processed like in `pixels(_:filling:)`: [3, height, width].
+  /// One frame for `stack`, processed as in `pixels(_:filling:)`: [3, height, width].
   ///
-  /// - Parameter shape: The image's width and height where they differ from its pixel counts:
-  ///   pixels may not be square, and a mask may be laid over a clip of another size. Only their
-  ///   ratio matters.
+  /// - Parameter shape: The image's width and height if they differ from its pixel counts, because
+  ///   pixels are not square or a mask is laid over a clip of another size. Only their ratio
+  ///   matters.
   public static func filled(
     _ frame: RGBFrame, _ size: (width: Int, height: Int), shape: (width: Int, height: Int)? = nil
   ) throws -> Tensor {
@@ -48,7 +48,7 @@ public enum FrameTensors {
     return try Tensor(frame.filled(geometry), shape: [3, size.height, size.width])
   }
 
-  /// The same for a frame that isn't RGB yet, and isn't converted at its full size.
+  /// The same for a frame that isn't RGB yet, without converting it at its full size.
   public static func filled(
     _ frame: VideoFrame, _ size: (width: Int, height: Int), shape: (width: Int, height: Int)? = nil
   ) throws -> Tensor {

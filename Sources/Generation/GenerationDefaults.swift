@@ -1,7 +1,7 @@
 import LTX
 
-/// The settings of a generation where the request doesn't give any: upstream's values for the
-/// model's version (ltx-pipelines, `utils/constants.py`).
+/// The default settings of a generation: upstream's values for the model's version (ltx-pipelines,
+/// `utils/constants.py`).
 public struct GenerationDefaults: Sendable {
   public var width = 768
   public var height = 512
@@ -18,9 +18,10 @@ public struct GenerationDefaults: Sendable {
   /// - Parameters:
   ///   - version: The checkpoint's version; nil for LTX-2, whose files don't have one.
   ///   - blocks: The number of the transformer's blocks.
-  ///   - method: The second-order sampler needs fewer steps and other guidance.
-  ///   - isTwoStage: The second stage doubles the size.
-  ///   - isDistilled: No guidance, and one step per fixed noise level.
+  ///   - method: The sampler. The second-order one needs fewer steps and other guidance.
+  ///   - isTwoStage: Whether a second stage doubles the size.
+  ///   - isDistilled: Whether the model is distilled: no guidance, and one step per fixed noise
+  ///     level.
   public init(
     version: ModelVersion?, blocks: Int, method: Sampler.Method, isTwoStage: Bool, isDistilled: Bool
   ) {
@@ -44,8 +45,7 @@ public struct GenerationDefaults: Sendable {
       distilledStrengths = (0.25, 0.5)
       (guidance.video.rescale, guidance.audio.rescale) = (0.45, 1)
     }
-    // One of the published models' 48 blocks, or the one at the same relative depth in a
-    // transformer of another size.
+    // The published models have 48 blocks; other sizes use the block at the same relative depth.
     let block = blocks * (isAtLeast23 ? 28 : 29) / 48
     (guidance.video.stgBlocks, guidance.audio.stgBlocks) = ([block], [block])
   }

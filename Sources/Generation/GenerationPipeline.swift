@@ -183,7 +183,7 @@ public struct GenerationPipeline {
     guard let positive = contexts[prompt].byModality[modality] else {
       preconditionFailure("a modality without a context")
     }
-    // A modality that is given completely keeps its prompt in all passes, like upstream.
+    // A modality that is given completely keeps its prompt in all passes, as upstream.
     let negative =
       isFrozen || contexts.count == state.results.count
       ? nil : contexts[state.results.count].byModality[modality]
@@ -204,8 +204,8 @@ public struct GenerationPipeline {
     try sampled.latent.narrow(1, 0, sampled.sequence.targetCount)
   }
 
-  /// Ends sampling at the first step after which a modality isn't finite: later steps would change
-  /// nothing.
+  /// Ends sampling at the first step after which a modality isn't finite, because later steps can't
+  /// recover.
   private func requireFinite(
     _ sampled: SampledModality?, _ modality: Modality, step: Int, of steps: Int
   ) throws {
@@ -260,7 +260,7 @@ public struct GenerationPipeline {
 }
 
 extension Tensor {
-  /// Checks the output of a model: a video of NaN is black, and its audio silent.
+  /// Checks the output of a model, because NaN would look like a black video or silent audio.
   ///
   /// - Parameter stage: The component that computed this: `video decoder`, `vocoder`.
   /// - Throws: `Issue` if a value is NaN or infinite.

@@ -40,12 +40,12 @@ extension GenerationPlan {
 
   /// One pass over the noise levels.
   public struct Sampling: Sendable {
-    /// Its position among the samplings: conditions are encoded for each.
+    /// The position among the samplings; conditions are encoded for each sampling.
     public var index: Int
     /// The grids of the latents; nil for a modality that is not generated.
     public var video: VideoGrid?
     public var audio: AudioGrid?
-    /// One more than the number of steps.
+    /// The noise levels, one more than the number of steps.
     public var sigmas: [Float]
     public var method: Sampler.Method
     public var guidance: PerModality<Guidance>
@@ -54,7 +54,7 @@ extension GenerationPlan {
     /// sampling, which starts from pure noise. A later one mixes noise into the upsampled latent,
     /// by the first of `sigmas`.
     public var upsampler: String?
-    /// Whether the audio of a refinement is used, or that of the previous sampling.
+    /// Whether a refinement's own audio is used instead of the previous sampling's.
     public var keepsAudio: Bool
 
     public var refines: Bool { upsampler != nil }

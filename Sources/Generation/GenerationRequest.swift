@@ -2,7 +2,7 @@ import LTX
 import LoRAFiles
 import Torch
 
-/// A generation request. Together with the models it decides every byte of the result.
+/// A generation request. Together with the models, it determines every byte of the result.
 ///
 /// Values that aren't set come from the model (see `GenerationDefaults`) or, when a whole video is
 /// edited, from that video.

@@ -31,12 +31,12 @@ extension Condition<MediaFile> {
   /// An image, or the first frame of a video, that is the result's first frame.
   public static func firstFrame(path: String) -> Self { Self(.video(path), .firstFrame) }
 
-  /// The first frames of a clip, `8k + 1` of them, at the start of the video; nil for all.
+  /// The first `8k + 1` frames of a clip at the start of the video; nil for all of them.
   public static func prefix(path: String, frames: Int? = nil) -> Self {
     Self(.video(path), .prefix(frames.map { .frames($0) }))
   }
 
-  /// The last frames of a clip, `8k` of them, at the end of the video; nil for all.
+  /// The last `8k` frames of a clip at the end of the video; nil for all of them.
   public static func suffix(path: String, frames: Int? = nil) -> Self {
     Self(.video(path), .suffix(frames.map { .frames($0) }))
   }

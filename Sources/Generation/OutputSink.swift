@@ -5,7 +5,7 @@ import TensorFiles
 
 /// The kind of an output file, by its extension.
 enum OutputKind {
-  /// MP4, with audio if there is some.
+  /// MP4, with audio if there is any.
   case video
   /// PNG: one frame.
   case image
@@ -46,7 +46,7 @@ final class OutputSink {
 
   private let target: Target
   private let audio: AudioClip?
-  /// The number of its samples that have been written.
+  /// The number of audio samples that have been written.
   private var written = 0
   private let frameRate: Double
 

@@ -3,7 +3,7 @@ import Support
 
 /// The checks that don't need the models.
 enum RequestCheck {
-  /// The limit of H.264 in pixels, and more frames than fit into memory; the number of tokens stays
+  /// The limit of H.264 in pixels, and more frames than fit into memory. The number of tokens stays
   /// far below overflow.
   private static let maxSide = 16384
   private static let maxFrames = 1_000_000
@@ -39,7 +39,7 @@ enum RequestCheck {
     }
   }
 
-  /// Conditions must leave something to generate, and the result must be able to hold them.
+  /// Checks that conditions leave something to generate, and that the result can hold them.
   static func conditions(_ request: GenerationRequest, _ kind: OutputKind) throws {
     let given = Set(request.conditions.filter(\.isWhole).map(\.modality))
     for (index, condition) in request.conditions.enumerated() {

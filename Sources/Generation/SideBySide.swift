@@ -6,11 +6,11 @@ struct ShownReference: Sendable {
   let frames: [RGBFrame]
   let temporalScale: Int
 
-  /// The frame that stands beside one of the result's.
+  /// Returns the frame that is shown beside one of the result's frames.
   ///
-  /// A reference with fewer frames is held: where it was shown in every n-th frame, its first one
-  /// for one frame and the others for n, as its latents lie; otherwise its frames are spread evenly
-  /// (ltx-trainer, `validation_runner.py`).
+  /// If the reference has fewer frames, frames are repeated. With a temporal scale of n, its first
+  /// frame is shown once and the others n times, as its latents are placed in time; otherwise its
+  /// frames are spread evenly (ltx-trainer, `validation_runner.py`).
   func frame(beside index: Int, of count: Int) -> RGBFrame {
     let last = frames.count - 1
     guard frames.count < count else { return frames[min(index, last)] }

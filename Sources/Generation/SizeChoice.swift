@@ -2,8 +2,8 @@ import LTX
 import Media
 import Support
 
-/// Finds the size of the result: what is asked for, what an edited video has, or the model's
-/// default; and checks it.
+/// Chooses and checks the size of the result: the requested one, that of an edited video, or the
+/// model's default.
 struct SizeChoice {
   private let request: GenerationRequest
   private let defaults: GenerationDefaults
@@ -72,7 +72,7 @@ struct SizeChoice {
     }
   }
 
-  /// The size and the rate of an edited video are used only where they are possible.
+  /// Checks that the result can have the size and the rate of an edited video.
   private func check(_ edited: GivenVideo, width: Int?, height: Int?) throws {
     func subject(_ name: String) -> [Issue.PathComponent] { [.name(name), .file(edited.path)] }
     for (name, asked, own) in [("width", request.width, width), ("height", request.height, height)]
@@ -97,7 +97,7 @@ struct SizeChoice {
       throw Issue(
         ["frames"], "must last at most 6 hours (got \(size.frames), \(size.seconds) seconds)")
     }
-    // A model that pads by reflection needs something to reflect.
+    // Padding by reflection needs at least two cells.
     let leastCells = model.vae.padding == .reflect ? 2 : 1
     let sides = [
       ("width", size.width, factors.width), ("height", size.height, factors.height),
@@ -148,7 +148,7 @@ struct GivenVideo {
       self.path = path
       (width, height, frameRate) = (reader.width, reader.height, reader.frameRate)
       (hasAudio, isImage) = (reader.hasAudio, reader.isImage)
-      // An estimate may be off by a few frames, which decides whether there are enough.
+      // An estimate may be off by a few frames, which could change whether there are enough.
       switch reader.frameCount {
       case .declared(let count): frames = count
       case .estimated, .unknown: frames = try VideoReader.countFrames(path: path)

@@ -9,7 +9,7 @@ struct VideoConditionEncoder {
   /// The result of encoding a file.
   enum Encoded {
     case condition(LatentCondition)
-    /// The latent of the whole video, which stays unchanged.
+    /// The latent of a video that stays unchanged.
     case frozen(Tensor)
   }
 
