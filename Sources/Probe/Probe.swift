@@ -6,7 +6,7 @@ import Torch
 
 /// Runs one component of the models on given tensors, for `ltx probe`.
 ///
-/// It calls the same code as training and generation, and has none of its own.
+/// It calls the same code as training and generation, with no implementation of its own.
 public struct Probe {
   public struct Options: Sendable {
     public var model: String?

@@ -24,7 +24,7 @@ public final class ProbeInputs {
     source = try path.map { try SafetensorsFile(path: $0) }
   }
 
-  /// Fixes a letter's size, so that the message about a wrong input names the reason.
+  /// Fixes a letter's size; the message about a wrong input names the reason.
   public func fix(_ letter: String, _ size: Int, _ reason: String = "the size that the model takes")
   {
     sizes[letter] = (size, reason)

@@ -121,7 +121,7 @@ func probeDenoise(_ options: Probe.Options, _ inputs: ProbeInputs) throws -> [(
 }
 
 extension ProbeInputs {
-  /// A limit far above any intended position, and small enough to compute with.
+  /// The limit of a number of tokens: far above any real one, and small enough not to overflow.
   static let mostTokens = 1 << 28
 
   /// `video_shape` (B, C, F, H, W) and `fps`.
