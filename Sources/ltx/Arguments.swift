@@ -35,7 +35,7 @@ enum ComputeDType: String, ExpressibleByArgument, CaseIterable {
   var dtype: DType { self == .float32 ? .float32 : .bfloat16 }
 }
 
-/// `--threads`: 1 to 1024. More threads than cores only wait for each other.
+/// `--threads`: 1 to 1024. More threads than cores have no benefit.
 struct ThreadCount: ExpressibleByArgument {
   let count: Int
 

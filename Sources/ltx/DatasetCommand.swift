@@ -31,7 +31,7 @@ extension SubjectTable {
   ])
 }
 
-/// The options of what a cache is compared with.
+/// The options for the data that a cache is compared with.
 struct DatasetArguments: ParsableArguments {
   @Option(
     help: ArgumentHelp("The dataset file: .json, .jsonl or .csv.", valueName: "file"),
@@ -124,7 +124,7 @@ struct CheckDatasetCommand: ParsableCommand, PrintsItsResult {
     if !report.problems.isEmpty { throw ExitCode(1) }
   }
 
-  /// A heading for each kind of problem with a line for each problem, and a summary.
+  /// A heading for each kind of problem, a line for each problem, and a summary.
   static func table(_ report: DatasetReport) -> String {
     var text = ""
     for kind in DatasetProblem.Kind.allCases {

@@ -1,12 +1,12 @@
-// The exit status of a command: 0 if all is done, 1 if the work failed, 2 if the input can't be
-// used.
+// The exit status of a command: 0 if everything was done, 1 if the work failed, 2 if the input
+// can't be used.
 
 import ArgumentParser
 import Support
 
-/// Runs the part of a command that reads and checks its input. An error there is the input's fault.
+/// Runs the part of a command that reads and checks its input, where an error means status 2.
 ///
-/// - Parameter names: the options that subjects of issues stand for, beside those that all commands
+/// - Parameter names: the options for subjects of issues, in addition to those that all commands
 ///   share.
 func checkingInput<R>(_ names: SubjectTable, _ body: () throws -> R) throws -> R {
   try reporting(status: 2, names, body)
@@ -14,7 +14,7 @@ func checkingInput<R>(_ names: SubjectTable, _ body: () throws -> R) throws -> R
 
 func checkingInput<R>(_ body: () throws -> R) throws -> R { try checkingInput([:], body) }
 
-/// Runs the work itself.
+/// Runs the work itself, where an error means status 1.
 func working<R>(_ body: () throws -> R) throws -> R { try working([:], body) }
 
 func working<R>(_ names: SubjectTable, _ body: () throws -> R) throws -> R {
@@ -46,12 +46,12 @@ extension SubjectTable {
     ["audioTrack"]: "--audio-track",
   ]
 
-  /// Any error in the words of a command whose options are in this table.
+  /// The message of an error, with the options in this table in place of subjects.
   func message(of error: any Error) -> String {
     let table = Self.sharedOptions.merging(self)
     return table.describe(error) ?? table.translate(Support.describe(error))
   }
 
-  /// A note or a warning of a library in the words of a command whose options are in this table.
+  /// The text of a library's note or warning, with the options in this table in place of subjects.
   func message(_ text: String) -> String { Self.sharedOptions.merging(self).translate(text) }
 }

@@ -165,7 +165,7 @@ extension GenerationRequest {
 }
 
 extension Condition<MediaFile> {
-  /// The option of the condition, and those of parts that have an option of their own.
+  /// The option of the condition, and those of its parts that have their own option.
   fileprivate var options: (own: String, parts: [Issue.PathComponent: String]) {
     switch kind {
     case .image, .firstFrame: ("--image", ["crf": "--image-crf"])

@@ -58,7 +58,7 @@ struct ResultOptions: ParsableArguments {
     var all = prompt
     if let prompts {
       var lines = try Self.lines(of: prompts)
-      // A file ends with a line break.
+      // The text after the final line break is not a line.
       if lines.last == "" { lines.removeLast() }
       if let empty = lines.firstIndex(of: "") {
         throw Issue(
@@ -74,8 +74,8 @@ struct ResultOptions: ParsableArguments {
     return all
   }
 
-  /// The lines of a text file, without blanks around them. They may end as on Windows, and the file
-  /// may begin with the mark that editors there put in front.
+  /// The lines of a text file, without surrounding whitespace. Windows line ends and a byte order
+  /// mark at the start are accepted.
   private static func lines(of path: String) throws -> [String] {
     let data: Data
     do {
@@ -89,7 +89,7 @@ struct ResultOptions: ParsableArguments {
         suggestion: "Give a text file with one prompt per line.")
     }
     let scalars = text.unicodeScalars.drop { $0 == "\u{FEFF}" }
-    // Scalars, since "\r\n" is one character.
+    // Scalars are split, because "\r\n" is a single Character.
     return scalars.split(separator: "\n", omittingEmptySubsequences: false).map {
       String($0).trimmingCharacters(in: .whitespacesAndNewlines)
     }

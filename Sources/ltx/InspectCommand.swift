@@ -94,14 +94,14 @@ struct InspectCommand: ParsableCommand, PrintsItsResult {
     return ModelFiles(transformer: transformerPath, videoVAE: videoVaePath, audioVAE: audioVaePath)
   }
 
-  /// 38.0 GB, 4.1 MB.
+  /// The size in words, such as `38.0 GB` or `4.1 MB`.
   private static func size(_ bytes: Int) -> String {
     bytes >= 1_000_000_000
       ? String(format: "%.1f GB", Double(bytes) / 1e9)
       : String(format: "%.1f MB", Double(bytes) / 1e6)
   }
 
-  /// 1234, 56.7 thousand, 1.2 million, 19.1 billion.
+  /// The number in words, such as `1234`, `56.7 thousand`, `1.2 million`.
   private static func number(_ count: Int) -> String {
     for (unit, name) in [(1e9, "billion"), (1e6, "million"), (1e3, "thousand")]
     where Double(count) >= unit {

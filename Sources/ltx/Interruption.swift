@@ -3,9 +3,9 @@ import Foundation
 import Support
 import Synchronization
 
-/// Ctrl-C, `kill`, a terminal that closes, a batch system's warning: they remove unfinished files
-/// and end the program at once, unless the command ends by itself. A second signal, or Ctrl-\\,
-/// ends it whatever it does.
+/// Handles Ctrl-C, `kill`, a closed terminal and a batch system's warning. A signal removes
+/// unfinished files and ends the program at once, unless the command has said that it stops by
+/// itself. A second signal, or Ctrl-\\, always ends the program.
 final class Interruption: Sendable {
   private struct State {
     var status: Int32?
@@ -20,7 +20,7 @@ final class Interruption: Sendable {
     SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2, SIGXCPU,
   ]
   .compactMap { number in
-    // The source sees the signal only if the default action does not end the program first.
+    // Ignored, because the default action would end the program before the source sees the signal.
     let previous = signal(number, SIG_IGN)
     if number == SIGHUP,
       unsafeBitCast(previous, to: Int.self) == unsafeBitCast(SIG_IGN, to: Int.self)
@@ -33,14 +33,14 @@ final class Interruption: Sendable {
     return source
   }
 
-  /// Heeds signals from now on.
+  /// Starts to handle signals.
   static func install() { _ = sources.count }
 
   private static func receive(_ number: Int32) {
     let status = 128 + number
     let endsNow = state.withLock { state in
       defer { state.status = state.status ?? status }
-      // SIGXCPU comes every second from the first one on.
+      // After the first SIGXCPU, the system sends one every second.
       return !state.isAwaited || number == SIGQUIT || (state.status != nil && number != SIGXCPU)
     }
     if endsNow { TemporaryFiles.exit(status) }
@@ -48,9 +48,9 @@ final class Interruption: Sendable {
 
   init() { Self.install() }
 
-  /// From now on the caller looks at `status` and stops by itself.
+  /// Declares that the caller checks `status` from now on and stops by itself.
   func waitsForCaller() { Self.state.withLock { $0.isAwaited = true } }
 
-  /// The exit status to stop with, once a signal has come.
+  /// The exit status to stop with; nil before a signal arrives.
   var status: Int32? { Self.state.withLock(\.status) }
 }

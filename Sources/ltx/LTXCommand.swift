@@ -27,7 +27,7 @@ struct LTXCommand: ParsableCommand, PrintsItsResult {
     do {
       var command = try parseAsRoot()
       printsResult = (command as? any PrintsItsResult)?.printsItsResult ?? false
-      // The launcher passes signals on.
+      // The launcher forwards signals itself.
       if !(command is LaunchCommand) { Interruption.install() }
       try command.run()
     } catch {
@@ -55,7 +55,7 @@ struct LTXCommand: ParsableCommand, PrintsItsResult {
       printError("error: \(describe(error))")
       return 1
     }
-    // A command line that can't be read is bad input like any other.
+    // An invalid command line is bad input like any other.
     printError(fullMessage(for: error))
     if let meant = suggestion(for: arguments) {
       printError("Did you mean `\(meant)`?")
@@ -97,7 +97,7 @@ struct LTXCommand: ParsableCommand, PrintsItsResult {
     return nil
   }
 
-  /// Reports what standard output did not take.
+  /// Reports a failure to write to standard output.
   ///
   /// - Returns: the exit status.
   private static func checkingOutput(_ status: Int32, _ printsResult: Bool) -> Int32 {

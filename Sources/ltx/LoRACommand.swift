@@ -42,7 +42,7 @@ enum WrittenFormat: String, ExpressibleByArgument, CaseIterable {
   }
 }
 
-/// One LoRA in, one LoRA out.
+/// The input and output files of a command that turns one LoRA into another.
 struct LoRAFiles: ParsableArguments {
   @Argument(help: "The LoRA to read.", completion: .file())
   var input: String
@@ -53,7 +53,7 @@ struct LoRAFiles: ParsableArguments {
   @Option(help: "The dtype of the output; the default is the input's.")
   var dtype: ComputeDType?
 
-  /// - Parameter change: the part of the work that fails if the input can't be used.
+  /// - Parameter change: changes the LoRA; its errors mean that the input can't be used.
   func run(format: LoRAFormat = .comfyUI, _ change: (LoRA) throws -> LoRA) throws {
     var locks = OutputLocks("ltx lora")
     defer { locks.release() }

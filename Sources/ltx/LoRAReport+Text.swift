@@ -91,7 +91,7 @@ extension LoRAReport {
       + (names.count > 20 ? " and \(names.count - 20) more" : "")
   }
 
-  /// The first names in alphabetical order, without sorting what may be a million.
+  /// The first names in alphabetical order, without sorting all of them; there may be a million.
   private static func first(_ count: Int, of names: some Sequence<String>) -> [String] {
     var first: [String] = []
     for name in names where first.count < count || name < first[count - 1] {

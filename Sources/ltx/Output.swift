@@ -1,26 +1,26 @@
-// All that the program writes to its standard streams.
+// Everything that the program writes to its standard streams.
 
 import Foundation
 import Support
 import Synchronization
 import TensorFiles
 
-/// Writes to standard output. In this module it takes the place of Swift's own, which passes over
-/// failures in silence; `LTXCommand.main` looks at them.
+/// Writes to standard output. In this module it replaces Swift's own `print`, which ignores
+/// failures; `LTXCommand.main` checks for them.
 func print(_ items: Any..., separator: String = " ", terminator: String = "\n") {
   let text = items.map { "\($0)" }.joined(separator: separator) + terminator
   Terminal.shared.interrupting(isatty(STDOUT_FILENO) == 1) { StandardStream.output.write(text) }
 }
 
-/// Writes a line, or several, to standard error; text of files in it can't act on the terminal.
+/// Writes one or more lines to standard error, with control characters escaped.
 func printError(_ line: String) {
   let line = line.displayedLines()
   Terminal.shared.interrupting { StandardStream.error.write(line + "\n") }
 }
 
-/// A command whose result is what it prints, and that fails where it can't be printed.
+/// A command whose result is its output, so that it fails if it can't print.
 protocol PrintsItsResult {
-  /// Whether it does with the options that were given.
+  /// Whether the result is the output with the given options.
   var printsItsResult: Bool { get }
 }
 
@@ -32,7 +32,7 @@ extension PrintsItsResult {
 final class Terminal: Sendable {
   static let shared = Terminal()
 
-  /// Whether lines can be drawn again: standard error is a terminal that can move its cursor.
+  /// Whether lines can be redrawn: standard error is a terminal that can move its cursor.
   let canRedraw: Bool = {
     guard isatty(STDERR_FILENO) == 1 else { return false }
     let type = ProcessInfo.processInfo.environment["TERM"] ?? ""
@@ -41,7 +41,7 @@ final class Terminal: Sendable {
 
   private let state = Mutex((lines: TerminalLines(), texts: [String]()))
 
-  /// Draws lines in place of those before.
+  /// Draws lines in place of the previous ones.
   func draw(_ texts: [String]) {
     state.withLock { state in
       state.texts = texts
@@ -49,7 +49,7 @@ final class Terminal: Sendable {
     }
   }
 
-  /// Leaves the lines as they are; what follows comes below.
+  /// Keeps the current lines; later output appears below them.
   func finish() {
     state.withLock { state in
       StandardStream.error.write(state.lines.ending())
@@ -57,7 +57,7 @@ final class Terminal: Sendable {
     }
   }
 
-  /// Runs something that writes to the terminal, above the lines.
+  /// Runs a closure that writes to the terminal, above the lines.
   func interrupting(_ isOnTerminal: Bool = true, _ body: () -> Void) {
     state.withLock { state in
       guard isOnTerminal, !state.lines.isEmpty else { return body() }

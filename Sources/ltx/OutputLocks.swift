@@ -2,8 +2,7 @@ import Foundation
 import Support
 import TensorFiles
 
-/// The locks on what a command writes, so that no second command writes to the same place at the
-/// same time.
+/// The locks on a command's outputs, so that two commands never write to the same place at once.
 struct OutputLocks {
   /// The name of the lock holder, such as `ltx train`.
   let purpose: String
@@ -12,10 +11,10 @@ struct OutputLocks {
 
   init(_ purpose: String) { self.purpose = purpose }
 
-  /// Locks a folder, and makes it if need be. A place that can't be written is left to the work to
-  /// report.
+  /// Locks a folder, and creates it if it is missing. If the folder can't be written, the work
+  /// itself reports that.
   ///
-  /// - Parameter share: which of several processes with the same output this one is.
+  /// - Parameter share: this process's share, if several processes write the same output.
   /// - Throws: `Issue` where another process holds it.
   mutating func lock(folder: String, share: OutputLock.Share? = nil) throws {
     guard OutputFolder.problem(folder) == nil, isNew(folder) else { return }
@@ -30,7 +29,7 @@ struct OutputLocks {
     locks.append(try OutputLock(file: file, purpose: purpose, warn: Self.warn))
   }
 
-  /// To be called when the work is done, or has failed.
+  /// Releases all locks. Must be called when the work is done or has failed.
   func release() {
     for lock in locks { lock.release() }
   }

@@ -187,7 +187,7 @@ extension SubjectTable {
   }()
 }
 
-/// The options of how `ltx preprocess` reads clips.
+/// The options for reading clips in `ltx preprocess`.
 struct ClipReadingOptions: ParsableArguments {
   enum Deinterlacing: String, ExpressibleByArgument, CaseIterable {
     case on, off

@@ -1,8 +1,8 @@
 import Foundation
 import Generation
 
-/// Progress of work that a user waits for, on standard error: one line that is rewritten on a
-/// terminal, plain lines now and then in a log.
+/// The progress of work on standard error: one line that is redrawn on a terminal, or an occasional
+/// plain line in a log.
 final class ProgressLine {
   private let label: String
   private let unit: String
@@ -13,10 +13,10 @@ final class ProgressLine {
   private var lastShown = Date.distantPast
 
   /// - Parameters:
-  ///   - label: the name of the work, `training`.
+  ///   - label: the name of the work, such as `training`.
   ///   - total: nil if it is unknown.
-  ///   - unit: the unit of the count, `steps`.
-  ///   - alreadyDone: the count of earlier runs, which is not included in the rate.
+  ///   - unit: the unit of the count, such as `steps`.
+  ///   - alreadyDone: the count from earlier runs, which is not included in the rate.
   init(_ label: String, total: Int?, unit: String, alreadyDone: Int = 0) {
     self.label = label
     self.total = total
@@ -24,7 +24,7 @@ final class ProgressLine {
     self.alreadyDone = alreadyDone
   }
 
-  /// - Parameter detail: what else there is to say, `loss 0.123`.
+  /// - Parameter detail: additional text, such as `loss 0.123`.
   func update(_ done: Int, _ detail: String = "") {
     let isLast = done == total
     let interval = isTerminal ? 0.1 : 5
@@ -71,12 +71,12 @@ final class ProgressLine {
   }
 }
 
-/// Progress of work in several phases, a line for each.
+/// The progress of work in several phases, with a line for each.
 final class PhasedProgress {
   private var label: String?
   private var line: ProgressLine?
 
-  /// - Parameter label: of the phase; another one begins a new line.
+  /// - Parameter label: the name of the phase; a new one begins a new line.
   func show(_ label: String, _ done: Int, of total: Int?, unit: String, _ detail: String = "") {
     if label != self.label {
       finish()
@@ -86,7 +86,7 @@ final class PhasedProgress {
     line?.update(done, detail)
   }
 
-  /// A stage of generation.
+  /// Shows the progress of a stage of generation.
   func show(_ progress: GenerationProgress) {
     show(
       progress.stage.title, progress.done, of: progress.total, unit: progress.stage.unit,

@@ -129,7 +129,7 @@ struct SplitCommand: ParsableCommand {
     return splitter
   }
 
-  /// One bad video does not keep the others from being split.
+  /// Splits all videos of a folder; a video that fails does not stop the others.
   private func splitAll(
     _ folder: VideoFolder, _ splitter: SceneSplitter, _ detector: any SceneDetector,
     _ interruption: Interruption
@@ -287,7 +287,7 @@ struct PartOptions: ParsableArguments {
 }
 
 extension SceneLength {
-  /// Parses the length that a subject has.
+  /// Parses a length that belongs to a subject.
   fileprivate init(_ text: String, of subject: Issue.PathComponent...) throws {
     do {
       try self.init(text)

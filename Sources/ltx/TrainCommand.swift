@@ -54,7 +54,7 @@ struct TrainCommand: ParsableCommand {
       let group = try ProcessGroup.fromEnvironment() ?? .single
       let device =
         group.worldSize > 1 && compute.device == .cuda(0) ? .cuda(group.localRank) : compute.device
-      // The other ranks write only what rank 0 tells them to.
+      // Rank 0 holds the lock for all ranks.
       if group.isMain, !dryRun { try locks.lock(folder: configuration.outputDir) }
       let shown = PhasedProgress()
       defer { shown.finish() }

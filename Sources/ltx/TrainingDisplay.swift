@@ -2,12 +2,12 @@ import Foundation
 import Tracking
 import Training
 
-/// Draws a run on standard error: two lines that are redrawn on a terminal, or plain lines now and
-/// then in a log.
+/// Shows a run on standard error: two lines that are redrawn on a terminal, or occasional plain
+/// lines in a log.
 final class TrainingDisplay {
   private let isShown: Bool
   private let isTerminal = Terminal.shared.canRedraw
-  /// When the first step began.
+  /// The time at which the first step began.
   private var start: ContinuousClock.Instant?
   private let totalSteps: Int
   private var view: TrainingView
@@ -52,7 +52,7 @@ final class TrainingDisplay {
     Terminal.shared.draw([line])
   }
 
-  /// A line of its own, above the view.
+  /// Prints a line above the view.
   func say(_ line: String) {
     guard isShown else { return }
     printError(line)
