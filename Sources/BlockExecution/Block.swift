@@ -3,9 +3,9 @@ import Torch
 
 /// Tensors that travel together through a stack of blocks, in a fixed order.
 public protocol TensorBundle: Sendable {
-  /// The tensors that gradients can flow through. Parts that are missing are left out.
+  /// The tensors that gradients can flow through. Missing parts are omitted.
   var tensors: [Tensor] { get }
-  /// The same bundle with other tensors in the places that `tensors` lists.
+  /// Returns the same bundle with other tensors, in the order of `tensors`.
   func replacing(_ tensors: [Tensor]) -> Self
 }
 
@@ -19,8 +19,8 @@ public protocol Block: Sendable {
   /// The tensors of the block that are trained.
   var parameters: [Parameter] { get }
 
-  /// All weights of the block, trained or not, in the places where its layers find them. Between
-  /// calls a plan may replace them by copies that are elsewhere.
+  /// All weights of the block, trained or not, in the slots that its layers read. Between calls, an
+  /// execution plan may replace them by copies on another device.
   var weights: [WeightSlot] { get }
 
   func callAsFunction(_ state: State, _ shared: Shared) throws -> State

@@ -17,13 +17,13 @@ public struct BlockStack<B: Block>: Sendable {
   /// Gradients flow to the tensors of `state` and `shared` that require them, and to the blocks'
   /// parameters.
   ///
-  /// - Precondition: the plan has a step for each block.
+  /// - Precondition: The plan has a step for each block.
   public func forward(_ state: B.State, _ shared: B.Shared, plan: ExecutionPlan) throws
     -> StackPass<B>
   {
     precondition(plan.steps.count == blocks.count, "a plan needs one step per block")
-    // Each block's graph starts at leaves of its own, so that its backward pass can be run, or
-    // rebuilt, alone.
+    // Each block's graph starts at its own leaves, so that its backward pass can run, or its graph
+    // be rebuilt, independently.
     let leaves = shared.replacing(try shared.tensors.map { $0.requiresGrad ? try $0.asLeaf() : $0 })
     var state = state.replacing(
       try state.tensors.map { $0.requiresGrad ? try $0.asLeaf() : try $0.detach() })
@@ -56,13 +56,13 @@ public struct BlockStack<B: Block>: Sendable {
   }
 }
 
-/// A forward pass that waits for its backward pass.
+/// A completed forward pass whose backward pass has not run yet.
 public final class StackPass<B: Block> {
   struct Record {
     let block: B
-    /// The leaves that the block's graph starts from; nil if nothing is differentiated.
+    /// The leaves that the block's graph starts from; nil if nothing in it requires gradients.
     let input: B.State?
-    /// The block's graph; nil if it is rebuilt.
+    /// The block's graph; nil if it is rebuilt in the backward pass.
     let output: B.State?
   }
 
@@ -89,19 +89,19 @@ public final class StackPass<B: Block> {
     public var parameters: [String: Tensor]
   }
 
-  /// Walks the blocks in reverse, and releases each block's activations as soon as they have been
+  /// Runs the blocks backward, and releases each block's activations as soon as they have been
   /// used.
   ///
-  /// - Parameter gradients: with respect to `output.tensors`.
-  /// - Precondition: called once.
+  /// - Parameter gradients: The gradients with respect to `output.tensors`.
+  /// - Precondition: Called only once.
   public func backward(_ gradients: [Tensor?]) throws -> Gradients {
     precondition(gradients.count == output.tensors.count, "one gradient per output")
     var result = Gradients(
       state: gradients, shared: Array(repeating: nil, count: shared.tensors.count), parameters: [:])
     while let record = records.popLast() {
-      guard let input = record.input else { break }  // below this block nothing is differentiated
+      guard let input = record.input else { break }  // no gradients are needed below this block
       let outputs = try (record.output ?? rebuild(record.block, input)).tensors
-      // Only outputs with a graph and a gradient take part.
+      // Only outputs with a graph and a gradient matter.
       let active = outputs.indices.filter { outputs[$0].requiresGrad && result.state[$0] != nil }
       let stateInputs = input.tensors.indices.filter { input.tensors[$0].requiresGrad }
       let sharedInputs = shared.tensors.indices.filter { shared.tensors[$0].requiresGrad }

@@ -9,13 +9,13 @@ public enum ActivationPolicy: String, Sendable, CaseIterable {
   case recompute
 }
 
-/// The place of a block's weights while they are not in use.
+/// The location of a block's weights while they are not in use.
 public enum WeightPlacement: Sendable {
   /// On the device that computes, for the whole run.
   case resident
 }
 
-/// The way in which each block of a stack is run. Plans change memory and time, never a number.
+/// The way in which each block of a stack is run. Plans change memory and time, never results.
 public struct ExecutionPlan: Sendable {
   public struct Step: Sendable {
     public var activations: ActivationPolicy
@@ -43,8 +43,8 @@ public struct ExecutionPlan: Sendable {
       steps: Array(repeating: Step(activations: activations), count: blocks), autocast: autocast)
   }
 
-  /// Runs a forward computation in the plan's precision. Gradients are computed outside of it:
-  /// they follow the dtypes that the forward pass chose.
+  /// Runs a forward computation in the plan's precision. Gradients are computed outside of it, in
+  /// the dtypes that the forward pass used.
   public func inPrecision<R>(on device: Device, _ body: () throws -> R) throws -> R {
     guard let autocast else { return try body() }
     return try withAutocast(autocast, on: device, body)

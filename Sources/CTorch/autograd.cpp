@@ -29,7 +29,7 @@ ct_status ct_grad(ct_tensor *const *outputs, size_t output_count, ct_tensor *con
     std::vector<at::Tensor> gradients =
         torch::autograd::grad(list(outputs, output_count), list(inputs, input_count), gradOutputs, retain_graph,
                               /*create_graph=*/false, /*allow_unused=*/true);
-    std::vector<std::unique_ptr<ct_tensor>> handles(input_count); // frees the handles if creating one fails
+    std::vector<std::unique_ptr<ct_tensor>> handles(input_count); // no leak on failure
     for (size_t i = 0; i < input_count; ++i)
       if (gradients[i].defined())
         handles[i].reset(own(std::move(gradients[i])));

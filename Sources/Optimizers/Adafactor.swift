@@ -4,8 +4,8 @@ import Support
 import Torch
 
 /// Adafactor (Shazeer and Stern, "Adafactor: Adaptive Learning Rates with Sublinear Memory Cost",
-/// 2018), as `Adafactor` of transformers. It stores the row and column means of a matrix's second
-/// moment.
+/// 2018), equal to `Adafactor` in transformers. It stores the row and column means of a matrix's
+/// second moment.
 ///
 /// The defaults are those of transformers' `Trainer`: the configured learning rate is used without
 /// scaling.
@@ -19,14 +19,14 @@ public final class Adafactor: Optimizer {
     public var clipThreshold = 1.0
     /// The exponent of the second moment's decay, 1 - step^decayRate.
     public var decayRate = -0.8
-    /// The decay of the first moment, of changes; nil for none.
+    /// The decay of the first moment; nil for no first moment.
     public var beta1: Double?
     public var weightDecay = 0.0
     /// Whether the learning rate is multiplied by the root mean square of the parameter.
     public var scalesByParameter = false
     /// Whether min(0.01, 1 / sqrt(step)) replaces the learning rate and its schedule.
     public var hasRelativeStep = false
-    /// Whether a relative step starts with 1e-6 step instead of 0.01.
+    /// Whether a relative step is limited to 1e-6 * step instead of 0.01.
     public var warmsUp = false
 
     public init() {}

@@ -27,7 +27,7 @@ public final class AdamW: Optimizer {
     let key: String
     let first: Tensor
     let second: Tensor
-    /// The number of steps, in the kernel's form: one float32 number.
+    /// The number of steps, as the float32 tensor that the kernel expects.
     let step: Tensor
 
     init(_ parameter: Parameter) throws {

@@ -1,19 +1,19 @@
 import Torch
 
 /// AdamW with moments of 8 bits per element (Dettmers et al., "8-bit Optimizers via Block-wise
-/// Quantization", 2022), as bitsandbytes' `AdamW8bit`: dynamic maps, blocks of 256, float32 for
-/// small parameters.
+/// Quantization", 2022), equal to bitsandbytes' `AdamW8bit`: dynamic maps, blocks of 256, float32
+/// for small parameters.
 ///
-/// On the CPU, a step is one kernel that gives bitsandbytes' CPU results. On a GPU, libtorch's
-/// operations do the same.
+/// On the CPU, a step is one kernel with the results of bitsandbytes on the CPU. On a GPU,
+/// libtorch's operations do the same.
 public final class AdamW8bit: Optimizer {
   public struct Options: Sendable, Equatable {
     public var beta1 = 0.9
     public var beta2 = 0.999
     public var eps = 1e-8
     public var weightDecay = 0.01
-    /// The number of elements from which moments have 8 bits: `min_8bit_size`. Smaller parameters
-    /// have float32 moments.
+    /// The minimum number of elements for 8-bit moments: `min_8bit_size`. Smaller parameters have
+    /// float32 moments.
     public var smallestQuantized = 4096
 
     public init() {}

@@ -5,9 +5,9 @@ import Torch
 /// Approximations for Parallelism in Deep Learning", 2016; bitsandbytes' `create_dynamic_map`):
 /// seven powers of ten, of which the larger ones are divided more finely.
 ///
-/// Codes are found as by bitsandbytes on the CPU: in a table of 65,536 evenly spaced numbers with
-/// their nearest codes. A number is therefore off by up to 1/65,535 of the block's largest; zero
-/// has the code of 1.5e-5 of it.
+/// Like bitsandbytes on the CPU, codes are looked up in a table of the nearest codes of 65,536
+/// evenly spaced values. The lookup is therefore off by up to 1/65,535 of the block's largest
+/// value; zero gets the code of 1.5e-5 of it.
 public struct DynamicMap: Sendable {
   /// float32 [256], ascending.
   public let map: Tensor
@@ -18,7 +18,7 @@ public struct DynamicMap: Sendable {
   private static let powers = [1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0]
   private static let tableSize = 65_536
 
-  /// - Parameter isSigned: whether the values go from -1 to 1; otherwise they go from 0 to 1.
+  /// - Parameter isSigned: Whether the values range from -1 to 1 instead of from 0 to 1.
   public init(isSigned: Bool, device: Device = .cpu) throws {
     // The values are 0, 1, and the means of the intervals into which each power of ten is divided.
     var values: [Float] = [0, 1]

@@ -3,7 +3,7 @@ import Support
 import Torch
 
 /// The exponential moving average of trained parameters, in float32, which validation and saving
-/// may use instead of the values of the last step (Polyak and Juditsky, "Acceleration of Stochastic
+/// can use instead of the values of the last step (Polyak and Juditsky, "Acceleration of Stochastic
 /// Approximation by Averaging", 1992).
 ///
 /// Update n, from 0, keeps min(decay, (1 + n) / (10 + n)) of the average and takes the rest from
@@ -81,8 +81,8 @@ public final class ExponentialMovingAverage {
 
   /// Restores a stored state.
   ///
-  /// - Parameter load: returns a tensor of the state by its key.
-  /// - Throws: `Issue` for a tensor of another form, and the errors of `load`.
+  /// - Parameter load: Returns a tensor of the state by its key.
+  /// - Throws: `Issue` for a tensor of another shape or dtype, and the errors of `load`.
   public func restore(_ load: @escaping (String) throws -> Tensor) throws {
     let stored = StoredState(load)
     try stored.fill(zip(parameters, averages).map { (Self.key($0), $1) })

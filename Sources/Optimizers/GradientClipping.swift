@@ -3,8 +3,8 @@ import Torch
 
 /// The global norm of gradients, and their clipping (Pascanu et al., 2013).
 public enum GradientClipping {
-  /// Returns the norm of all gradients together, a float32 tensor without dimensions. It is not
-  /// finite if any gradient is not, or if the sum of squares is too large for float32.
+  /// Returns the norm of all gradients together, a float32 scalar tensor. It is not finite if a
+  /// gradient is not, or if the sum of squares exceeds float32.
   public static func norm(_ gradients: [Tensor]) throws -> Tensor {
     guard !gradients.isEmpty else { return try .scalar(0) }
     return try withoutGrad {
@@ -23,7 +23,7 @@ public enum GradientClipping {
     return try withoutGrad {
       let norm = try norm(gradients)
       if maximum > 0 {
-        // As in PyTorch, the factor is capped at 1, so that nothing waits for the norm.
+        // Like in PyTorch, the factor is capped at 1, so that the device need not be synchronized.
         let factor = try Tensor.minimum(
           .scalar(1, device: norm.device), (norm + 1e-6).reciprocal() * maximum)
         try Tensor.multiply_(gradients, by: factor)

@@ -1,16 +1,16 @@
 import Foundation
 import NN
 
-/// The change of learning rates over a run.
+/// The learning rate over the steps of a run.
 ///
-/// The rate is a closed form of the step's number, so a resumed run needs no state of its schedule.
-/// PyTorch computes the same rates step by step; its values lie within 1e-6 of these, relative to
-/// the base rate.
+/// The rate is a function of the step's number, so a resumed run needs no schedule state. PyTorch
+/// computes the same rates step by step; its values are within 1e-6 of these, relative to the base
+/// rate.
 ///
-/// One step of the schedule is one step of the optimizer, with any number of accumulated batches,
-/// as in the official trainer with one process: accelerate's scheduler does nothing between
-/// optimizer steps. (With N processes, accelerate steps N times for each optimizer step, and the
-/// schedule ends after 1/N of the run. This implementation does not.)
+/// One step of the schedule is one optimizer step, regardless of gradient accumulation, as in the
+/// official trainer with one process: accelerate's scheduler does nothing between optimizer steps.
+/// (With N processes, accelerate advances the schedule N times per optimizer step, so that it ends
+/// after 1/N of the run. This implementation does not.)
 public struct LearningRateSchedule: Sendable, Equatable {
   public enum Curve: Sendable, Equatable {
     case constant
@@ -30,9 +30,9 @@ public struct LearningRateSchedule: Sendable, Equatable {
   public let curve: Curve
   /// The steps of the run, including the warm-up.
   public let steps: Int
-  /// The steps before the curve, which takes the remaining ones. Step s of them has (s + 1) /
-  /// (warmupSteps + 1) of the rate that the curve begins with, so that the first one is above zero
-  /// and the curve continues the series.
+  /// The number of steps before the curve, which takes the remaining ones. Warm-up step s has the
+  /// rate (s + 1) / (warmupSteps + 1) of the curve's first rate, so that the first one is above
+  /// zero and the curve continues the series.
   public let warmupSteps: Int
 
   public init(_ curve: Curve, steps: Int, warmupSteps: Int = 0) {
@@ -46,11 +46,12 @@ public struct LearningRateSchedule: Sendable, Equatable {
   /// Returns the learning rate at a step.
   ///
   /// - Parameters:
-  ///   - base: the group's learning rate; 0 stays 0. Minimal rates are rates, not factors, and the
+  ///   - base: The group's learning rate; 0 stays 0. Minimum rates are absolute, not factors, and
+  ///     the
   ///     same for each group.
-  ///   - step: the number of the step, from 0.
+  ///   - step: The number of the step, from 0.
   public func learningRate(base: Double, at step: Int) -> Double {
-    // A group that is not trained is not raised to a minimal rate.
+    // The minimum rate must not make a group train whose rate is 0.
     guard base != 0 else { return 0 }
     if step < warmupSteps {
       return curveRate(base, 0) * Double(step + 1) / Double(warmupSteps + 1)
@@ -67,14 +68,14 @@ public struct LearningRateSchedule: Sendable, Equatable {
     case .linear(let start, let end): return base * (start + (end - start) * progress)
     case .cosine(let minimum): return Self.cosine(base, minimum, Double(step) / Double(length))
     case .cosineWithRestarts(let first, let factor, let minimum):
-      // Cosines of growing length are found one by one, equal ones by division, because there may
-      // be many.
+      // Cosines of growing length are found in a loop; equal ones by division, because there may be
+      // many.
       var position = step
       var period = max(first, 1)
       if factor <= 1 { position %= period }
       while position >= period {
         position -= period
-        // A cosine that is longer than any run never ends.
+        // A cosine longer than any run never ends.
         let (next, overflow) = period.multipliedReportingOverflow(by: factor)
         period = overflow ? .max : next
       }

@@ -1,8 +1,8 @@
 import Torch
 
-/// Lion (Chen et al., "Symbolic Discovery of Optimization Algorithms", 2023), as lion-pytorch: the
-/// sign of an average of momentum and gradient. Learning rates are a third to a tenth of AdamW's,
-/// and weight decays larger by the same factor.
+/// Lion (Chen et al., "Symbolic Discovery of Optimization Algorithms", 2023), equal to
+/// lion-pytorch: it uses only the sign of an average of momentum and gradient. Learning rates are a
+/// third to a tenth of AdamW's, and weight decays larger by the same factor.
 public final class Lion: Optimizer {
   public struct Options: Sendable, Equatable {
     public var beta1 = 0.9

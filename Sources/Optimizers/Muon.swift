@@ -2,16 +2,16 @@ import Foundation
 import NN
 import Torch
 
-/// Muon (Jordan et al., "Muon: An optimizer for hidden layers in neural networks", 2024), as
-/// PyTorch's `torch.optim.Muon`: the momentum of a matrix, made nearly orthogonal. Other parameters
-/// are trained by AdamW at the same learning rate.
+/// Muon (Jordan et al., "Muon: An optimizer for hidden layers in neural networks", 2024), equal to
+/// PyTorch's `torch.optim.Muon`: it makes the momentum of a matrix nearly orthogonal. Other
+/// parameters are trained by AdamW at the same learning rate.
 public final class Muon: Optimizer {
   /// The factor of the learning rate for a matrix [A, B].
   public enum Adjustment: String, Sendable, CaseIterable {
     /// sqrt(max(1, A / B)).
     case original
-    /// 0.2 sqrt(max(A, B)): changes as large as AdamW's, for its learning rates and weight decays
-    /// (Liu et al., "Muon is Scalable for LLM Training", 2025).
+    /// 0.2 sqrt(max(A, B)): changes as large as AdamW's, so that its learning rates and weight
+    /// decays fit (Liu et al., "Muon is Scalable for LLM Training", 2025).
     case matchRMSAdamW = "match_rms_adamw"
   }
 

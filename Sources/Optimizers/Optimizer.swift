@@ -2,11 +2,11 @@ import NN
 import Support
 import Torch
 
-/// Turns gradients into changes of parameters.
+/// Updates parameters from their gradients.
 ///
-/// Gradients are given by the parameters' keys; a parameter without one stays unchanged, and so
-/// does its state. The numbers of a run are a function of the parameters, the state and the
-/// gradients: after `restore` with the tensors of `state`, training continues bit for bit.
+/// Gradients are passed by parameter key; a parameter without one is unchanged, and so is its
+/// state. A run depends only on the parameters, the state and the gradients: after `restore` with
+/// the tensors of `state`, training continues bit for bit.
 public protocol Optimizer: AnyObject {
   /// The groups, in the order of the learning rates of `step`.
   var groups: [ParameterGroup] { get }
@@ -19,14 +19,14 @@ public protocol Optimizer: AnyObject {
   func step(_ gradients: [String: Tensor], learningRates: [Double]) throws
 
   /// The state to resume from, besides the parameters, under keys that begin with the parameters'
-  /// own. The tensors are the optimizer's: a later step changes them.
+  /// keys. The tensors belong to the optimizer: a later step changes them.
   var state: [(key: String, tensor: Tensor)] { get throws }
 
   /// Restores a stored state.
   ///
-  /// - Parameter load: returns a tensor of the state by its key.
-  /// - Throws: `Issue` for a tensor of another form than this optimizer's, and the errors of
-  ///   `load`.
+  /// - Parameter load: Returns a tensor of the state by its key.
+  /// - Throws: `Issue` for a tensor that doesn't match this optimizer's shape or dtype, and the
+  ///   errors of `load`.
   func restore(_ load: @escaping (String) throws -> Tensor) throws
 }
 
@@ -54,11 +54,11 @@ extension Optimizer {
       learningRates: groups.map { schedule.learningRate(base: $0.learningRate, at: number) })
   }
 
-  /// Runs `body` while the state lies in the host's memory, so that validation can use the
-  /// device's. `body` must not train.
+  /// Runs `body` while the state is in host memory, so that validation can use the device's memory.
+  /// `body` must not train.
   ///
-  /// - Throws: the errors of `body`; `TorchError` if the host has no room for the state, or the
-  ///   device has none afterwards.
+  /// - Throws: The errors of `body`; `TorchError` if the host lacks memory for the state, or the
+  ///   device lacks it afterwards.
   public func withStateOnHost<R>(_ body: () throws -> R) throws -> R {
     let homes = try state.map { (tensor: $0.tensor, device: $0.tensor.device) }
     let result = Result {

@@ -7,8 +7,9 @@ public enum OptimizerKind: String, Sendable, CaseIterable {
   case adamw, adamw8bit, prodigy, lion, adafactor, muon
 }
 
-/// An optimizer and its options, with the names and defaults of its best-known library: PyTorch
-/// (AdamW, Muon), bitsandbytes (AdamW8bit), prodigyopt, lion-pytorch, transformers (Adafactor).
+/// An optimizer and its options, with the names and defaults of its best-known implementation:
+/// PyTorch (AdamW, Muon), bitsandbytes (AdamW8bit), prodigyopt, lion-pytorch, transformers
+/// (Adafactor).
 public enum OptimizerOptions: Sendable, Equatable {
   case adamw(AdamW.Options)
   case adamw8bit(AdamW8bit.Options)
@@ -17,8 +18,9 @@ public enum OptimizerOptions: Sendable, Equatable {
   case adafactor(Adafactor.Options)
   case muon(Muon.Options)
 
-  /// - Parameter params: options by name; missing ones have their defaults.
-  /// - Throws: `Issues` that name each unknown option and each bad value, with the allowed ones.
+  /// - Parameter params: The options by name; missing ones have their defaults.
+  /// - Throws: `Issues` that name each unknown option and each invalid value, with the allowed
+  ///   ones.
   public init(_ kind: OptimizerKind, params: [String: JSON] = [:]) throws(Issues) {
     var reader = OptionReader(params, of: kind.rawValue)
     switch kind {
@@ -55,10 +57,10 @@ public enum OptimizerOptions: Sendable, Equatable {
     }
   }
 
-  /// Returns the bytes that the optimizer's state will take for a parameter, for a memory plan.
-  /// Counters of a few bytes are left out.
+  /// Returns the bytes of the optimizer's state for a parameter, for a memory plan. Counters of a
+  /// few bytes are not included.
   ///
-  /// - Parameter dtype: the dtype of the parameter.
+  /// - Parameter dtype: The dtype of the parameter.
   public func stateBytes(shape: [Int], dtype: DType = .float32) -> Int {
     let count = shape.reduce(1, *)
     switch self {

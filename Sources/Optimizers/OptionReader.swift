@@ -1,7 +1,7 @@
 import NN
 import Support
 
-/// Reads options by name and collects everything that is wrong with them.
+/// Reads options by name and collects all problems.
 public struct OptionReader {
   private let values: [String: JSON]
   /// The owner of the options, for messages: `adamw`.
@@ -17,8 +17,8 @@ public struct OptionReader {
   /// Sets `option` to the given value, if there is one.
   ///
   /// - Parameters:
-  ///   - isAllowed: whether a number is allowed.
-  ///   - rule: the same in words that follow "must be".
+  ///   - isAllowed: Whether a number is allowed.
+  ///   - rule: The same rule in words, to follow "must be".
   public mutating func number(
     _ key: String, _ option: inout Double, _ rule: String, _ isAllowed: (Double) -> Bool
   ) {
@@ -101,7 +101,7 @@ public struct OptionReader {
     problems.append(Issue([.name(key)], problem))
   }
 
-  /// - Throws: everything that is wrong, including options that were never asked for.
+  /// - Throws: All problems, including options that were never requested.
   public func finish() throws(Issues) {
     let names =
       allowed.isEmpty

@@ -16,16 +16,16 @@ public struct ParameterGroup: Sendable {
 
   /// Groups parameters by the modules that they belong to.
   ///
-  /// A pattern is one or more names, joined by dots, and matches where these names appear
+  /// A pattern is one or more names, joined by dots, and matches if these names appear
   /// consecutively in a parameter's key: `attn2`, `attn1.to_q`, `transformer_blocks.0`. Within a
   /// name, `*`, `?` and `[…]` match characters as in a shell: `audio_*`. The first pattern that
   /// matches is used.
   ///
   /// - Parameters:
-  ///   - learningRate: the rate of parameters that no pattern matches.
-  ///   - rates: learning rates by pattern.
-  /// - Returns: the group of the unmatched parameters, if there are any, and one for each pattern.
-  /// - Throws: `Issues` that name each pattern that is not the first to match any parameter.
+  ///   - learningRate: The rate of parameters that no pattern matches.
+  ///   - rates: Learning rates by pattern.
+  /// - Returns: The group of the unmatched parameters, if there are any, and one for each pattern.
+  /// - Throws: `Issues` that name each pattern that is not the first match of any parameter.
   public static func groups(
     of parameters: [Parameter], learningRate: Double,
     rates: [(pattern: String, learningRate: Double)] = []
@@ -50,7 +50,7 @@ public struct ParameterGroup: Sendable {
       + zip(rates, matched).map { ParameterGroup($1, learningRate: $0.learningRate) }
   }
 
-  /// Visits the parameters that have a gradient, in chunks.
+  /// Splits the parameters that have a gradient into chunks.
   func withGradients(_ gradients: [String: Tensor]) -> [Batch] {
     let indices = parameters.indices.filter { gradients[parameters[$0].key] != nil }
     return indices.inParts { parameters[$0].tensor.count }.map { indices in
@@ -60,7 +60,7 @@ public struct ParameterGroup: Sendable {
     }
   }
 
-  /// The parameters of a group that take part in a step.
+  /// The parameters of a group that a step updates.
   struct Batch {
     /// The index in the group.
     let indices: [Int]
@@ -79,12 +79,12 @@ public struct ParameterGroup: Sendable {
 }
 
 extension Collection {
-  /// Splits tensors into chunks that are large enough to keep a device busy and small enough that
-  /// intermediate results are small beside a model.
+  /// Splits tensors into chunks, large enough to keep a device busy but small enough that
+  /// intermediate results are small compared to a model.
   ///
   /// - Parameters:
-  ///   - limit: the number of elements at which a chunk is full; one more tensor may exceed it.
-  ///   - size: returns the number of elements of an item.
+  ///   - limit: The number of elements at which a chunk is full; one more tensor may exceed it.
+  ///   - size: Returns the number of elements of an item.
   func inParts(limit: Int = 1 << 26, size: (Element) -> Int) -> [[Element]] {
     var parts: [[Element]] = []
     var total = limit

@@ -4,8 +4,8 @@ import Support
 import Torch
 
 /// Prodigy (Mishchenko and Defazio, "Prodigy: An Expeditiously Adaptive Parameter-Free Learner",
-/// 2024), as prodigyopt: Adam that estimates its own step size d. The learning rate is a factor of
-/// d, and best 1 with any schedule.
+/// 2024), equal to prodigyopt: Adam that estimates its own step size d. The learning rate
+/// multiplies d, and should be 1 with any schedule.
 public final class Prodigy: Optimizer {
   public struct Options: Sendable, Equatable {
     public var beta1 = 0.9
@@ -25,7 +25,7 @@ public final class Prodigy: Optimizer {
     public var coefficient = 1.0
     /// The limit of the estimate's growth in a step.
     public var growthRate = Double.infinity
-    /// Estimates use every `slice_p`-th element only.
+    /// Estimates use only every `slice_p`-th element.
     public var slice = 1
 
     public init() {}
@@ -60,7 +60,7 @@ public final class Prodigy: Optimizer {
     let second: Tensor
     /// The average of every `slice`-th gradient, weighted by d.
     let sum: Tensor
-    /// Every `slice`-th initial value; 0 if training began at zeros.
+    /// Every `slice`-th initial value; 0 if all initial values were zero.
     var start: Tensor
 
     init(_ parameter: Parameter, _ options: Options) throws {
@@ -104,7 +104,7 @@ public final class Prodigy: Optimizer {
     return slice == 1 ? flat : try flat.slice(0, step: slice)
   }
 
-  /// Updates the parameters; those of groups with a learning rate of 0 stay unchanged.
+  /// Updates the parameters; those of groups with a learning rate of 0 are unchanged.
   ///
   /// - Throws: `Issues` if groups have different learning rates.
   public func step(_ gradients: [String: Tensor], learningRates: [Double]) throws {
@@ -142,8 +142,8 @@ public final class Prodigy: Optimizer {
   /// Adds gradients to the averages.
   ///
   /// - Parameter scaledRate: d times the learning rate.
-  /// - Returns: for each parameter, the product of its gradient with the way back to the start, and
-  ///   the size of the sum of its gradients: float64 [2].
+  /// - Returns: For each parameter, float64 [2]: the dot product of its gradient with its initial
+  ///   minus its current value, and the 1-norm of the sum of its gradients.
   private func average(_ part: [State], _ gradients: [Tensor], scaledRate: Double) throws
     -> [Tensor]
   {
@@ -173,10 +173,10 @@ public final class Prodigy: Optimizer {
 
   private var beta3: Double { options.beta3 ?? options.beta2.squareRoot() }
 
-  /// - Parameter sums: the results of `average` for each parameter.
-  /// - Returns: false if all gradients have been zero, so that nothing can be estimated.
+  /// - Parameter sums: The results of `average` for each parameter.
+  /// - Returns: False if all gradients have been zero, so that nothing can be estimated.
   private func updateEstimate(_ sums: [Tensor], scaledRate: Double) throws -> Bool {
-    // This is the only place that waits for the device.
+    // This is the only place that synchronizes with the device.
     let totals: [Double] = try Tensor.stack(sums).sum([0]).array()
     guard totals[1] != 0 else { return false }
     numerator = numerator * beta3 + estimate / options.initialEstimate * scaledRate * totals[0]
@@ -187,7 +187,7 @@ public final class Prodigy: Optimizer {
     return true
   }
 
-  /// Changes the parameters.
+  /// Applies the step to the parameters.
   private func move(_ part: [State], _ gradients: [Tensor], scaledRate: Double) throws {
     let tensors = part.map(\.parameter.tensor)
     let roots = try Tensor.squareRoots(part.map(\.second))
@@ -233,7 +233,7 @@ public final class Prodigy: Optimizer {
       for position in states[index].indices {
         let state = states[index][position]
         try stored.fill(Self.moments(state))
-        // Whether training began at zeros is known by the stored run.
+        // Only the stored run knows whether training began at zeros.
         states[index][position].start = try stored.tensor(
           "\(state.parameter.key).p0", shapes: [state.sum.shape, []]
         ).to(state.sum.device, state.sum.dtype)

@@ -13,10 +13,11 @@ extension LearningRateSchedule {
   ///
   /// `linear`: start_factor 1, end_factor 0.1. `cosine`: eta_min 0. `cosine_with_restarts`: T_0 a
   /// quarter of the steps, T_mult 1, eta_min 5e-5. `polynomial`: power 1. `step`: step_size half of
-  /// the steps, gamma 0.1. Steps are those after the warm-up.
+  /// the steps, gamma 0.1. Steps are counted after the warm-up.
   ///
-  /// - Parameter params: options by name; missing ones have their defaults.
-  /// - Throws: `Issues` that name each unknown option and each bad value, with the allowed ones.
+  /// - Parameter params: The options by name; missing ones have their defaults.
+  /// - Throws: `Issues` that name each unknown option and each invalid value, with the allowed
+  ///   ones.
   public init(
     _ kind: ScheduleKind, steps: Int, warmupSteps: Int = 0, params: [String: JSON] = [:]
   ) throws(Issues) {
