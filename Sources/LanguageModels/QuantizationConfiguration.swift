@@ -2,16 +2,16 @@ import Foundation
 import NN
 import TensorFiles
 
-/// The quantization that a text encoder's `config.json` describes, in the conventions of
+/// The quantization described in a text encoder's `config.json`, in the conventions of
 /// `transformers`.
 ///
-/// One method is applied: compressed-tensors with 8 bits an element and a scale for a matrix or for
-/// each of its rows, which is how such files store `weight` and `weight_scale`. Every other one is
-/// refused by name, before anything large is read.
+/// The only supported method is compressed-tensors with 8 bits per element and a scale for a matrix
+/// or for each of its rows; such files store `weight` and `weight_scale`. All others are rejected
+/// by name before anything large is read.
 enum QuantizationConfiguration {
   private static let key = "quantization_config"
 
-  /// Files beside `config.json` in which libraries describe their own formats.
+  /// Files next to `config.json` in which libraries describe their own formats.
   static let otherDescriptions = [
     ("quantization_map.json", "optimum-quanto"), ("quanto_qmap.json", "optimum-quanto"),
     ("hf_quant_config.json", "NVIDIA ModelOpt"), ("quantize_config.json", "GPTQ"),
@@ -41,7 +41,7 @@ enum QuantizationConfiguration {
     }
   }
 
-  /// The method of older files, which do not state it.
+  /// The method of older files, which don't state it.
   private static func guess(_ c: Configuration) -> String {
     if c.has("load_in_4bit") || c.has("load_in_8bit") || c.has("_load_in_4bit") {
       return "bitsandbytes"
@@ -69,7 +69,7 @@ enum QuantizationConfiguration {
         "is \"\(format.displayed(limit: 40))\", which is not supported (packed weights). \(advice)")
     }
     for key in ["kv_cache_scheme", "transform_config", "sparsity_config"] where c.has(key) {
-      // Objects that say nothing are written too.
+      // These objects may be present without having any effect.
       let object = try c.object(key)
       let isDense =
         try key == "sparsity_config" && object.string("format", default: "dense") == "dense"

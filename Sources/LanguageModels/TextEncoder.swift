@@ -3,7 +3,7 @@
 import NN
 import Torch
 
-/// A language model that is read for its hidden states.
+/// A language model used for its hidden states.
 public protocol TextEncoder: Sendable {
   /// D, the width of a hidden state.
   var width: Int { get }
@@ -11,14 +11,14 @@ public protocol TextEncoder: Sendable {
   /// The number of hidden states of a pass: the embeddings and the output of each layer.
   var hiddenStateCount: Int { get }
 
-  /// Runs the model and passes on the hidden states in order, each as soon as it is known: with
-  /// dozens of layers, keeping them all takes more memory than the pass itself.
+  /// Runs the model and passes on each hidden state as soon as it is computed: with dozens of
+  /// layers, keeping them all takes more memory than the pass itself.
   ///
   /// - Parameters:
   ///   - ids: [N, S], int64.
-  ///   - mask: [N, S], 0 on padding. Hidden states of padding mean nothing, but are finite.
-  ///   - firstPosition: where the first token stands, when padding before it is left out.
-  ///   - visit: takes the number of the hidden state, from 0, and the state, [N, S, D].
+  ///   - mask: [N, S], 0 on padding. Hidden states of padding are meaningless, but finite.
+  ///   - firstPosition: The position of the first token, if padding before it was omitted.
+  ///   - visit: Called with the index of the hidden state, from 0, and the state, [N, S, D].
   func forEachHiddenState(
     ids: Tensor, mask: Tensor, firstPosition: Int, _ visit: (Int, Tensor) throws -> Void
   ) throws
@@ -32,13 +32,13 @@ extension TextEncoder {
   }
 }
 
-/// Opens a text encoder as the model that its configuration names.
+/// Opens the text encoder that a configuration names.
 ///
 /// - Parameters:
-///   - path: a folder in the layout of `transformers`, or one file that holds everything
+///   - path: A folder in the layout of `transformers`, or one file with everything
 ///     (`TextEncoderFiles`).
-///   - dtype: what the weights are converted to; nil keeps the files' own.
-///   - storage: how the layers' weights are stored; embeddings are unchanged.
+///   - dtype: The dtype that weights are converted to; nil keeps the files' own.
+///   - storage: The storage of the layers' weights; embeddings are unchanged.
 /// - Throws: `Issue`, `TensorFileError` or `WeightError`, which name the file.
 public func openTextEncoder(
   at path: String, dtype: DType? = nil, device: Device = .cpu, storage: WeightStorage = .asStored

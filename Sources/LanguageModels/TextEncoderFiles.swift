@@ -5,18 +5,18 @@ import TensorFiles
 import Torch
 
 /// The paths of a text encoder's weights, configuration and tokenizer: in a folder in the layout of
-/// `transformers`, or in one safetensors file, as ComfyUI has it, which carries the configuration
-/// in its metadata as `gemma_config` and the text of `tokenizer.json` as a tensor of bytes,
+/// `transformers`, or in one safetensors file in ComfyUI's layout, with the configuration in the
+/// metadata as `gemma_config` and the text of `tokenizer.json` as a tensor of bytes,
 /// `tokenizer_json` (ltx-core, `text_encoders/gemma/gemma_assets.py`).
 public struct TextEncoderFiles: Sendable {
   public let path: String
-  /// Nil for a folder.
+  /// The single file; nil for a folder.
   private let packed: SafetensorsFile?
 
   static let configurationKey = "gemma_config"
   static let tokenizerKey = "tokenizer_json"
 
-  /// - Throws: `Issue` when there is nothing of that name, `TensorFileError` for a file that is not
+  /// - Throws: `Issue` if the path doesn't exist, `TensorFileError` for a file that is not
   ///   safetensors.
   public init(path: String) throws {
     guard FileManager.default.fileExists(atPath: path) else {
@@ -28,9 +28,9 @@ public struct TextEncoderFiles: Sendable {
     packed = isFolder(path) ? nil : try SafetensorsFile(path: path)
   }
 
-  /// Checks that everything is there, before anything large is read.
+  /// Checks that all parts exist, before anything large is read.
   ///
-  /// - Throws: `Issue` that names what is missing.
+  /// - Throws: `Issue` that names the missing part.
   public func requireAll() throws {
     if packed == nil {
       for name in ["config.json", "tokenizer.json"] { _ = try file(name) }
@@ -51,10 +51,9 @@ public struct TextEncoderFiles: Sendable {
     return file
   }
 
-  /// The configuration in the form of `transformers`.
+  /// Reads the configuration in the format of `transformers`.
   ///
-  /// - Throws: `Issue` when it is missing or damaged, or describes quantized weights of a kind that
-  ///   is not supported.
+  /// - Throws: `Issue` if it is missing or damaged, or describes an unsupported quantization.
   func config() throws -> Configuration {
     let config = try storedConfig()
     try QuantizationConfiguration.requireSupported(config)
@@ -92,7 +91,7 @@ public struct TextEncoderFiles: Sendable {
     try DescribedTensors.describing(packed ?? ShardedSafetensors(folder: path))
   }
 
-  /// - Throws: `Issue`, also for a file that has none.
+  /// - Throws: `Issue`, also for a file without a tokenizer.
   public func tokenizer() throws -> Tokenizer {
     guard packed != nil else {
       return try Tokenizer(contentsOf: URL(fileURLWithPath: file("tokenizer.json")))

@@ -47,7 +47,7 @@ struct Gemma3Attention: Sendable {
 }
 
 /// The tables of a rotary position embedding (Su et al., "RoFormer", 2021) over S positions. The
-/// halves of a head are rotated together.
+/// first half of a head is rotated with the second.
 struct Gemma3Positions: Sendable {
   /// [S, E/2]
   private let cos: Tensor

@@ -4,7 +4,8 @@ import BlockExecution
 import NN
 import Torch
 
-/// One layer of Gemma 3: attention and a gated feed-forward part, each normalized before and after.
+/// One layer of Gemma 3: attention and a gated feed-forward network, each normalized before and
+/// after.
 struct Gemma3Block: Block {
   private let attention: Gemma3Attention
   private let gate: Linear
@@ -63,8 +64,8 @@ struct Gemma3State: TensorBundle {
   func replacing(_ tensors: [Tensor]) -> Gemma3State { Gemma3State(hidden: tensors[0]) }
 }
 
-/// The inputs of every block: for each kind of layer, the attention mask and the positions.
-/// Made once a pass.
+/// The inputs of every block: the attention mask and the positions for each kind of layer, computed
+/// once per pass.
 struct Gemma3Context: TensorBundle {
   struct Reach: Sendable {
     /// [N, 1, S, S]: 0 where a token attends to another, minus infinity elsewhere.
@@ -81,9 +82,9 @@ struct Gemma3Context: TensorBundle {
     let tokens = mask.size(1)
     let device = mask.device
     let indices = try Tensor.arange(to: Scalar(tokens), device: device)
-    let distance = try indices.unsqueeze(1) - indices.unsqueeze(0)  // of row's token from column's
-    // Every token attends to itself, padding too: a row of scores that has nothing to attend to is
-    // not a number.
+    let distance = try indices.unsqueeze(1) - indices.unsqueeze(0)  // from the column's token to the row's
+    // Every token attends to itself, padding too: a row of scores with nothing to attend to would
+    // give NaN.
     let isReal = try mask.notEqual(to: 0).unsqueeze(1).unsqueeze(1).logicalOr(distance.equal(to: 0))
     let isBefore = try distance.greaterOrEqual(to: 0).logicalAnd(isReal)
     func reach(_ allowed: Tensor, _ rotation: Gemma3Configuration.Rotation) throws -> Reach {
@@ -100,7 +101,7 @@ struct Gemma3Context: TensorBundle {
       isBefore.logicalAnd(distance.less(than: Scalar(c.slidingWindow))), c.slidingRotation)
   }
 
-  // Nothing here depends on anything that is trained.
+  // None of these depends on trained tensors.
   var tensors: [Tensor] { [] }
 
   func replacing(_ tensors: [Tensor]) -> Gemma3Context { self }

@@ -2,21 +2,21 @@ import NN
 
 /// The sizes of a Gemma 3 language model, from its `config.json`.
 ///
-/// Defaults are those of `transformers` (`Gemma3TextConfig`): the published files leave out what
-/// equals them.
+/// The defaults are those of `transformers` (`Gemma3TextConfig`): the published files omit values
+/// that equal them.
 public struct Gemma3Configuration: Sendable {
   /// The span of a layer's attention, by its name in the configuration.
   public enum LayerKind: String, Sendable {
-    /// The last `slidingWindow` tokens, itself included.
+    /// The last `slidingWindow` tokens, including the token itself.
     case sliding = "sliding_attention"
-    /// All tokens before, and itself.
+    /// All previous tokens and the token itself.
     case global = "full_attention"
   }
 
   /// The rotary embedding of one kind of layer.
   public struct Rotation: Sendable, Equatable {
     public let theta: Double
-    /// The divisor of positions, which stretches the context that the model was first trained on.
+    /// The divisor of positions, which extends the original training context.
     public let factor: Double
   }
 
@@ -24,21 +24,21 @@ public struct Gemma3Configuration: Sendable {
   public let width: Int
   public let feedForwardWidth: Int
   public let heads: Int
-  /// Heads of keys and values, each shared by `heads / keyHeads` heads of queries.
+  /// The number of key and value heads, each shared by `heads / keyHeads` query heads.
   public let keyHeads: Int
   public let headWidth: Int
   public let layers: [LayerKind]
   public let slidingWindow: Int
   public let slidingRotation: Rotation
   public let globalRotation: Rotation
-  /// The factor of attention scores, which may differ from headWidth^-0.5.
+  /// The scale of attention scores, which may differ from headWidth^-0.5.
   public let attentionScale: Double
   public let hasAttentionBias: Bool
   public let normEps: Double
 
-  /// - Parameter config: the whole file: of a multimodal model, whose sizes are in `text_config`,
-  ///   or of a text model.
-  /// - Throws: `Issue` for a value that is of the wrong type, impossible, or not supported.
+  /// - Parameter config: The complete file of a text model, or of a multimodal model, whose sizes
+  ///   are in `text_config`.
+  /// - Throws: `Issue` for a value that is of the wrong type, invalid, or not supported.
   public init(_ config: Configuration) throws {
     let isMultimodal =
       try config.has("text_config") || config.string("model_type", default: "") == "gemma3"
@@ -68,7 +68,7 @@ public struct Gemma3Configuration: Sendable {
     normEps = try c.double("rms_norm_eps", default: 1e-6, in: 0...1)
   }
 
-  /// The kinds of the layers: a list, or older, every n-th one global.
+  /// The kinds of the layers: a list, or in older files, every n-th layer is global.
   private static func layers(_ c: Configuration) throws -> [LayerKind] {
     let count = try c.positive("num_hidden_layers", default: 26, upTo: Configuration.maxLayers)
     guard c.has("layer_types") else {
@@ -88,8 +88,9 @@ public struct Gemma3Configuration: Sendable {
     }
   }
 
-  /// The rotation of a kind of layer: an object each in `rope_parameters`, or older,
-  /// `rope_local_base_freq` for sliding layers, `rope_theta` and `rope_scaling` for global ones.
+  /// The rotation of a kind of layer: an object for each in `rope_parameters`, or in older files,
+  /// `rope_local_base_freq` for sliding layers, and `rope_theta` and `rope_scaling` for global
+  /// ones.
   private static func rotation(_ c: Configuration, _ kind: LayerKind) throws -> Rotation {
     let parameters = try c.object("rope_parameters", isOptional: true)
     for key in ["rope_theta", "rope_type", "factor"] where parameters.has(key) {
@@ -121,7 +122,7 @@ public struct Gemma3Configuration: Sendable {
     }
   }
 
-  /// Variants that no published Gemma 3 uses and that this code does not compute.
+  /// Rejects variants that no published Gemma 3 uses and that aren't implemented here.
   private static func requireSupported(_ c: Configuration) throws {
     let kind = try c.string("model_type", default: "gemma3_text")
     guard kind == "gemma3_text" else {

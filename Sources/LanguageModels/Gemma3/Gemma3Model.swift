@@ -14,15 +14,15 @@ public struct Gemma3Model: TextEncoder {
   private let blocks: BlockStack<Gemma3Block>
   private let norm: Gemma3RMSNorm
 
-  /// Where `transformers` puts the language model: multimodal files old and new, text-only ones.
+  /// The prefixes of the language model in `transformers`: new and old multimodal files, and
+  /// text-only files.
   private static let layouts = ["language_model.model", "model.language_model", "model"]
 
-  /// The parts of multimodal files beside the language model.
+  /// The parts of multimodal files other than the language model.
   public static let otherParts = ["vision_tower", "vision_model", "multi_modal_projector"]
 
-  /// - Parameter root: the root of the checkpoint.
-  /// - Throws: `WeightError` when a tensor is missing or shaped otherwise than the configuration
-  ///   says.
+  /// - Parameter root: The root of the checkpoint.
+  /// - Throws: `WeightError` if a tensor is missing or doesn't have the shape in the configuration.
   public init(_ root: Weights, configuration c: Gemma3Configuration) throws {
     guard let layout = Self.layouts.first(where: { (root / $0).has("embed_tokens.weight") }) else {
       throw WeightError(
@@ -40,7 +40,7 @@ public struct Gemma3Model: TextEncoder {
         try Gemma3Block(w / "layers" / $0, kind: $1, configuration: c)
       })
     norm = try Gemma3RMSNorm(w / "norm", width: c.width, eps: c.normEps)
-    // Older files hold tables that follow from the configuration.
+    // Older files contain tables that can be computed from the configuration.
     try w.requireAllUsed { key in
       key.hasSuffix("rotary_emb.inv_freq") || Self.otherParts.contains { key.hasPrefix("\($0).") }
     }
@@ -50,11 +50,11 @@ public struct Gemma3Model: TextEncoder {
 
   public var hiddenStateCount: Int { configuration.layers.count + 1 }
 
-  /// Hidden states in the order of `transformers`: the scaled embeddings, then each layer's output,
-  /// the last one after the final normalization. Positions count from the first token whatever the
-  /// padding.
+  /// Computes hidden states in the order of `transformers`: the scaled embeddings, then each
+  /// layer's output, the last one after the final normalization. Positions count from the first
+  /// token, regardless of padding.
   ///
-  /// - Throws: `Issue` when shapes or ids don't fit.
+  /// - Throws: `Issue` if shapes or ids don't fit.
   public func forEachHiddenState(
     ids: Tensor, mask: Tensor, firstPosition: Int, _ visit: (Int, Tensor) throws -> Void
   ) throws {

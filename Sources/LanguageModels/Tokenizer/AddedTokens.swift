@@ -1,18 +1,19 @@
 import Support
 
-/// The tokens that are found in raw text before any merging: `<bos>`, runs of line ends,
+/// The tokens that are matched in raw text before any merging: `<bos>`, runs of line ends,
 /// `<image_soft_token>`, ...
 struct AddedTokens: Sendable {
   struct Token: Sendable, Equatable {
     var content: [UInt8]
-    /// Found only where no word character touches it.
+    /// Whether the token matches only if no word character is next to it.
     var singleWord: Bool
-    /// Takes the white space on its left (right) with it.
+    /// Whether the match includes the white space to its left (`rightStrip`: to its right).
     var leftStrip: Bool
     var rightStrip: Bool
-    /// Whether its normalized form is found in the normalized text, and not in the raw text.
+    /// Whether the token's normalized form is matched in the normalized text, instead of the raw
+    /// text.
     var normalized: Bool
-    /// Left out by `decode(_:skipSpecialTokens: true)`.
+    /// Whether `decode(_:skipSpecialTokens: true)` omits the token.
     var special: Bool
   }
 
@@ -25,8 +26,8 @@ struct AddedTokens: Sendable {
 
   enum Stage { case raw, normalized }
 
-  /// Ids are those of the vocabulary; a token that it lacks gets the next free one, whatever the
-  /// file says.
+  /// Assigns the ids of the vocabulary; a token that isn't in it gets the next free id, regardless
+  /// of the id in the file.
   ///
   /// - Throws: `Issue` if two tokens have the same text.
   init(_ list: [Token], vocabulary: [[UInt8]: UInt32], normalizer: Normalizer) throws(Issue) {
@@ -51,13 +52,13 @@ struct AddedTokens: Sendable {
     }
   }
 
-  /// The text of an id when decoding: a normalized token's normalized form.
+  /// The text of an id for decoding: normalized if the token is.
   func text(of id: UInt32) -> [UInt8]? { normalizedForms[id] ?? tokens[id]?.content }
 
   func isSpecial(_ text: [UInt8]) -> Bool { specials.contains(text) }
 
-  /// Cuts text at the added tokens, leftmost and then longest first. Ranges without an id are plain
-  /// text.
+  /// Splits text at the added tokens; the leftmost match comes first, then the longest. Ranges
+  /// without an id are plain text.
   func split(_ text: ArraySlice<UInt8>, stage: Stage) -> [(range: Range<Int>, id: UInt32?)] {
     let tree = stage == .raw ? rawTree : normalizedTree
     var parts: [(range: Range<Int>, id: UInt32?)] = []
@@ -98,15 +99,15 @@ struct AddedTokens: Sendable {
   }
 }
 
-/// Byte strings, to find the longest that starts at a place.
+/// A set of byte strings that finds the longest one at a position.
 private struct PrefixTree: Sendable {
-  /// `node << 8 | byte` to the node below; node 0 is the root.
+  /// The child nodes by `node << 8 | byte`; node 0 is the root.
   private var children: [Int: Int] = [:]
   private var ids: [UInt32?] = [nil]
-  /// Which bytes start a token: most places in a text are passed by this alone.
+  /// Whether a byte starts any token: most positions of a text are rejected by this alone.
   private var starts = [Bool](repeating: false, count: 256)
 
-  /// False when the string is there already.
+  /// Returns false if the string already exists.
   mutating func insert(_ string: [UInt8], id: UInt32) -> Bool {
     guard let first = string.first else { return true }
     starts[Int(first)] = true

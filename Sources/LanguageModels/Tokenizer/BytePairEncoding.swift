@@ -1,30 +1,31 @@
 /// Byte-pair encoding over Unicode scalars, with the byte fallback of SentencePiece.
 ///
-/// Follows the `BPE` model of Hugging Face `tokenizers`: start from one symbol for each scalar,
-/// then merge the adjacent pair of the lowest rank, leftmost first, until no adjacent pair can be
-/// merged. A heap of candidate pairs makes it O(n log n) in the length of a piece; Gemma's whole
-/// prompt is one piece.
+/// Follows the `BPE` model of Hugging Face `tokenizers`: it starts from one symbol per scalar, then
+/// merges the adjacent pair of the lowest rank, leftmost first, until no adjacent pair can be
+/// merged. A heap of candidate pairs makes it O(n log n) in the length of a piece, which matters
+/// because Gemma's whole prompt is one piece.
 struct BytePairEncoding: Sendable {
-  /// Token to id, by UTF-8 bytes: as `String` keys, canonically equivalent tokens would collide.
+  /// Ids of the tokens by UTF-8 bytes: canonically equivalent tokens would collide as `String`
+  /// keys.
   let ids: [[UInt8]: UInt32]
   let tokens: [UInt32: [UInt8]]
-  /// The tokens of one scalar, for the first step.
+  /// The ids of single-scalar tokens, for the first step.
   private let scalarIDs: [Unicode.Scalar: UInt32]
   private let merges: Merges
-  /// Ids of `<0x00>` to `<0xFF>`; nil where the vocabulary lacks one. Empty without byte fallback.
+  /// The ids of `<0x00>` to `<0xFF>`; nil if the vocabulary lacks one. Empty without byte fallback.
   private let byteIDs: [UInt32?]
   private let unknownID: UInt32?
   private let fusesUnknown: Bool
-  /// A piece that is a token as a whole is not split.
+  /// Whether a piece that is a token as a whole is not split.
   private let ignoresMerges: Bool
 
-  /// The merges: the rank of a pair of ids (`left << 32 | right`), and the id that each
-  /// rank makes.
+  /// The merges: the rank of a pair of ids (`left << 32 | right`), and the resulting id of each
+  /// rank.
   struct Merges: Sendable {
     var ranks: [UInt64: UInt32] = [:]
     var results: [UInt32] = []
 
-    /// Adds the merge of the next rank. Of a pair that is listed twice the last rank counts.
+    /// Adds the merge of the next rank. If a pair is listed twice, its last rank is used.
     mutating func append(_ left: UInt32, _ right: UInt32, makes result: UInt32) {
       ranks[UInt64(left) << 32 | UInt64(right)] = UInt32(results.count)
       results.append(result)
@@ -78,7 +79,7 @@ struct BytePairEncoding: Sendable {
     output += symbols
   }
 
-  /// One symbol per scalar; bytes or the unknown token for a scalar that is not a token.
+  /// Returns one symbol per scalar; a scalar that isn't a token becomes bytes or the unknown token.
   private func firstSymbols(_ piece: ArraySlice<UInt8>) -> [UInt32] {
     var symbols: [UInt32] = []
     symbols.reserveCapacity(piece.count)
@@ -97,7 +98,8 @@ struct BytePairEncoding: Sendable {
       if !byteIDs.isEmpty {
         let fallback = bytes.compactMap { byteIDs[Int($0)] }
         if fallback.count == bytes.count {
-          // A waiting unknown stays waiting: `tokenizers` puts it after these bytes too.
+          // A pending unknown token remains pending: `tokenizers` puts it after these bytes as
+          // well.
           symbols += fallback
           continue
         }
@@ -109,7 +111,7 @@ struct BytePairEncoding: Sendable {
     return symbols
   }
 
-  /// Merges in place. `next` and `previous` link the symbols that are left; -1 ends the list.
+  /// Merges in place. `next` and `previous` link the remaining symbols; -1 ends the list.
   private func mergeAll(_ symbols: inout [UInt32]) {
     let count = symbols.count
     guard count > 1 else { return }
@@ -127,7 +129,7 @@ struct BytePairEncoding: Sendable {
       let result = merges.results[Int(candidate >> 32)]
       guard !removed[position], next[position] >= 0 else { continue }
       let right = next[position]
-      // The candidate is out of date when the pair that stands here now makes another token.
+      // The candidate is outdated if the current pair gives another token.
       guard let rank = merges.rank(symbols[position], symbols[right]),
         merges.results[Int(rank)] == result
       else { continue }
@@ -151,8 +153,8 @@ struct BytePairEncoding: Sendable {
   }
 }
 
-/// A binary heap, smallest first, of `rank << 32 | position`: equal ranks leave it from left to
-/// right.
+/// A binary heap, smallest first, of `rank << 32 | position`, so that equal ranks are merged from
+/// left to right.
 private struct MinHeap {
   private var items: [UInt64] = []
 

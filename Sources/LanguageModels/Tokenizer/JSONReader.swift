@@ -2,13 +2,13 @@ import Support
 
 /// Reads a tokenizer's file front to back, with errors that name the file and the line.
 ///
-/// Large tables are handed over entry by entry, their strings as the UTF-8 that the file has: a
-/// vocabulary of 262,144 tokens never becomes a tree.
+/// Large tables are passed on entry by entry, with strings as UTF-8 bytes, so that a vocabulary of
+/// 262,144 tokens never becomes a tree.
 struct JSONReader {
   let file: String
   private var json: JSONCursor
 
-  /// - Parameter bytes: UTF-8, alive as long as the reader.
+  /// - Parameter bytes: UTF-8 that must outlive the reader.
   init(_ bytes: UnsafeRawBufferPointer, file: String) {
     self.file = file
     json = JSONCursor(bytes)
@@ -60,7 +60,7 @@ struct JSONReader {
     try reading { json throws(JSONError) in try json.expectEnd() }
   }
 
-  /// A string's UTF-8 bytes, escapes resolved.
+  /// A string as UTF-8 bytes, with escapes resolved.
   mutating func string() throws(Issue) -> [UInt8] {
     try reading { json throws(JSONError) in try json.stringBytes() }
   }
@@ -69,7 +69,7 @@ struct JSONReader {
   func duplicate(_ key: String) -> Issue { malformed(json.duplicate(key)) }
 }
 
-/// A value together with the place it came from, so that what is wrong with it can be said.
+/// A value together with its location, for error messages.
 struct JSONField {
   let value: JSON
   let file: String
@@ -77,7 +77,7 @@ struct JSONField {
 
   var isNull: Bool { value == .null }
 
-  /// A member; a missing one reads as null.
+  /// A member; null if it is missing.
   subscript(_ name: String) -> JSONField {
     JSONField(value: value[name] ?? .null, file: file, key: key.isEmpty ? name : "\(key).\(name)")
   }
@@ -123,7 +123,7 @@ struct JSONField {
 }
 
 extension Issue {
-  /// A value of a tokenizer file that can't be used.
+  /// The error for an invalid value in a tokenizer file.
   init(tokenizer file: String, _ key: String, _ problem: String, suggestion: String? = nil) {
     self.init(
       [.file(file)] + (key.isEmpty ? [] : [.name(key)]), problem, suggestion: suggestion)

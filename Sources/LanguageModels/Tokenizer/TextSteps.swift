@@ -1,5 +1,4 @@
-// The steps around the model that a tokenizer.json names: normalizer, pre-tokenizer,
-// post-processor, decoder.
+// The other steps of a tokenizer.json: normalizer, pre-tokenizer, post-processor, decoder.
 
 /// Replacements of literal text, applied in order.
 struct Normalizer: Sendable {
@@ -25,7 +24,7 @@ struct Replacement: Sendable {
   }
 }
 
-/// Cuts text at a literal pattern (`Split`).
+/// Splits text at a literal pattern (`Split`).
 struct Splitter: Sendable {
   enum Behavior: String, Sendable {
     case removed = "Removed"
@@ -38,7 +37,7 @@ struct Splitter: Sendable {
   /// Not empty.
   var pattern: [UInt8]
   var behavior: Behavior
-  /// The text between the matches counts as the delimiter.
+  /// Whether the text between the matches is the delimiter.
   var inverted: Bool
 
   func split(_ text: ArraySlice<UInt8>) -> [ArraySlice<UInt8>] {
@@ -57,7 +56,7 @@ struct Splitter: Sendable {
     return ranges.map { text[$0] }
   }
 
-  /// Joins each span to the one before it (in the order given) where `joins(was match, is match)`.
+  /// Joins each span to the previous one, in the given order, if `joins(was match, is match)`.
   private func joined(
     _ spans: [(range: Range<Int>, isMatch: Bool)], where joins: (Bool, Bool) -> Bool
   ) -> [Range<Int>] {
@@ -76,7 +75,7 @@ struct Splitter: Sendable {
   }
 }
 
-/// The ids that the post-processor puts around a single text.
+/// The ids that the post-processor adds around a single text.
 struct Template: Sendable {
   var prefix: [UInt32] = []
   var suffix: [UInt32] = []
@@ -85,7 +84,7 @@ struct Template: Sendable {
 /// One step from token texts back to text.
 enum DecodingStep: Sendable {
   case replace(Replacement)
-  /// Joins runs of byte tokens into text; a run that isn't UTF-8 becomes one U+FFFD a byte.
+  /// Joins runs of byte tokens into text; in a run that isn't UTF-8, each byte becomes U+FFFD.
   case byteFallback
   case fuse
 
@@ -118,8 +117,8 @@ enum DecodingStep: Sendable {
     }
   }
 
-  /// The value of `<0xNN>`, in either case. Like Rust's number reader behind it, `tokenizers` takes
-  /// `<0x+N>` too.
+  /// The value of `<0xNN>`, in upper or lower case. `tokenizers` also accepts `<0x+N>`, because
+  /// Rust's number parser does.
   private func byteValue(_ token: [UInt8]) -> UInt8? {
     guard token.count == 6, token.starts(with: "<0x".utf8), token[5] == UInt8(ascii: ">") else {
       return nil
@@ -134,8 +133,8 @@ enum DecodingStep: Sendable {
   }
 }
 
-/// Covers the text with spans that match the pattern (leftmost, not overlapping) and spans between
-/// them.
+/// Covers the text with spans that match the pattern (leftmost, not overlapping) and the spans
+/// between them.
 private func matches(
   of pattern: [UInt8], in text: ArraySlice<UInt8>
 ) -> [(range: Range<Int>, isMatch: Bool)] {

@@ -1,19 +1,19 @@
 import Support
 
 extension Tokenizer {
-  /// The limit of upstream's prompts, in tokens.
+  /// The maximum length of upstream's prompts, in tokens.
   public static let promptLimit = 1024
 
-  /// A prompt in the form that LTX-2's text encoder reads: white space stripped from both ends,
-  /// `<bos>` in front, cut on the right and padded on the LEFT with `<pad>` to `maxLength`. An
-  /// empty prompt is one `<bos>`.
+  /// Encodes a prompt in the form that LTX-2's text encoder reads: white space is stripped from
+  /// both ends, `<bos>` is put in front, and the ids are truncated on the right or padded on the
+  /// LEFT with `<pad>` to `maxLength`. An empty prompt is one `<bos>`.
   ///
-  /// Source: `LTXGemmaTokenizer` of upstream's `ltx_core.text_encoders.gemma.tokenizer`; 1024
-  /// is its pipeline's length.
+  /// Source: `LTXGemmaTokenizer` of upstream's `ltx_core.text_encoders.gemma.tokenizer`; its
+  /// pipelines use the length 1024.
   ///
   /// - Returns: `ids` and `mask`, both [maxLength]; the mask is 1 on tokens and 0 on padding.
-  /// - Throws: `Issue` when the vocabulary lacks `<bos>` or `<pad>` (then `<eos>` pads,
-  ///   and only without it this throws), or when `maxLength` has no room for the template.
+  /// - Throws: `Issue` if the vocabulary lacks `<bos>`, or both `<pad>` and its replacement
+  ///   `<eos>`, or if `maxLength` is too short for the template.
   public func encodePrompt(
     _ prompt: String, maxLength: Int = Tokenizer.promptLimit
   ) throws(Issue) -> (ids: [Int], mask: [Int]) {
@@ -31,12 +31,12 @@ extension Tokenizer {
     )
   }
 
-  /// The number of tokens of a prompt before it is cut.
+  /// The number of tokens of a prompt before truncation.
   public func promptLength(_ prompt: String) throws(Issue) -> Int {
     try framed(Self.stripped(prompt), maxLength: nil).count
   }
 
-  /// The text as Python's `str.strip()` leaves it.
+  /// The text after Python's `str.strip()`.
   static func stripped(_ text: String) -> String {
     let scalars = text.unicodeScalars
     guard let first = scalars.firstIndex(where: { !$0.isPythonSpace }),

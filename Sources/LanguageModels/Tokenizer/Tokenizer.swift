@@ -1,21 +1,20 @@
 import Foundation
 import Support
 
-/// A text tokenizer read from a Hugging Face `tokenizer.json`, giving the ids that the `tokenizers`
-/// library gives.
+/// A text tokenizer from a Hugging Face `tokenizer.json`, with the ids of the `tokenizers` library.
 ///
-/// Supports what the tokenizers of Gemma are made of: byte-pair encoding with byte fallback,
+/// Supports the features that Gemma's tokenizers use: byte-pair encoding with byte fallback,
 /// literal replacements and splits, added tokens, and a template of special tokens. Text is
-/// compared scalar by scalar and never normalized beyond what the file says. A value is immutable
-/// and may be used from any thread.
+/// compared scalar by scalar and normalized only as the file says. A tokenizer is immutable and may
+/// be used from any thread.
 public struct Tokenizer: Sendable {
   let file: String
   private let parts: TokenizerFile
 
   /// Reads a `tokenizer.json`.
   ///
-  /// - Throws: `Issue` when the file can't be read, is malformed, or needs a part that
-  ///   isn't supported.
+  /// - Throws: `Issue` if the file can't be read, is malformed, or needs a feature that isn't
+  ///   supported.
   public init(contentsOf url: URL) throws(Issue) {
     let data: Data
     do {
@@ -26,37 +25,37 @@ public struct Tokenizer: Sendable {
     try self.init(json: Array(data), file: url.path)
   }
 
-  /// Reads the text of a `tokenizer.json` that came from elsewhere, such as a tensor of a packed
-  /// text encoder.
+  /// Reads the text of a `tokenizer.json` from elsewhere, such as a tensor of a packed text
+  /// encoder.
   ///
-  /// - Parameter file: Where the text came from, for error messages.
+  /// - Parameter file: The source of the text, for error messages.
   public init(json: [UInt8], file: String) throws(Issue) {
     self.file = file
     parts = try TokenizerFile(json, file: file)
   }
 
-  /// The number of tokens, added ones included.
+  /// The number of tokens, including added ones.
   public var vocabularySize: Int {
     parts.model.ids.count + parts.addedTokens.ids.keys.count { parts.model.ids[$0] == nil }
   }
 
-  /// The id of a token of exactly these scalars, or nil.
+  /// The id of the token with exactly these scalars, or nil.
   public func id(of token: String) -> Int? {
     let bytes = Array(token.utf8)
     return (parts.addedTokens.ids[bytes] ?? parts.model.ids[bytes]).map(Int.init)
   }
 
-  /// The ids of a text. Added tokens that stand in the text, `<bos>` among them, become their ids.
+  /// Encodes a text. Added tokens in the text, including `<bos>`, become their ids.
   ///
-  /// - Parameter addBOS: Put the file's template of special tokens around the text, and `<bos>` in
-  ///   front if neither template nor text begins with it. Chat prompts that write `<bos>`
-  ///   themselves want false.
-  /// - Throws: `Issue` when `<bos>` is wanted and the vocabulary has none.
+  /// - Parameter addBOS: Adds the file's template of special tokens around the text, and `<bos>` in
+  ///   front if neither template nor text begins with it. Chat prompts that contain `<bos>`
+  ///   themselves need false.
+  /// - Throws: `Issue` if `<bos>` is needed and the vocabulary lacks it.
   public func encode(_ text: String, addBOS: Bool) throws(Issue) -> [Int] {
     try (addBOS ? framed(text, maxLength: nil) : content(text)).map(Int.init)
   }
 
-  /// The text of some ids. Ids that are not tokens are skipped.
+  /// Decodes ids to text. Ids that are not tokens are skipped.
   public func decode(_ ids: [Int], skipSpecialTokens: Bool) -> String {
     var tokens: [[UInt8]] = []
     for id in ids {
@@ -73,7 +72,7 @@ public struct Tokenizer: Sendable {
     return String(decoding: tokens.joined(), as: UTF8.self)
   }
 
-  /// The ids with the template around them and `<bos>` in front, cut on the right to at most
+  /// The ids with the template around them and `<bos>` in front, truncated on the right to
   /// `maxLength`.
   func framed(_ text: String, maxLength: Int?) throws(Issue) -> [UInt32] {
     let template = parts.template

@@ -1,10 +1,10 @@
 import Support
 
-/// A Hugging Face `tokenizer.json`, read into the parts of a `Tokenizer`.
+/// A Hugging Face `tokenizer.json`, parsed into the parts of a `Tokenizer`.
 ///
-/// Accepts what the `tokenizers` library accepts for the component kinds that Gemma's files use;
-/// anything else is an error that names it. `truncation` and `padding` are not read: whoever asks
-/// for a prompt sets the length.
+/// Accepts the same values as the `tokenizers` library for the components that Gemma's files use;
+/// anything else is an error that names it. `truncation` and `padding` are ignored: the caller sets
+/// the length of a prompt.
 struct TokenizerFile {
   let model: BytePairEncoding
   let addedTokens: AddedTokens
@@ -56,7 +56,7 @@ struct TokenizerFile {
     var tokens: [AddedTokens.Token] = []
     for element in try field.elements() {
       try element.requireObject()
-      // The id must be one, and isn't used: like `tokenizers`, AddedTokens takes the vocabulary's.
+      // The id must be valid, but isn't used: like `tokenizers`, AddedTokens uses the vocabulary's.
       _ = try element["id"].id()
       tokens.append(
         AddedTokens.Token(
@@ -155,7 +155,7 @@ struct TokenizerFile {
   }
 }
 
-/// Reads the `model` of a tokenizer file, entry by entry, because its tables are large.
+/// Reads the `model` of a tokenizer file entry by entry, because its tables are large.
 private struct ModelReader {
   let model: BytePairEncoding
 
@@ -199,7 +199,7 @@ private struct ModelReader {
     if !root["unk_token"].isNull {
       let token = try root["unk_token"].string()
       unknownID = ids[Array(token.utf8)]
-      // With all 256 byte tokens no scalar is unknown.
+      // With all 256 byte tokens, no scalar is unknown.
       let isNeeded = !byteFallback || BytePairEncoding.byteTokens.contains { ids[$0] == nil }
       guard unknownID != nil || !isNeeded else {
         throw root["unk_token"].invalid("\"\(token)\" is not in the vocabulary")
@@ -227,8 +227,7 @@ private struct ModelReader {
     return ids
   }
 
-  /// Merges as the file lists them after the vocabulary: `["a", "b"]`, or `"a b"` in files before
-  /// 2024.
+  /// Reads merges that come after the vocabulary: `["a", "b"]`, or `"a b"` in files before 2024.
   private static func merges(
     _ reader: inout JSONReader, ids: [[UInt8]: UInt32]
   ) throws(Issue) -> BytePairEncoding.Merges {
@@ -257,7 +256,7 @@ private struct ModelReader {
     return merges
   }
 
-  /// Merges that stand before the vocabulary; no known writer makes such a file.
+  /// Reads merges that come before the vocabulary; no known program writes such a file.
   private static func merges(
     _ field: JSONField, ids: [[UInt8]: UInt32]
   ) throws(Issue) -> BytePairEncoding.Merges {

@@ -1,4 +1,4 @@
-// The tokenizer works on valid UTF-8 bytes; these read scalars from them.
+// The tokenizer works on valid UTF-8 bytes; these functions read scalars from them.
 
 /// The number of bytes of the scalar that starts with this byte.
 func scalarLength(leading byte: UInt8) -> Int {
@@ -10,7 +10,7 @@ func scalarLength(leading byte: UInt8) -> Int {
   }
 }
 
-/// The first scalar of some UTF-8 bytes that aren't empty.
+/// The first scalar of nonempty UTF-8 bytes.
 func scalar(_ bytes: ArraySlice<UInt8>) -> Unicode.Scalar {
   var iterator = bytes.makeIterator()
   var decoder = UTF8()
@@ -18,7 +18,7 @@ func scalar(_ bytes: ArraySlice<UInt8>) -> Unicode.Scalar {
   return scalar
 }
 
-/// The last scalar of some UTF-8 bytes, and where it starts; nil if the bytes are empty.
+/// The last scalar of UTF-8 bytes, and its start; nil if the bytes are empty.
 func lastScalar(_ bytes: ArraySlice<UInt8>) -> (scalar: Unicode.Scalar, start: Int)? {
   guard var start = bytes.indices.last else { return nil }
   while start > bytes.startIndex, bytes[start] & 0xC0 == 0x80 { start -= 1 }
@@ -26,8 +26,8 @@ func lastScalar(_ bytes: ArraySlice<UInt8>) -> (scalar: Unicode.Scalar, start: I
 }
 
 extension Unicode.Scalar {
-  /// A word character of Unicode's regular expressions (UTS #18, annex C): letters, marks, decimal
-  /// digits, connectors and joiners.
+  /// Whether this is a word character of Unicode's regular expressions (UTS #18, annex C): a
+  /// letter, mark, decimal digit, connector or joiner.
   var isWord: Bool {
     if properties.isAlphabetic || properties.isJoinControl { return true }
     return switch properties.generalCategory {
@@ -36,7 +36,8 @@ extension Unicode.Scalar {
     }
   }
 
-  /// What Python's `str.strip` removes: Unicode's white space and the four information separators.
+  /// Whether Python's `str.strip` removes it: Unicode's white space and four information
+  /// separators.
   var isPythonSpace: Bool {
     properties.isWhitespace || (0x1C...0x1F).contains(value)
   }
