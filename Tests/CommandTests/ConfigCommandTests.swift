@@ -26,7 +26,7 @@ import Training
     #expect(try run("init", "t3v").status == 2)
   }
 
-  @Test func checkTellsEverything() throws {
+  @Test func checkReportsAllProblems() throws {
     try scratch.write(ConfigurationMode.t2v.template, to: "c.yaml")
     let missing = try run("check", "c.yaml")
     #expect(missing.status == 2 && missing.output.isEmpty)

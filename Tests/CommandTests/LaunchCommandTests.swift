@@ -87,7 +87,7 @@ import Testing
     #expect(try shop.lines("stdout.txt").sorted() == ["[1] signals 1", "signals 1"])
   }
 
-  @Test func whatCantBeLaunchedIsBadInput() throws {
+  @Test func commandsThatCantBeLaunchedAreBadInput() throws {
     let shop = try Workshop()
     for (arguments, text) in [
       (["--nproc-per-node", "2", "no-such-program"], "no-such-program: is not a program in PATH"),

@@ -83,7 +83,7 @@ import Torch
     #expect(!FileManager.default.fileExists(atPath: "\(workshop.path)/o.mp4"))
   }
 
-  @Test func aLoRAThatDoesNothingIsTold() throws {
+  @Test func aLoRAThatChangesNothingIsReported() throws {
     let zero = try copy("lora_all", to: "zero.safetensors") { key, tensor in
       (key, key.hasSuffix("lora_B.weight") ? try .zeros(like: tensor) : tensor)
     }

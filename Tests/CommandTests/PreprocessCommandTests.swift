@@ -55,14 +55,14 @@ import Testing
     (["--format", "csv"], "safetensors"),
     (["--caption-column", "words"], "--caption-column: d.csv has no column \"words\""),
     (["--fps", "0"], "--fps: must be between 0.1 and 1000"),
-  ]) func whatCantBeBegunEndsWithStatus2(_ options: [String], _ problem: String) throws {
+  ]) func invalidOptionsEndWithStatus2(_ options: [String], _ problem: String) throws {
     let result = try run(options)
     #expect(result.status == 2)
     #expect(result.errors.contains(problem), "\(result.errors)")
     #expect(!FileManager.default.fileExists(atPath: scratch.file(".precomputed")))
   }
 
-  @Test func whatWasCachedCanBeLookedAt() throws {
+  @Test func cachedFilesCanBeDecoded() throws {
     let result = try run(["--decode"])
     #expect(result.status == 0, "\(result.errors)")
     let files = scratch.files(below: ".precomputed").filter { $0.hasPrefix("decoded_") }

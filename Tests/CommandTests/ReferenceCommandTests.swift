@@ -50,7 +50,7 @@ import Testing
     (["data.json", "--command", "x"], "{input}"),
     (["data.json", "--video-column", "film"], "film"),
   ])
-  func whatCannotBeBegunIsRefused(arguments: [String], words: String) throws {
+  func invalidArgumentsAreRefused(arguments: [String], words: String) throws {
     try shop.write("data.json", "[{\"video\": \"a.mp4\"}]")
     let result = try Program.run(["reference"] + arguments, in: shop.path)
     #expect(result.status == 2)

@@ -56,7 +56,7 @@ import Testing
         == true)
   }
 
-  @Test func whatCannotBeUsedEndsInStatusTwo() throws {
+  @Test func unusableInputEndsWithStatus2() throws {
     let workshop = try Workshop()
     let clip = try Clips.all()[3]
     try FileManager.default.createDirectory(

@@ -57,7 +57,7 @@ import Testing
     #expect(try run(command + " >&- 2>&- <&-", in: workshop.path).status == 1)
   }
 
-  @Test func badInputKeepsItsStatusWhereNobodyCanBeTold() throws {
+  @Test func badInputKeepsItsStatusIfStandardErrorIsClosed() throws {
     let workshop = try Workshop()
     for command in [
       "trian", "train none.yaml", "inspect none", "split none out", "lora merge none --output x",

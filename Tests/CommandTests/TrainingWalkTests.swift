@@ -51,7 +51,7 @@ import Training
   }
 
   /// A run that is killed and started again ends with the same bytes as an uninterrupted one.
-  @Test func killedTrainingGoesOn() throws {
+  @Test func killedTrainingResumes() throws {
     let prepared = try PreparedTraining.shared.get()
     let whole = try prepared.configure("whole", steps: 12, accumulation: 2)
     #expect(try Program.run(["train", whole], in: prepared.path).status == 0)

@@ -125,7 +125,7 @@ import Torch
     }
   }
 
-  @Test func numbersThatAreNotFinite() throws {
+  @Test func nonFiniteValues() throws {
     for dtype in [DType.bfloat16, .float16, .float32, .float64] {
       func scan(_ values: [Double]) throws -> NumberScan {
         let tensor = try Tensor(values).to(dtype)
@@ -214,7 +214,7 @@ import Torch
     try expect(.tensors, "latents/c.safetensors", "fps is \(fps), which is not a frame rate")
   }
 
-  @Test func whatAKilledRunLeft() throws {
+  @Test func leftoversOfKilledRunsAreReported() throws {
     try cache.scratch.write("x", to: ".precomputed/latents/sub/.b.safetensors.1a2b.partial")
     try expect(.leftover, "latents/sub/.b.safetensors.1a2b.partial", "Remove it")
   }

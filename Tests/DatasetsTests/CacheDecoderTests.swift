@@ -233,7 +233,7 @@ import Torch
     #expect(try VideoReader(path: "\(one)/a.mp4").hasAudio)
   }
 
-  @Test func filesThatCantBeDecodedAreToldTheOthersDone() throws {
+  @Test func filesThatCantBeDecodedAreReportedAndTheOthersDecoded() throws {
     let latents = try video("good", frames: 1)
     try cache.latents("other_model", shape: [5, 1, 2, 3])
     try cache.write(

@@ -15,7 +15,7 @@ import Testing
     Dictionary(uniqueKeysWithValues: dataset.skipped.files.map { ($0.file, $0.reason) })
   }
 
-  @Test func whatIsSkippedIsListedWithItsReason() throws {
+  @Test func skippedFilesAreListedWithAReason() throws {
     for name in [
       "a.jfif", "b.JP2", "c.nef", "d.jpe", "notes.md", "dataset.json", "Makefile", "e.caption",
       ".DS_Store",

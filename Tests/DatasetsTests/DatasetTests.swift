@@ -108,7 +108,7 @@ import Testing
       ])
   }
 
-  @Test func aFolderWhatHasNoPlaceIsTold() throws {
+  @Test func unmatchedFilesOfAFolderAreReported() throws {
     try scratch.write("x", to: "a.mov")
     try scratch.write("x", to: "a.mp4")
     try scratch.write("one", to: "a.txt")
@@ -124,7 +124,7 @@ import Testing
       message { _ = try Dataset(path: empty.path) }.contains("has no videos, images or audio"))
   }
 
-  @Test func columnsTheReferencesNamesComeFirstFlagsBeforeAll() throws {
+  @Test func columnsAreChosenByFlagThenUpstreamsName() throws {
     let row =
       #"[{"text": "t", "caption": "c", "media_path": "m.mp4", "video": "v.mp4", "mine": "own.mp4"}]"#
     let plain = try dataset(row, "d.json")

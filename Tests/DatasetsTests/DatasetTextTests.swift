@@ -107,7 +107,7 @@ import Testing
     ("csv", "a\n\"x\"y"),
     ("txt", "a"),
   ])
-  func whatIsNotWellFormedIsRefused(type: String, text: String) throws {
+  func malformedDatasetsAreRefused(type: String, text: String) throws {
     let folder = try ScratchFolder()
     let path = folder.file("data." + type)
     try Data(text.utf8).write(to: URL(fileURLWithPath: path))

@@ -15,7 +15,7 @@ import Torch
 
   init() throws { fixture = try PreprocessingFixture(ownsModel: true) }
 
-  @Test func badFilesAmongGoodOnesAreToldAtTheEndWithTheirRows() throws {
+  @Test func badFilesAmongGoodOnesAreListedAtTheEndWithTheirRows() throws {
     try fixture.clip("good.mp4", frames: 9)
     try fixture.clip("short.mp4", frames: 8)
     try fixture.scratch.write("no video", to: "text.mp4")
@@ -49,7 +49,7 @@ import Torch
   }
 
   /// The container of a truncated file still counts all of its frames.
-  @Test func aClipThatEndsEarlyTakesAShorterBucketOrIsTold() throws {
+  @Test func aClipThatEndsEarlyUsesAShorterBucketOrIsReported() throws {
     try fixture.clip("whole.mp4", frames: 60)
     let whole = try Data(contentsOf: URL(fileURLWithPath: fixture.file("whole.mp4")))
     var decoded = 60
@@ -162,7 +162,7 @@ import Torch
     #expect(report.encoded(.latents) == 1)
   }
 
-  @Test func aRowThatLacksWhatOthersHaveIsToldAndItsClipIsCached() throws {
+  @Test func aRowWithoutAnOptionalColumnIsReportedAndItsClipIsCached() throws {
     for name in ["a", "b"] { try fixture.clip("\(name).mp4", frames: 9) }
     try fixture.dataset([
       ["video": "a.mp4", "caption": "x", "reference_video": "b.mp4"],
@@ -179,7 +179,7 @@ import Torch
     }
   }
 
-  @Test func columnsThatNothingCanBeMadeOfAreTold() throws {
+  @Test func unusableColumnsAreReported() throws {
     try fixture.clip("a.mp4", frames: 9)
     try fixture.dataset([["video": "a.mp4", "caption": "x", "audio_mask": "m.wav", "note": "y"]])
     var options = try fixture.options()

@@ -74,7 +74,7 @@ import Testing
     #expect(try run("image.png", "64x64x9;64x64x1;64x64x17").report.upToDate(.latents) == 1)
   }
 
-  @Test func aClipThatFpsMakesTooShortIsToldInItsOwnFrames() throws {
+  @Test func aClipThatFpsMakesTooShortIsReportedInItsOwnFrames() throws {
     try fixture.clip("a.mp4", width: 64, height: 64, frames: 49, rate: Rational(30))
     try fixture.clip("b.mp4", width: 64, height: 64, frames: 9, rate: Rational(30))
     try fixture.dataset([("a.mp4", "one"), ("b.mp4", "two")])
@@ -95,7 +95,7 @@ import Testing
     #expect(try fixture.run(fixture.options("64x64x49;64x64x25")).warnings.isEmpty)
   }
 
-  @Test func aMissingFileIsToldWithWhatIsNearIt() throws {
+  @Test func aMissingFileIsReportedWithTheLikelyPath() throws {
     try fixture.clip("clips/b.mp4", width: 64, height: 64, frames: 9)
     try fixture.dataset([("clips\\b.mp4", "one"), ("clips/b.mp4", "two")])
     let report = try fixture.run(fixture.options())

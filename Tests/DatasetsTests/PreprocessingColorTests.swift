@@ -21,7 +21,7 @@ import Torch
     try fixture.cached("latents/\(name)").tensor("latents").clone()
   }
 
-  @Test func hdrIsToldKeptInTheMetadataAndAnOptionOfItsOwn() throws {
+  @Test func hdrIsReportedAndRecordedAndHasAnOption() throws {
     try make(
       "hdr.mkv",
       [

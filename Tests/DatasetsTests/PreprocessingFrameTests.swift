@@ -86,7 +86,7 @@ import Torch
     #expect(wild[0].bytes == [0, 255, 128])
   }
 
-  @Test func whatCantBeConvertedIsSaid() throws {
+  @Test func unconvertibleFramesAreReported() throws {
     let small = RGBFrame(bytes: [0, 0, 0], width: 1, height: 1)
     let large = RGBFrame(bytes: [0, 0, 0, 0, 0, 0], width: 2, height: 1, index: 1)
     #expect(message { _ = try FrameTensors.pixels([]) } == "frames: are missing")

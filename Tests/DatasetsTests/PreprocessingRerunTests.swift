@@ -255,7 +255,7 @@ import Torch
     #expect(!fixture.isCached("audio_latents/a") && fixture.isCached("latents/a"))
   }
 
-  @Test func filesThatNothingAsksForAnyMoreAreTold() throws {
+  @Test func filesThatNoRowNeedsAreReported() throws {
     try fixture.clip("a.mp4", frames: 9, audio: 1)
     try fixture.dataset([["video": "a.mp4", "caption": "x", "reference_video": "a.mp4"]])
     var options = try fixture.options()

@@ -202,7 +202,7 @@ import Torch
     #expect(try fixture.cached("reference_latents/a").tensor("latents").shape[1...] == [2, 2, 4])
   }
 
-  @Test func referencesThatNoSizeCanBeFoundFor() throws {
+  @Test func referencesWithoutAFittingSize() throws {
     try fixture.clip("a.mp4", frames: 17)
     try fixture.dataset([["video": "a.mp4", "caption": "x", "reference_video": "a.mp4"]])
     func error(_ buckets: String, _ change: (inout PreprocessingOptions) -> Void) -> String {
@@ -240,7 +240,7 @@ import Torch
 
   // MARK: Frames
 
-  @Test func aRateThatVariesIsMadeSteadyAndTheReferencesWayLeavesIt() throws {
+  @Test func aVariableRateBecomesConstantExceptInUpstreamMode() throws {
     // Ten frames at 10 fps, then forty at 40 fps: from the first second on, four times as fast.
     try fixture.clip("even.mp4", frames: 50, rate: Rational(10))
     let path = fixture.file("uneven.mkv")

@@ -19,7 +19,7 @@ import Torch
 
   /// Decoding gives the same bytes, so that only the fixture's rounding to float16 differs: at most
   /// 2^-12 between one half and 1.
-  @Test(arguments: clips) func clipsEnterTheVAEAsInTheReference(_ key: String) throws {
+  @Test(arguments: clips) func clipsEnterTheVAEAsUpstream(_ key: String) throws {
     let wanted = try ReferenceFixtures.tensors("clips").tensor(key).to(.float32)
     let parts = key.split(separator: ".")
     let bucket = try #require(try ResolutionBucket.list(String(parts[1])).first)

@@ -12,7 +12,7 @@ import Testing
     let best: [Int]?
   }
 
-  @Test func bucketsAreChosenAsInTheReferenceTiesToo() throws {
+  @Test func bucketsAreChosenAsUpstreamIncludingTies() throws {
     let cases = try ReferenceFixtures.cases("buckets", of: BucketCase.self)
     #expect(cases.count == 200)
     for one in cases {
@@ -28,7 +28,7 @@ import Testing
     let folder, media, output: String
   }
 
-  @Test func cachedFilesAreNamedAsInTheReference() throws {
+  @Test func cachedFilesAreNamedAsUpstream() throws {
     let scratch = try ScratchFolder()
     for one in try ReferenceFixtures.cases("names", of: NameCase.self) {
       // The fixture's folder stands for one that is here.
@@ -50,7 +50,7 @@ import Testing
     let text: String
   }
 
-  @Test func captionsReachTheTextEncoderAsInTheReference() throws {
+  @Test func captionsReachTheTextEncoderAsUpstream() throws {
     let cases = try ReferenceFixtures.cases("captions", of: CaptionCase.self)
     #expect(cases.contains { $0.trigger != nil } && cases.contains { !$0.removesPrefixes })
     for one in cases {

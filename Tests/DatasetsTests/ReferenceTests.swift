@@ -212,7 +212,7 @@ import Testing
     #expect(try self.text("data.csv") == edited)
   }
 
-  @Test func whatIsToBeToldOfAClipIsToldByEveryRun() throws {
+  @Test func notesAboutAClipAreRepeatedByEveryRun() throws {
     try writeClip("a.mp4", frames: 6)
     try folder.write(#"[{"video": "a.mp4"}]"#, to: "data.json")
     let line = "ffmpeg -v error -i {input} -frames:v 3 {output}"

@@ -30,7 +30,7 @@ import Testing
       audio: ModalityStrategy(isGenerated: true, latentsFolder: "audio_latents"))
   }
 
-  @Test func silenceIsToldByPreprocessingARerunCheckStatsAndBeforeTraining() throws {
+  @Test func silenceIsReportedByEveryCommandThatReadsTheCache() throws {
     try clip("loud.mkv", volume: 0.3)
     try clip("mute.mkv", volume: 0)
     try clip("quiet.mkv", volume: 0.0001)
@@ -120,7 +120,7 @@ import Testing
     #expect(try fixture.run(options).withSilentAudio == 1)
   }
 
-  @Test func gapsAreToldAndFilledWithSilence() throws {
+  @Test func gapsAreReportedAndFilledWithSilence() throws {
     try clip("whole.mkv", volume: 0.3)
     try runFFmpeg([
       "-i", fixture.file("whole.mkv"), "-c:v", "copy", "-c:a", "flac", "-frame_size", "320",

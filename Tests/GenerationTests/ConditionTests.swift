@@ -115,7 +115,7 @@ import Torch
     #expect(try latent.equals(whole(path, frames: 0..<25)))
   }
 
-  @Test func whatAMaskTouchesIsMadeAnew() throws {
+  @Test func maskedCellsAreGenerated() throws {
     guard case .masked(_, let mask, _) = try encoded(.inpaint(path: clip(), mask: mask())) else {
       Testing.Issue.record("a mask does nothing")
       return
@@ -263,7 +263,7 @@ import Torch
     #expect(try line.compressed(crf: 30) == line)
   }
 
-  @Test func whatCannotBeIsRefused() throws {
+  @Test func impossibleConditionsAreRefused() throws {
     let path = try clip()
     func option(_ condition: Condition<MediaFile>) throws -> [Support.Issue.PathComponent]? {
       #expect(throws: Support.Issue.self) { try scratch.plan(asking(for: condition)) }?.place

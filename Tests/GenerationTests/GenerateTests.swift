@@ -120,7 +120,7 @@ import Testing
   enum Stop: Sendable { case whileSampling, whileWriting }
 
   /// NaNs would be decoded to a black video without a warning.
-  @Test func notFiniteNumbersAreTold() throws {
+  @Test func nonFiniteValuesAreReported() throws {
     let lora = LoRARef(path: try scratch.lora(), strength: 1e38)
     #expect(throws: Support.Issue.self) { try scratch.generate(loras: [lora]) }
     #expect(!FileManager.default.fileExists(atPath: scratch.path("out.mp4")))

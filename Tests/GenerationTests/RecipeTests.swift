@@ -169,7 +169,7 @@ import Torch
     #expect(abs(clip.duration - 0.97) < 0.011)
   }
 
-  @Test func whatLeavesNothingToMakeIsRefused() throws {
+  @Test func conditionsThatLeaveNothingToGenerateAreRefused() throws {
     func option(_ conditions: Condition<MediaFile>..., output: String) throws -> [Support.Issue
       .PathComponent]?
     {

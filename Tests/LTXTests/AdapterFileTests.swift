@@ -205,7 +205,7 @@ import Torch
     #expect(try LoRAReport(again).kinds == ["DoRA"])
   }
 
-  @Test func whatCantBeDoneWithDoRAIsRefused() throws {
+  @Test func unsupportedDoRAOperationsAreRefused() throws {
     let lora = try LoRA(LoRAFixture.lora("lora_dora"))
     let plain = try LoRA(LoRAFixture.lora("lora_video"))
     for call in [

@@ -138,7 +138,7 @@ import Torch
     }
   }
 
-  @Test func whatDoesNotFitIsTold() throws {
+  @Test func mismatchedInputsAreReported() throws {
     let audio = try Tensor.zeros([1, 2, 4000])
     for rate in [0, -1] {
       let error = #expect(throws: Support.Issue.self) { try encoder(audio, sampleRate: rate) }

@@ -85,7 +85,7 @@ import Training
   }
 
   @Test(arguments: BaseQuantization.allCases)
-  func whatThereIsNotIsRefusedByName(_ base: BaseQuantization) throws {
+  func unsupportedFormatsAreRefusedByName(_ base: BaseQuantization) throws {
     guard ![.int8, .float8].contains(base) else {
       _ = try base.storage()
       return

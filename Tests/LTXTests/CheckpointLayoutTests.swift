@@ -76,7 +76,7 @@ import Torch
     #expect(checkpoint.config.has("scheduler"))
   }
 
-  @Test func whatAComponentsFileSaysOfOthersDoesNotCount() throws {
+  @Test func aComponentsFileConfiguresOnlyThatComponent() throws {
     let vae = try write("v.safetensors", ["vae."], config: ["vae", "transformer"])
     let checkpoint = try Checkpoint(ModelFiles(videoVAE: vae))
     #expect(!checkpoint.config.has("transformer"))

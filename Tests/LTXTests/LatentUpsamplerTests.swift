@@ -100,7 +100,7 @@ import Torch
     ),
     ("\"in_channels\": \"128\"", "config.in_channels: must be an integer"),
   ])
-  func whatIsNotSupportedIsNamed(_ json: String, _ message: String) throws {
+  func unsupportedConfigurationIsNamed(_ json: String, _ message: String) throws {
     let configuration = try Configuration(json: "{\(json)}", file: "upscaler.safetensors")
     let error = #expect(throws: Support.Issue.self) {
       try LatentUpsamplerConfiguration(configuration)
@@ -108,7 +108,7 @@ import Torch
     #expect(error?.description.contains(message) == true, "\(String(describing: error))")
   }
 
-  @Test func defaultsAreTheReferences() throws {
+  @Test func defaultsAreUpstreams() throws {
     let c = try LatentUpsamplerConfiguration(
       Configuration(json: "{}", file: "upscaler.safetensors"))
     #expect(

@@ -78,7 +78,7 @@ import Torch
   }
 
   /// Skipped padding changes only the order of roundings.
-  @Test func featuresAreThoseOfTheWholeLength() throws {
+  @Test func featuresEqualThoseOfTheFullLength() throws {
     let prompts = ["A cat walks.", "A cat walks, and then it sits down to look at a bird."]
     let features = try encoder(prompts)
     let (ids, mask) = try encoder.tokenizer.tensors(prompts)

@@ -149,7 +149,7 @@ import Torch
     ("{\"format\": \"int8_tensorwise\", \"convrot\": false, \"convrot_groupsize\": 256}"),
     ("{\"format\": \"int8_tensorwise\", \"params\": {\"convrot\": false}}"),
   ])
-  func whatChangesNothingIsAccepted(_ json: String) throws {
+  func descriptionsThatChangeNothingAreAccepted(_ json: String) throws {
     let (elements, scale) = try QuantizedFile.int8(random.normal([8, 32]))
     let file = try source([
       ("l.weight", elements), ("l.weight_scale", scale),
@@ -208,7 +208,7 @@ import Torch
       "two members named \"format\""
     ),
   ])
-  func whatCantBeAppliedIsRefusedByName(_ json: String, _ problem: String) throws {
+  func unsupportedDescriptionsAreRefusedByName(_ json: String, _ problem: String) throws {
     let (elements, scale) = try QuantizedFile.int8(random.normal([8, 32]))
     let file = try source([
       ("l.weight", elements), ("l.weight_scale", scale),
@@ -301,7 +301,7 @@ import Torch
   }
 
   /// All components, through the code that generation and training use.
-  @Test func aModelInConvRotGivesWhatTheUnroundedModelGives() throws {
+  @Test func aModelInConvRotEqualsTheUnquantizedModel() throws {
     let files = try TinyModel.write(to: scratch.folder + "/tiny")
     let whole = try SafetensorsFile(path: files.checkpoint)
     let path = "\(scratch.folder)/convrot.safetensors"

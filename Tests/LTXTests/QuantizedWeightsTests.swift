@@ -144,7 +144,7 @@ import Torch
     }
   }
 
-  @Test func textFeaturesOfAnInt8GemmaAreThoseOfTheWholeOne() throws {
+  @Test func textFeaturesOfAnInt8GemmaAreCloseToTheUnquantizedOnes() throws {
     let files = try TinyModel.write(to: scratch.folder + "/tiny")
     let checkpoint = try Checkpoint(path: files.checkpoint)
     let prompts = ["slow waves of blue light", "a cat"]

@@ -102,7 +102,7 @@ import Torch
     try expect(refiningAudio(), "refining_sound")
   }
 
-  @Test func aRetakeStartsFromNoiseInItsStretchAndFromWhatIsThereAroundIt() throws {
+  @Test func aRetakeStartsFromNoiseInItsRangeAndFromTheLatentsAroundIt() throws {
     try expect(retake(), "retake")
     try expect(retakeAudio(), "retake_sound")
   }

@@ -53,7 +53,7 @@ import Torch
     ),
     (projectedBefore + #", "connector_num_attention_heads": 2"#, "256"),
   ])
-  func whatCantBeComputedIsNamed(settings: String, named: String) {
+  func unsupportedSettingsAreNamed(settings: String, named: String) {
     let text = message { _ = try configuration(settings) }
     #expect(text.hasPrefix("a.safetensors: config.transformer.") && text.contains(named), "\(text)")
   }
@@ -260,7 +260,7 @@ import Torch
       try Tensor.isEqual(#require(contexts.byModality.video), #require(both.byModality.video)))
   }
 
-  @Test func whatDoesntFitIsNamed() throws {
+  @Test func mismatchedFeaturesAreNamed() throws {
     #expect(
       message { _ = try connect(text, mask: [1, 1, 1]) }.contains("multiple of 4 tokens (got 3)"))
     let narrow = try Tensor.zeros([1, 4, 6])

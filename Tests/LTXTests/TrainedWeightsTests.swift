@@ -79,7 +79,7 @@ import Training
     }
   }
 
-  @Test func whatIsTrainedIsFloat32AndTheFilesNoLongerTheRestStaysAsItWas()
+  @Test func onlyTrainedWeightsAreCopiedToFloat32()
     throws
   {
     let source = try checkpoint().source
@@ -96,7 +96,7 @@ import Training
     }
   }
 
-  @Test func weightsThatTheFileHasInEightBitsAreTrainedAndSavedAsTheirNumbers()
+  @Test func eightBitWeightsAreTrainedAndSavedDequantized()
     throws
   {
     let whole = try checkpoint()

@@ -28,13 +28,13 @@ import Testing
     "\"use_keyframes_abs_pos_embedding\": true", "\"rope_type\": \"none\"",
     "\"positional_embedding_max_pos\": [20]", "\"num_attention_heads\": 0",
   ])
-  func whatIsNotSupportedIsNamed(_ entry: String) throws {
+  func unsupportedConfigurationIsNamed(_ entry: String) throws {
     let key = String(entry.split(separator: "\"")[0])
     let error = #expect(throws: Support.Issue.self) { try configuration(", \(entry)") }
     #expect(error?.subject.last == .name("config.transformer.\(key)"))
   }
 
-  @Test func defaultsAreTheReferences() throws {
+  @Test func defaultsAreUpstreams() throws {
     let c = try configuration("")
     #expect(
       c.blocks == 48 && c.sizes.video.width == 4096 && c.sizes.audio.width == 2048

@@ -72,7 +72,7 @@ import Torch
   /// Tiles of 12 cells that start at 0, 6 and 12.
   private let inWidth = Tiling(width: Tiling.Axis(size: 12 * 32, overlap: 6 * 32))
 
-  @Test func awayFromSeamsDecodingIsAsOfTheWhole() throws {
+  @Test func decodingAwayFromSeamsEqualsUntiledDecoding() throws {
     let latent = try smooth([1, channels, 1, 2, 24])
     let whole = try decoder.decode(latent)
     let difference = try decoder.decode(latent, tiling: inWidth) - whole
@@ -82,7 +82,7 @@ import Torch
     #expect(try largest(difference) > limit)
   }
 
-  @Test func awayFromSeamsEncodingIsAsOfTheWhole() throws {
+  @Test func encodingAwayFromSeamsEqualsUntiledEncoding() throws {
     let pixels = try smooth([1, 3, 1, 64, 24 * 32]).tanh()
     let whole = try encoder(pixels)
     let difference = try encoder.encode(pixels, tiling: inWidth) - whole

@@ -65,7 +65,7 @@ import Torch
     (#""attn_logit_softcapping": 50.0"#, "attn_logit_softcapping"),
     (#""use_bidirectional_attention": true"#, "use_bidirectional_attention"),
   ])
-  func whatCantBeComputedIsNamed(setting: String, named: String) {
+  func unsupportedSettingsAreNamed(setting: String, named: String) {
     let text = message { _ = try configuration(#"{"model_type": "gemma3_text", \#(setting)}"#) }
     #expect(text.hasPrefix("config.json: ") && text.contains(named), "\(text)")
   }

@@ -60,7 +60,7 @@ import Torch
     #expect(change.isSuspicious)
   }
 
-  @Test func zerosAndNumbersThatAreNotFiniteAreReported() throws {
+  @Test func zerosAndNonFiniteValuesAreReported() throws {
     let down = try Tensor.full([2, 4], 1, dtype: .float32)
     func layer(_ path: String, _ value: Double) throws -> AdapterChange.Layer {
       try AdapterChange.Layer(

@@ -139,7 +139,7 @@ import Torch
     try expectSameChanges(merged, want)
   }
 
-  @Test func whatHasNoTwoSmallFactorsIsFusedOrRefused() throws {
+  @Test func adaptersWithoutTwoFactorsAreFusedOrRefused() throws {
     var settings = AdapterSettings(rank: 2, alpha: 3)
     settings.isFullMatrix = true
     let full = try LoRAFile(

@@ -99,7 +99,7 @@ import Torch
     #expect(!FileManager.default.fileExists(atPath: path))
   }
 
-  @Test func adaptersThatAreZeroAreTold() throws {
+  @Test func zeroAdaptersAreReported() throws {
     let zero = { (tensor: Tensor) in try Tensor.zeros(like: tensor) }
     let file = try SafetensorsFile(path: Fixtures.model("lora_comfyui_alpha"))
     let ups = file.keys.filter { $0.hasSuffix("lora_B.weight") || $0.hasSuffix("lora_up.weight") }

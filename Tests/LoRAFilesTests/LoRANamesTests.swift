@@ -195,7 +195,7 @@ import Torch
   }
 
   /// Layers of both versions have the same shapes: only metadata distinguish them.
-  @Test func aLoRAOfTheOtherGenerationIsTold() throws {
+  @Test func aLoRAOfTheOtherModelVersionIsReported() throws {
     let name = "diffusion_model.transformer_blocks.0.attn1.to_k"
     let (old, new) = (
       try Checkpoint(path: Fixtures.model("ltx2_transformer")),

@@ -74,7 +74,7 @@ import Torch
     #expect(shared.rank == ranks.reduce(0) { $0 + ($1 ?? 0) })
   }
 
-  @Test func whatCannotBeMerged() throws {
+  @Test func incompatibleLoRAsAreNotMerged() throws {
     let lora = try LoRA(LoRAFixture.lora("lora_all"))
     #expect(throws: Support.Issue.self) { try LoRA.merged([(lora, .nan)]) }
     let path = lora.layers[0].path

@@ -49,7 +49,7 @@ import Torch
     ),
     (#""layers_to_transform": [0, 1], "megatron_core": "megatron.core", "loftq_config": {}"#, 2),
   ])
-  func whatIsKnownIsApplied(_ settings: String, _ expected: Double) throws {
+  func knownSettingsAreApplied(_ settings: String, _ expected: Double) throws {
     #expect(try scale(settings) == expected)
   }
 

@@ -94,7 +94,7 @@ import Torch
     #expect(throws: WeightError.self) { try builder().lora(lora).strengths(strength) }
   }
 
-  @Test func whatDoesNotFitIsNamedWithBothShapes() throws {
+  @Test func mismatchedLayersAreNamedWithBothShapes() throws {
     let fixture = try LoRAFixture()
     let wide = try fixture.file([
       "transformer.proj_in.lora_A.weight": [2, 99], "transformer.proj_in.lora_B.weight": [50, 2],
@@ -116,7 +116,7 @@ import Torch
         == true)
   }
 
-  @Test func whatIsLeftOutIsNoted() throws {
+  @Test func skippedModulesAreNoted() throws {
     let fixture = try LoRAFixture()
     let connector = "connectors.video_connector.transformer_blocks.0.attn1.to_q"
     let width = try LoRAFixture.checkpoint().source.entries[
@@ -158,7 +158,7 @@ import Torch
     }
   }
 
-  @Test func whatNoLoRACanBeMergedInto() throws {
+  @Test func invalidFusionsAreRefused() throws {
     let fixture = try LoRAFixture()
     #expect(throws: WeightError.self) {
       try CheckpointFusion(LoRAFixture.checkpoint(), loras: [(LoRAFixture.lora("lora_all"), .nan)])

@@ -125,7 +125,7 @@ import Testing
       })
   }
 
-  @Test func aClockThatStartsAgainGoesOn() {
+  @Test func aClockThatRestartsContinues() {
     let (placements, clock) = place(
       (0..<200).map { index -> Double? in Double(index < 100 ? 1000 + index : index - 100) * 0.02 })
     #expect(placements == (0..<200).map { AudioClock.Placement(start: (1000 + $0) * 960) })

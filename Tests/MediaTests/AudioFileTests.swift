@@ -123,7 +123,7 @@ import Testing
         == Data(contentsOf: URL(fileURLWithPath: again)))
   }
 
-  @Test func loudAudioIsCutAndNoNumbersAreRefused() throws {
+  @Test func loudAudioIsClippedAndNonFiniteSamplesAreRefused() throws {
     let folder = try TemporaryFolder()
     let path = folder.file("clip.mp4")
     let loud = sine(100, count: 48000, rate: 48000, amplitude: 50)
@@ -142,7 +142,7 @@ import Testing
     #expect(try folder.contents() == ["clip.mp4"])
   }
 
-  @Test func whatCannotBeReadOrWrittenIsTold() throws {
+  @Test func readAndWriteFailuresAreReported() throws {
     let folder = try TemporaryFolder()
     let wav = folder.file("a.wav")
     #expect(mediaError { try WAVWriter.write([], sampleRate: 8000, to: wav) }?.kind == .badOption)

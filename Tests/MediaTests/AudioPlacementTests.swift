@@ -209,7 +209,7 @@ import Testing
   }
 
   /// The clock of a transport stream restarts from 0 after 26.5 hours.
-  @Test func aClockThatWrapsAroundGoesOn() throws {
+  @Test func aClockThatWrapsAroundContinues() throws {
     let folder = try TemporaryFolder()
     try Self.make("a.ts", "aac", in: folder, ["-output_ts_offset", "95442.2"])
     let placed = try PlacedAudio(

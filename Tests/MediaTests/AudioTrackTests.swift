@@ -196,7 +196,7 @@ import Testing
       error?.what == "its audio has samples that are not finite numbers (the first at 0.50 s)")
   }
 
-  @Test func levelsTellSilence() {
+  @Test func levelsDetectSilence() {
     #expect(SampleLevel([[0, 0], [0, 0]]).silenceNote == "its audio is digital silence")
     let quiet = SampleLevel([Array(repeating: 0.0001, count: 100)])
     #expect(abs(quiet.rms + 80) < 0.01 && abs(quiet.peak + 80) < 0.01)

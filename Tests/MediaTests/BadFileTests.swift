@@ -15,7 +15,7 @@ import Testing
   }
 
   @Test(arguments: ["", "just some words, not a film\n", "#EXTM3U\nhttp://127.0.0.1:1/a.ts\n"])
-  func whatIsNoMediaIsRefused(text: String) throws {
+  func filesThatAreNotMediaAreRefused(text: String) throws {
     let folder = try TemporaryFolder()
     for name in ["a.mp4", "a.txt", "a.png", "a.avi", "a.m3u8"] {
       try Data(text.utf8).write(to: URL(fileURLWithPath: folder.file(name)))
@@ -81,7 +81,7 @@ import Testing
     #expect(try DecodedAudio.read(path: folder.file("a.mp3"), maximumSeconds: nil).damage == nil)
   }
 
-  @Test func anotherSizeOnTheWayIsTold() throws {
+  @Test func aChangeOfSizeIsReported() throws {
     let folder = try TemporaryFolder()
     for (name, size) in [("a.ts", "64x48"), ("b.ts", "96x48")] {
       try ffmpeg(
@@ -100,7 +100,7 @@ import Testing
     #expect(error?.what.contains("unlike those before it") ?? (ending?.damage != nil))
   }
 
-  @Test func aStreamOfTheOtherKindIsMissing() throws {
+  @Test func aMissingTrackIsReported() throws {
     let folder = try TemporaryFolder()
     let silent = try write(scenes([3]), to: folder.file("silent.mp4"))
     #expect(mediaError { _ = try AudioReader(path: silent) }?.kind == .noStream)
@@ -108,7 +108,7 @@ import Testing
 
   /// Truncated anywhere, the file is refused, or gives fewer frames and reports it.
   @Test(arguments: [10, 500, 900, 1500, 2500, 50, 5000])
-  func aTruncatedFileIsToldApart(keptPerMille: Int) throws {
+  func aTruncatedFileIsDistinguished(keptPerMille: Int) throws {
     let folder = try TemporaryFolder()
     let whole = try write(scenes([20, 20], width: 96, height: 96), to: folder.file("whole.mp4"))
     let data = try Data(contentsOf: URL(fileURLWithPath: whole))

@@ -293,7 +293,7 @@ import Testing
     #expect(most <= (isLossy ? 3 : 1), "\(row)")
   }
 
-  @Test func aPNGTellsHDR() throws {
+  @Test func aPNGCanDeclareHDR() throws {
     let patches = Array(Self.grays[..<7])
     let samples = patches.map { patch in
       let c = Self.pq(patch).map { Int((65535 * $0).rounded()) }

@@ -9,7 +9,7 @@ import Testing
     DecodedAudio(channels: values.map { [$0, 2 * $0] }, sampleRate: 48000)
   }
 
-  @Test func channelsAreMixedAsTheReferenceMixesThem() {
+  @Test func channelsAreMixedAsUpstream() {
     let cases: [([Float], left: Double, right: Double)] = [
       ([0.25], 0.25, 0.25),
       ([0.25, -0.5], 0.25, -0.5),
@@ -33,7 +33,7 @@ import Testing
     }
   }
 
-  @Test func readingStopsAtTheWholeSample() throws {
+  @Test func readingStopsAtACompleteSample() throws {
     let folder = try TemporaryFolder()
     let path = folder.file("tone.wav")
     try WAVWriter.write(
@@ -54,7 +54,7 @@ import Testing
   }
 
   /// An AVI counts its audio in units of time, not in packets.
-  @Test func aWholeAVIIsNotTakenForDamaged() throws {
+  @Test func anIntactAVIIsNotReportedAsDamaged() throws {
     let folder = try TemporaryFolder()
     try ffmpeg(
       [
@@ -73,7 +73,7 @@ import Testing
 
   /// torchcodec's samples of a 5.1 track, which upstream trains on; written by
   /// Tests/Oracles/sound.py.
-  @Test func aRealClipsSamplesAreTheReferences() throws {
+  @Test func samplesOfARealClipEqualUpstreams() throws {
     struct Fixture: Decodable {
       let clip: String
       let rate: Int
@@ -100,7 +100,7 @@ import Testing
   }
 
   /// AAC's priming is declared in MP4, and precedes time zero in Matroska; the audio is the same.
-  @Test func primingIsLeftOutInEveryContainer() throws {
+  @Test func primingIsSkippedInEveryContainer() throws {
     let folder = try TemporaryFolder()
     let noise = "aevalsrc=0.4*sin(440*2*PI*t)+0.1*random(0):s=44100:d=1"
     try ffmpeg(
@@ -113,7 +113,7 @@ import Testing
     #expect(mp4.channels == matroska.channels)
   }
 
-  @Test func damageIsTold() throws {
+  @Test func damageIsReported() throws {
     let folder = try TemporaryFolder()
     try ffmpeg(
       ["-f", "lavfi", "-i", "sine=440:duration=2:sample_rate=48000", "-c:a", "ac3", "a.ac3"],
@@ -130,7 +130,7 @@ import Testing
     #expect(try DecodedAudio.read(path: folder.file("b.ac3"), maximumSeconds: 0.5).damage == nil)
   }
 
-  @Test func samplesThatAreNoNumbersAreRefused() throws {
+  @Test func nonFiniteSamplesAreRefused() throws {
     let folder = try TemporaryFolder()
     func write(_ samples: [Float]) throws {
       var wav = Data("RIFF".utf8)

@@ -111,7 +111,7 @@ import Testing
     #expect(try readAll(folder.file("b.png")).frames.first?.bytes == filter.apply(to: image).bytes)
   }
 
-  @Test func whatCannotBeReadLeavesNothing() throws {
+  @Test func unreadableClipsLeaveNoOutput() throws {
     let folder = try TemporaryFolder()
     try Data("no film".utf8).write(to: URL(fileURLWithPath: folder.file("a.mp4")))
     let error = mediaError {

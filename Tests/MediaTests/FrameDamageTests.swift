@@ -94,7 +94,7 @@ import Testing
     #expect(try found("drop.mkv", upTo: 5).damage == nil)
   }
 
-  @Test func splitTellsDamageAndItsScene() throws {
+  @Test func splitReportsDamageWithItsScene() throws {
     try make("a.mp4", ["-c:v", "libx264", "-bf", "0", "-g", "12", "-pix_fmt", "yuv420p"])
     try damage("a.mp4", as: "b.mp4", packets: 2...6)
     for output in [SceneSplitter.Output.encoded, .copied, .none] {

@@ -42,7 +42,7 @@ import Testing
     #expect(try JSONDecoder().decode(Cases.self, from: data).names == tested)
   }
 
-  @Test(arguments: files.indices) func pixelsAreTheReferences(index: Int) throws {
+  @Test(arguments: files.indices) func pixelsEqualUpstreams(index: Int) throws {
     let (name, decibels) = Self.files[index]
     let (frame, hasUnusedProfile) = try lastFrame(name)
     let wanted = try lastFrame(name + ".wanted.png").frame
@@ -58,7 +58,7 @@ import Testing
   }
 
   /// A damaged profile is reported, and changes nothing.
-  @Test func aProfileThatCannotBeUsedIsTold() throws {
+  @Test func anUnusableProfileIsReported() throws {
     let folder = try TemporaryFolder()
     var bytes = try Data(contentsOf: URL(fileURLWithPath: Self.folder + "adobe.jpg"))
     let tag = try #require(bytes.range(of: Data("rTRC".utf8)))

@@ -91,7 +91,7 @@ import Testing
     }
   }
 
-  @Test func opaqueAlphaIsNotTold() throws {
+  @Test func opaqueAlphaIsNotReported() throws {
     try ffmpeg(
       ["-f", "lavfi", "-i", "color=red:s=32x32,format=rgba", "-frames:v", "1", "a.png"], in: folder)
     let (frame, notes) = try firstFrame(folder.file("a.png"))

@@ -4,7 +4,7 @@ import MediaTestSupport
 import Testing
 
 @Suite struct VideoFileTests {
-  @Test func whatIsWrittenIsReadAgain() throws {
+  @Test func writtenFramesAreReadBack() throws {
     let folder = try TemporaryFolder()
     let frames = scenes([10, 8])
     let path = try write(

@@ -129,7 +129,7 @@ import Torch
     }
   }
 
-  @Test func aStoredAndRestoredOptimizerGoesOnBitForBit() throws {
+  @Test func aRestoredOptimizerContinuesBitForBit() throws {
     let whole = try trained(AdamW8bit.Options())
     let first = try trained(AdamW8bit.Options(), steps: 2)
     let second = try trained(AdamW8bit.Options(), steps: 0)

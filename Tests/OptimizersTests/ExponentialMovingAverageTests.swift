@@ -47,7 +47,7 @@ import Torch
     #expect(try average.averaged[0].tensor.array(of: Float.self) == [1, 2])
   }
 
-  @Test func aStoredAndRestoredAverageGoesOnBitForBit() throws {
+  @Test func aRestoredAverageContinuesBitForBit() throws {
     let generator = try Generator(seed: 4)
     let values = try (0..<6).map { _ in try generator.normal([5]).array(of: Float.self) }
     func run(_ average: ExponentialMovingAverage, _ steps: Range<Int>) throws {

@@ -16,7 +16,7 @@ import Torch
   /// PyTorch goes from step to step and gathers roundings. The last two cases are what accelerate's
   /// optimizer steps at when the scheduler is called for each of one and of three batches that are
   /// accumulated.
-  @Test func ratesArePyTorchsWithTheReferenceTrainersDefaults() throws {
+  @Test func ratesArePyTorchsWithTheOfficialTrainersDefaults() throws {
     let fixture = try Fixture("schedules")
     let cases: [Case] = try fixture.metadata("cases")
     let bases: [Double] = try fixture.metadata("bases")

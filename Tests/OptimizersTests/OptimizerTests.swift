@@ -95,7 +95,7 @@ import Torch
     }
   }
 
-  @Test func aStoredAndRestoredOptimizerGoesOnBitForBit() throws {
+  @Test func aRestoredOptimizerContinuesBitForBit() throws {
     let last = rates.count - 1
     for test in cases {
       let whole = try optimizer(test, parameters())
@@ -130,7 +130,7 @@ import Torch
     }
   }
 
-  @Test func whatMemoryTheStateTakesIsKnownBefore() throws {
+  @Test func theStatesMemoryIsKnownInAdvance() throws {
     for test in cases {
       let parameters = try parameters()
       let options = try OptimizerOptions(

@@ -28,7 +28,7 @@ import Testing
     }
   }
 
-  @Test func whatIsNoVideoLeavesNothing() throws {
+  @Test func filesThatAreNotVideosLeaveNoOutput() throws {
     let folder = try TemporaryFolder()
     for (name, text) in [
       ("empty.mp4", ""), ("words.mp4", "no film at all\n"),

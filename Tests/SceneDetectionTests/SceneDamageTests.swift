@@ -87,7 +87,7 @@ import Testing
   }
 
   /// The last cluster of a file gets the largest time that there is.
-  @Test func timesBeyondAllNumbersAreLeftOut() throws {
+  @Test func timesOutOfRangeAreSkipped() throws {
     let path = folder.file("film.mkv")
     try ffmpeg(
       [

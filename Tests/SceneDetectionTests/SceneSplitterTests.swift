@@ -102,7 +102,7 @@ import Testing
     #expect(try String(contentsOfFile: out + "/film-Scene-001.mp4", encoding: .utf8) == "mine")
   }
 
-  @Test func whatCannotBeSplitIsRefused() throws {
+  @Test func unusableInputAndOutputAreRefused() throws {
     let folder = try TemporaryFolder()
     try gradient(width: 16, height: 16, scene: 0, time: 0).writePNG(to: folder.file("a.png"))
     #expect(
@@ -119,7 +119,7 @@ import Testing
         == .writing)
   }
 
-  @Test func lengthsAreReadAsTheReferenceReadsThem() throws {
+  @Test func lengthsAreReadAsUpstream() throws {
     let rate = Rational(24000, 1001)
     #expect(try SceneLength("48").frames(at: rate) == 48)
     #expect(try SceneLength("2s").frames(at: rate) == 48)

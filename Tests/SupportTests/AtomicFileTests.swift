@@ -23,7 +23,7 @@ import Testing
     #expect(folder.names == ["a.bin"])
   }
 
-  @Test func whatAKilledProcessLeftGoesWhatALivingOneWritesStays() throws {
+  @Test func leftoversOfDeadProcessesAreRemovedAndThoseOfLivingOnesKept() throws {
     let living = try file(folder.file("living"))
     let name = (living.temporaryPath as NSString).lastPathComponent
     let tag = name.dropLast(".partial".count).suffix(19).prefix(6)
@@ -55,7 +55,7 @@ import Testing
     #expect(other.names == [])
   }
 
-  @Test func whatTheSystemRefusesIsSaidInASentence() throws {
+  @Test func refusalsOfTheSystemAreReportedInASentence() throws {
     #expect(
       message { _ = try file(folder.file("no/a")) }
         == "\(folder.path)/no/a: can't be written (No such file or directory). Create the folder first."

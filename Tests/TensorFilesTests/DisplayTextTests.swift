@@ -13,7 +13,7 @@ import Testing
     #expect(text.displayed() == shown)
   }
 
-  @Test func longTextIsCutAndItsSizeTold() {
+  @Test func longTextIsCutAndItsSizeReported() {
     #expect(String(repeating: "a", count: 200).displayed() == String(repeating: "a", count: 200))
     #expect(
       String(repeating: "a", count: 340).displayed()

@@ -149,7 +149,7 @@ import Torch
     #expect(try bytes(file.tensor("a")) == [0, 1, 1, 1])
   }
 
-  @Test func whatTheReferenceReaderAccepts() throws {
+  @Test func headersThatUpstreamsReaderAccepts() throws {
     let accepted = [
       ("{}", 0), (" \n{ } \t", 0),
       (#"{"__metadata__":null}"#, 0), (#"{"__metadata__":{}}"#, 0),

@@ -147,7 +147,7 @@ func storedZip(_ entries: [(name: String, content: [UInt8])]) -> [UInt8] {
     #expect(error.path == PtFixtures.path(name))
   }
 
-  @Test func theForbiddenNameIsTold() throws {
+  @Test func theForbiddenNameIsReported() throws {
     let error = try failure { _ = try TorchFile(path: PtFixtures.path("malicious")) }
     #expect(error?.key == "posix.system")
   }

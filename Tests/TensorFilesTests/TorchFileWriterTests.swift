@@ -39,7 +39,7 @@ import Torch
     #expect(try TorchFile.metadata(path: PtFixtures.path("latents")) == [:])
   }
 
-  @Test func whatCannotBeWrittenIsNamed() throws {
+  @Test func unsupportedValuesAreNamed() throws {
     let scratch = try ScratchFolder()
     #expect(
       try failure { try writeTorchFile([("list", .list([]))], to: scratch("a.pt")) }?.kind

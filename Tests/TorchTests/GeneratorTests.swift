@@ -36,7 +36,7 @@ private struct PyTorchNumbers: Decodable {
     }
   }
 
-  @Test func theSameSeedGivesTheSameNumbers() throws {
+  @Test func theSameSeedGivesTheSameValues() throws {
     let first = try Generator(seed: 7)
     let second = try Generator(seed: 7)
     let other = try Generator(seed: 8)

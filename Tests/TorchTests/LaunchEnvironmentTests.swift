@@ -55,7 +55,7 @@ import Testing
     ),
     (["SLURM_PROCID": "1", "SLURM_NTASKS": "4"], "MASTER_ADDR", "scontrol show hostnames"),
   ])
-  func whatMakesNoSenseIsNamed(
+  func invalidVariablesAreNamed(
     environment: [String: String], variable: String, text: String
   ) throws {
     let error = #expect(throws: Support.Issue.self) {

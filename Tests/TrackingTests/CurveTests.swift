@@ -47,7 +47,7 @@ import Testing
     }
   }
 
-  @Test func numbersThatAreNotFiniteAreNoPoints() {
+  @Test func nonFiniteValuesAreNotPlotted() {
     let curve = curve(4) { [.nan, 1, .infinity, 2][$0 - 1] }
     #expect(curve.steps == [2, 4] && curve.values == [1, 2])
   }

@@ -48,7 +48,7 @@ import Testing
     #expect(!summary([video], record(0, 0.8, nil), record(40, 0.7, nil)).isSuspicious)
   }
 
-  @Test func whatDidNotMoveAndWhatIsNotFinite() {
+  @Test func unmovedAndNonFiniteModulesAreReported() {
     var still = video
     (still.unmoved, still.change) = (8, 0)
     #expect(

@@ -28,7 +28,7 @@ import Testing
     try String(contentsOfFile: path, encoding: .utf8).split(separator: "\n").map(String.init)
   }
 
-  @Test func whatIsWrittenIsRead() throws {
+  @Test func writtenRecordsAreReadBack() throws {
     let file = try MetricsFile(path: path, goingOnFrom: 0)
     let before = ValidationRecord(step: 0, loss: 0.75, sigmaLosses: ["0.00-0.25": 0.5], seconds: 3)
     try file.append(before)
@@ -66,7 +66,7 @@ import Testing
       ])
   }
 
-  @Test func numbersThatAreNotFiniteAreNull() throws {
+  @Test func nonFiniteValuesAreNull() throws {
     let file = try MetricsFile(path: path, goingOnFrom: 0)
     try file.append(
       StepRecord(

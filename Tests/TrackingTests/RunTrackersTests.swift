@@ -57,7 +57,7 @@ import Testing
     #expect(all.failureCounts.isEmpty)
   }
 
-  @Test func aTrackerThatFailsIsReportedOnceAndGoesOnBeingTried() {
+  @Test func aFailingTrackerIsReportedOnceAndRetried() {
     let bad = Recorder("Bad", failing: [2, 3])
     let good = Recorder("Good")
     let warnings = Warnings()

@@ -24,7 +24,7 @@ import Testing
     return report
   }
 
-  @Test func aRunOf100000StepsIsAPageOfTheUsualSize() throws {
+  @Test func aRunOf100000StepsIsAPageOfNormalSize() throws {
     let small = report(2000).html(in: folder.path).utf8.count
     let large = report(100_000).html(in: folder.path).utf8.count
     #expect(large < 400_000 && large < 2 * small)

@@ -5,7 +5,7 @@ import Testing
 @testable import Training
 
 @Suite struct LaunchPlanTests {
-  @Test func eachProcessIsToldItsRanksAndWhatTorchrunTellsIt() throws {
+  @Test func eachProcessGetsItsRanksAndTorchrunsVariables() throws {
     let plan = try LaunchPlan(
       command: ["sh", "-c", "x"], processesPerNode: 4, nodes: 2, nodeRank: 1, masterHost: "node0")
     #expect(plan.executable.hasSuffix("/sh"))
@@ -33,7 +33,7 @@ import Testing
     )
   }
 
-  @Test func whatCantBeLaunchedIsRefused() throws {
+  @Test func commandsThatCantBeLaunchedAreRefused() throws {
     let scratch = try ScratchFolder()
     let text = try scratch.write("not a program", to: "text.txt")
     func problem(

@@ -29,7 +29,7 @@ import Testing
       ])
   }
 
-  @Test func aFailureCountsAtOnceThoughSomethingThatTheRankHasStartedGoesOn() throws {
+  @Test func aFailureCountsAtOnceWhileAChildOfTheRankKeepsRunning() throws {
     let script = "if [ $RANK = 1 ]; then sleep 20 >/dev/null 2>&1 & exit 3; fi; sleep 100"
     let launcher = ProcessLauncher(
       try LaunchPlan(command: ["/bin/sh", "-c", script], processesPerNode: 2), notify: { _ in })

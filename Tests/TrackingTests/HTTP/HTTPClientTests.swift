@@ -87,7 +87,7 @@ import Testing
     #expect(failure?.kind == .unusable)
   }
 
-  @Test func failuresToldApart() throws {
+  @Test func failuresAreDistinguished() throws {
     let server = try LocalServer { _ in nil }
     #expect(
       #expect(throws: HTTPFailure.self) { try client().send(HTTPRequest(url: server.address)) }?

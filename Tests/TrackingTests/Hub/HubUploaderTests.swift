@@ -61,7 +61,7 @@ import Testing
     #expect(hub.requests.filter { $0.hasPrefix("POST /verify/") }.count == 2)
   }
 
-  @Test func whatTheHubHasIsNotSentAgain() throws {
+  @Test func filesOnTheHubAreNotSentAgain() throws {
     let hub = try HubStandIn()
     let (items, files) = try items()
     _ = try uploader(hub).upload(items, message: "one")
@@ -136,7 +136,7 @@ import Testing
     #expect(hub.repository("somebody/my-lora") == nil)
   }
 
-  @Test func inANameSpaceOfOthersOnlyMakingTells() throws {
+  @Test func onlyCreatingARepositoryShowsAccessToANamespace() throws {
     let hub = try HubStandIn()
     try uploader(hub, "films/a").checkAccess()
     #expect(hub.repository("films/a") != nil)
@@ -216,7 +216,7 @@ import Testing
 
   // MARK: Refusals
 
-  @Test func whatTheHubRefusesIsSaidAndNothingIsCommitted() throws {
+  @Test func refusalsOfTheHubAreReportedAndNothingIsCommitted() throws {
     let (items, _) = try items(weights: 10_000)
     for (behavior, part) in [
       (HubStandIn.Behavior(refusesObjects: true), "your storage is full"),

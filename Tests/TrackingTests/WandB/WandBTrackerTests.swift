@@ -132,7 +132,7 @@ import Testing
     #expect(server.run(tracker.runID)?.exitCode == code)
   }
 
-  @Test func aResumedRunGoesOnWhereTheServerIs() throws {
+  @Test func aResumedRunContinuesFromTheServersStep() throws {
     let server = try WandBStandIn()
     let first = try online(server)
     try train(first, steps: 1...5)
@@ -217,7 +217,7 @@ import Testing
     #expect(notices.all.first?.contains("more than 10 rows wait") == true)
   }
 
-  @Test func aFileThatIsRefusedIsNamedAndTheRunGoesOn() throws {
+  @Test func aRefusedFileIsNamedAndTheRunContinues() throws {
     let server = try WandBStandIn()
     let tracker = try online(server)
     server.setTrouble(WandBStandIn.Trouble(upload: 403))

@@ -108,7 +108,7 @@ import Tracking
   }
 
   /// Non-finite factors are counted, and the finite ones are still measured.
-  @Test func whatIsNotFinite() throws {
+  @Test func nonFiniteAdaptersAreReported() throws {
     let trainer = try Trainer(configuration())
     try trainer.randomiseAdapters()
     let broken = try #require(trainer.parameters.first { $0.key.hasSuffix("lora_B.weight") })

@@ -65,7 +65,7 @@ import Testing
       late.notes.count == 1 && late.notes[0].contains("temporal_scale_factor: "), "\(late.notes)")
   }
 
-  @Test func whatOnlyOneSideHas() throws {
+  @Test func conditionsOfOneSideAreNoted() throws {
     let none = try comparison(trained, []).notes
     #expect(none.count == 1 && none[0].contains("no video reference"), "\(none)")
     let extra = try comparison(Strategies.flexible([]), [reference()]).notes

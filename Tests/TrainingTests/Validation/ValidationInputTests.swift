@@ -36,7 +36,7 @@ import Torch
       "\(found)", sourceLocation: sourceLocation)
   }
 
-  @Test func conditionsThatCannotBeAreToldWithSampleAndKey() throws {
+  @Test func impossibleConditionsAreReportedWithSampleAndKey() throws {
     let clip = try fixture.clip()
     func first(_ key: String) -> String { "validation.samples[0].conditions[0].\(key)" }
     let none = fixture.scratch.file("none.mp4")
@@ -92,7 +92,7 @@ import Torch
     expect(fixture.with(.audio(path: none)), first("audio"), none)
   }
 
-  @Test func sizesThatCannotBeAreToldWithSampleAndKey() throws {
+  @Test func impossibleSizesAreReportedWithSampleAndKey() throws {
     func dims(_ width: Int, _ height: Int, _ frames: Int) -> TrainingConfiguration {
       var c = fixture.configuration
       c.validation.samples[0].videoDims = VideoDimensions(
@@ -123,7 +123,7 @@ import Torch
     expect(c, "validation.guidance_rescale", "between 0 and 1")
   }
 
-  @Test func whatLeavesNothingToGenerateIsRefused() throws {
+  @Test func conditionsOnEverythingGeneratedAreRefused() throws {
     var c = fixture.with(.video(path: try fixture.clip()))
     c.validation.generateAudio = false
     expect(c, "validation.generate_audio", "nothing else to generate")

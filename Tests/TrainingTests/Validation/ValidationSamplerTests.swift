@@ -326,7 +326,7 @@ import Torch
   }
 
   /// A real failure of the allocator: noise of 10^15 values.
-  @Test func memoryThatCannotBeHadIsToldAndTrainingGoesOn() throws {
+  @Test func failedAllocationsAreReportedAndTrainingContinues() throws {
     var configuration = fixture.configuration
     configuration.validation.frameRate = 1000
     configuration.validation.samples = [
@@ -343,7 +343,7 @@ import Torch
     #expect(warnings.all[0].contains("memory ran out for validation sample 1"))
   }
 
-  @Test func anotherFailureIsToldTooUnlessTheModelIsShared() throws {
+  @Test func otherFailuresAreReportedOrThrownOnRequest() throws {
     let warnings = Warnings()
     let sampler = try fixture.sampler(warnings: warnings)
     let transformer = try fixture.transformer()
