@@ -82,7 +82,7 @@ struct Gemma3Context: TensorBundle {
     let tokens = mask.size(1)
     let device = mask.device
     let indices = try Tensor.arange(to: Scalar(tokens), device: device)
-    let distance = try indices.unsqueeze(1) - indices.unsqueeze(0)  // from the column's token to the row's
+    let distance = try indices.unsqueeze(1) - indices.unsqueeze(0)  // row minus column
     // Every token attends to itself, padding too: a row of scores with nothing to attend to would
     // give NaN.
     let isReal = try mask.notEqual(to: 0).unsqueeze(1).unsqueeze(1).logicalOr(distance.equal(to: 0))
