@@ -1,13 +1,13 @@
 /// Stereo audio in memory.
 public struct AudioClip: Equatable, Sendable {
-  /// Left and right, of equal length, nominally -1 to 1. Louder samples are kept.
+  /// The left and right channel, of equal length, nominally -1 to 1. Louder samples are kept.
   public let channels: [[Float]]
-  /// Samples per second, as the file has them.
+  /// The sample rate of the file.
   public let sampleRate: Int
 
   public var sampleCount: Int { channels[0].count }
 
-  /// Seconds.
+  /// The length in seconds.
   public var duration: Double { Double(sampleCount) / Double(sampleRate) }
 
   public init(left: [Float], right: [Float], sampleRate: Int) {
@@ -16,26 +16,27 @@ public struct AudioClip: Equatable, Sendable {
     self.sampleRate = sampleRate
   }
 
-  /// Reads the audio of a file, or a part of it, at its own rate, each sample at its time
+  /// Reads all or part of a file's audio at its own sample rate, each sample at its time
   /// (`AudioTimeline`).
   ///
-  /// Mono goes to both sides. FFmpeg mixes more than two channels down: for 5.1, left is (L + 0.71
-  /// C + 0.71 Ls) / 2.41 and right is the same of the right channels, so that nothing clips. Gaps
-  /// in the time stamps, and the time before audio that starts later than `start`, are silence.
+  /// Mono is copied to both channels. FFmpeg mixes more than two channels down: for 5.1, left is (L
+  /// + 0.71 C + 0.71 Ls) / 2.41 and right is the same for the right channels, so that nothing
+  /// clips. Gaps in the time stamps, and the time before audio that starts later than `start`, are
+  /// silence.
   ///
   /// - Parameters:
-  ///   - start: seconds from the file's start, which is the first image of a video.
-  ///   - duration: seconds, rounded to whole samples; nil reads to the end. The clip is shorter if
-  ///     the audio ends earlier.
+  ///   - start: The start in seconds from the start of the file, which is a video's first frame.
+  ///   - duration: The length in seconds, rounded to whole samples; nil reads to the end. The clip
+  ///     is shorter if the audio ends earlier.
   /// - Throws: `MediaError` for a file without audio (`.noStream`), for one that can't be decoded,
-  ///   or for one that has no samples in the range.
+  ///   or for one without samples in the range.
   public static func read(
     path: String, from start: Double = 0, duration: Double? = nil
   ) throws -> AudioClip {
     try read(path: path, from: start, duration: duration, track: .automatic)
   }
 
-  /// Reads an audio track that is not, or not necessarily, the one that players choose; otherwise
+  /// Reads a chosen audio track, which need not be the one that players choose; otherwise the same
   /// as above.
   public static func read(
     path: String, from start: Double = 0, duration: Double? = nil, track: AudioTrackChoice
@@ -60,7 +61,7 @@ public struct AudioClip: Equatable, Sendable {
   }
 }
 
-/// Clips samples to full scale, as writers need, and refuses samples that are not finite.
+/// Clips samples to full scale, as writers require, and rejects samples that are not finite.
 ///
 /// - Throws: `MediaError` with the position of the first sample that is not finite.
 func clipped(_ samples: [Float], file: String) throws -> [Float] {

@@ -1,92 +1,94 @@
 /// Places decoded audio on the container's clock by its time stamps.
 ///
-/// Time stamps are coarser than samples and may jitter. Audio continues without a seam as long as
-/// its stamps deviate by no more than their resolution, or return within 0.3 s. A lasting deviation
-/// is followed: a step becomes a gap or an overlap at the sample where it happens, and slow drift
-/// is followed by stretching audio by at most 0.5 %.
+/// Time stamps are coarser than samples and may jitter. Audio continues seamlessly as long as its
+/// time stamps deviate by no more than their resolution, or recover within 0.3 s. A lasting
+/// deviation is followed: a step becomes a gap or an overlap at the sample where it happens, and
+/// slow drift is followed by stretching audio by at most 0.5 %.
 ///
 /// All positions and counts are in samples; position 0 is the clock's zero.
 struct AudioClock {
-  /// The position of a frame.
+  /// The placement of a frame.
   struct Placement: Equatable {
-    /// Position of the frame's first sample that is kept.
+    /// The position of the first sample of the frame that is kept.
     var start: Int
-    /// Samples at the frame's beginning that overlap earlier audio and are cut; all of them for a
-    /// repeated frame.
+    /// The samples at the frame's beginning that overlap earlier audio and are dropped; all of them
+    /// for a repeated frame.
     var skip = 0
-    /// Samples to add to the frame (or to remove, if negative) by stretching it.
+    /// The number of samples to add to the frame (or to remove, if negative) by stretching it.
     var stretch = 0
   }
 
-  /// A change that the time stamps report.
+  /// A discontinuity of the time stamps.
   enum Event: Equatable {
-    /// Stamps leave `count` samples out from a position on.
+    /// The time stamps skip `count` samples at a position.
     case gap(at: Int, count: Int)
-    /// Audio from a position on repeats `count` samples of earlier positions.
+    /// The audio at a position repeats `count` samples of earlier positions.
     case overlap(at: Int, count: Int)
-    /// The clock steps back by `count` samples, too many for an overlap. It is followed from there.
+    /// The clock jumps back by `count` samples, too many for an overlap, and is followed from
+    /// there.
     case restart(at: Int, count: Int)
   }
 
   private struct Frame {
-    /// Samples that came before.
+    /// The number of samples before the frame.
     let raw: Int
     let count: Int
-    /// Stamp less `raw`; nil without a stamp.
+    /// The time stamp minus `raw`; nil without a time stamp.
     let offset: Double?
   }
 
   private let rate: Double
-  /// The largest deviation of a stamp that its resolution explains, in samples.
+  /// The maximum deviation, in samples, that the resolution of the time stamps explains.
   private let resolution: Double
   private var raw = 0
-  /// Position of a frame less its `raw`.
+  /// The position of a frame minus its `raw`.
   private var shift = 0
   private var isPlaced = false
   /// The end of the audio placed so far.
   private var end = Int.min
-  /// Frames whose deviation is not understood yet.
+  /// Frames whose deviation has not been classified yet.
   private var pending: [Frame] = []
-  /// Stamps of the last half second, as raw positions and offsets.
+  /// The time stamps of the last half second, as raw positions and offsets.
   private var history: [(raw: Double, offset: Double)] = []
   /// The tolerance that jitter adds to `resolution`.
   private var jitter = 0.0
   private var largestJitter = 0.0
   private var isDrifting = false
   private var debt = 0.0
-  /// Added to stamps, for clocks that were restarted.
+  /// The offset added to time stamps after the clock was restarted.
   private var rebase = 0.0
   private(set) var events: [Event] = []
-  /// Samples that stretching has added and removed, by the position of the last one.
+  /// The number of samples added and removed by stretching, at the position of the last one.
   private(set) var drift: (added: Int, removed: Int) = (0, 0)
 
-  /// Steps back by more than this are a new clock, not an overlap: FFmpeg's limit too.
+  /// Jumps back by more seconds than this are a new clock, not an overlap. FFmpeg has the same
+  /// limit.
   private static let longestOverlap = 10.0
-  /// Deviations that stay for so long are true.
+  /// Deviations that last this many seconds are real.
   private static let patience = 0.3
-  /// Stamps that are missing are waited for no longer, in seconds.
+  /// The maximum time to wait for missing time stamps, in seconds.
   private static let stamplessLimit = 2.0
-  /// The strongest stretching.
+  /// The maximum stretching.
   private static let stretchLimit = 1.0 / 200
 
   /// - Parameters:
-  ///   - rate: samples per second.
-  ///   - tick: the resolution of the time stamps in seconds.
+  ///   - rate: The sample rate.
+  ///   - tick: The resolution of the time stamps in seconds.
   init(rate: Int, tick: Double) {
     self.rate = Double(rate)
-    // Files that were copied from a container with stamps in milliseconds keep those in a finer
-    // unit.
+    // Files that were remuxed from a container with millisecond time stamps keep that precision in
+    // a finer unit.
     resolution = max(tick, 0.001) * Double(rate) + 2
   }
 
-  /// The largest deviation, in seconds, of a stamp that was judged wrong; 0 for stamps within their
-  /// resolution.
+  /// The largest deviation, in seconds, of a time stamp that was considered wrong; 0 if all are
+  /// within their resolution.
   var jitterSeconds: Double { largestJitter / rate }
 
   /// Adds a frame.
   ///
-  /// - Parameter stamp: the position of its first sample; nil if the file has no time stamp.
-  /// - Returns: the placements of the next frames, in order, as far as they are certain.
+  /// - Parameter stamp: The position of its first sample; nil if the file has no time stamp.
+  /// - Returns: The placements of the next frames, in order, as far as they are certain.
   mutating func add(stamp: Double?, count: Int) -> [Placement] {
     let offset = stamp.flatMap { abs($0) < 1e14 ? $0 - Double(raw) + rebase : nil }
     let frame = Frame(raw: raw, count: count, offset: offset)
@@ -94,7 +96,7 @@ struct AudioClock {
     return take(frame)
   }
 
-  /// - Returns: placements of all frames that are left.
+  /// - Returns: The placements of all remaining frames.
   mutating func finish() -> [Placement] {
     if !isPlaced { return begin(at: 0) }
     var placements: [Placement] = []
@@ -123,7 +125,7 @@ struct AudioClock {
       return resolvedIfCertain()
     }
     if follows(offset) {
-      // Stamps that deviated in between were wrong.
+      // The deviating time stamps in between were wrong.
       let frames = pending.map { ($0, true) } + [(frame, false)]
       pending = []
       return frames.map { accept($0, isOutlier: $1) }
@@ -132,8 +134,8 @@ struct AudioClock {
     return resolvedIfCertain()
   }
 
-  /// Returns whether a stamp means that audio continues: it is near the expected position, or
-  /// deviates as much as the stamps before it.
+  /// Returns whether a time stamp means that audio continues: it is near the expected position, or
+  /// deviates by as much as the previous time stamps.
   private func follows(_ offset: Double) -> Bool {
     if abs(offset - Double(shift)) <= limit { return true }
     guard let last = history.last else { return false }
@@ -147,7 +149,7 @@ struct AudioClock {
     return isKnown && waited >= Self.patience || waited >= Self.stamplessLimit ? resolve() : []
   }
 
-  /// Decides about the frames that wait; leaves none, or fewer than there were.
+  /// Places pending frames; afterwards there are fewer of them, or none.
   private mutating func resolve() -> [Placement] {
     let frames = pending
     pending = []
@@ -155,7 +157,7 @@ struct AudioClock {
       frame.offset.map { (index: index, deviation: $0 - Double(shift)) }
     }
     guard let first = known.first else { return frames.map { accept($0) } }
-    // One step after the other: packets that are missing, or there twice.
+    // Several steps in sequence: missing or repeated packets.
     let steps = zip(known, known.dropFirst()).map { $1.deviation - $0.deviation }
     let rises = steps.allSatisfy { $0 >= -limit } && first.deviation > 0
     let falls = steps.allSatisfy { $0 <= limit } && first.deviation < 0
@@ -163,7 +165,7 @@ struct AudioClock {
       let level = known.prefix { abs($0.deviation - first.deviation) <= limit }
       return jump(frames, from: 0, known: level.map(\.deviation), upTo: level.last?.index ?? 0)
     }
-    // A step, under a few stamps that are plainly wrong.
+    // One step, and a few time stamps that are clearly wrong.
     let middle = Self.median(known.map(\.deviation))
     let near = known.filter { abs($0.deviation - middle) <= limit }
     if let start = near.first?.index, abs(middle) > limit,
@@ -171,7 +173,7 @@ struct AudioClock {
     {
       return jump(frames, from: start, known: near.map(\.deviation), upTo: frames.count - 1)
     }
-    // Jitter, unless all of it is on one side.
+    // Jitter, unless all deviations have the same sign.
     let deviations = known.map(\.deviation)
     let spread = (deviations.max() ?? 0) - (deviations.min() ?? 0)
     if abs(middle) > spread {
@@ -181,7 +183,7 @@ struct AudioClock {
     return frames.map { accept($0, isOutlier: true) }
   }
 
-  /// Accepts frames, with a step at the frame that the deviations point to. Frames after `last` are
+  /// Accepts frames, with a step at the frame that the deviations indicate. Frames after `last` are
   /// added again.
   private mutating func jump(
     _ frames: [Frame], from start: Int, known: [Double], upTo last: Int
@@ -189,7 +191,7 @@ struct AudioClock {
     var placements = frames[..<start].map { accept($0, isOutlier: true) }
     let frame = frames[start]
     let deviation = Self.median(known)
-    // Whole packets are missing or repeated: their length is known better than the stamps.
+    // Whole packets are missing or repeated; their length is more accurate than the time stamps.
     let packets = (deviation / Double(frame.count)).rounded() * Double(frame.count)
     let step = Int(
       (abs(deviation - packets) <= resolution && packets != 0 ? packets : deviation).rounded())
@@ -262,7 +264,7 @@ struct AudioClock {
     return samples
   }
 
-  /// The value at a raw position of the line through the last stamps' offsets.
+  /// The value, at a raw position, of the regression line through the last time stamps' offsets.
   private func trend(at raw: Double) -> Double {
     let count = Double(history.count)
     let (x, y) = (

@@ -1,7 +1,7 @@
 import CFFmpeg
 
-/// Converts decoded frames to 32-bit floats of one rate and one number of channels, whatever the
-/// frames are like.
+/// Converts decoded frames of any format to 32-bit floats with one sample rate and one number of
+/// channels.
 final class AudioConverter {
   private let file: String
   private let channels: AudioReader.Channels
@@ -10,7 +10,7 @@ final class AudioConverter {
   private var source = AVChannelLayout()
   private var sourceRate: Int32 = 0
   private var sourceFormat: Int32 = -1
-  /// The output layout: that of the first frame, or the one that was requested.
+  /// The output layout: that of the first frame, or the requested one.
   private var target = AVChannelLayout()
   private var resampler: OpaquePointer?
 
@@ -24,21 +24,21 @@ final class AudioConverter {
     av_channel_layout_uninit(&target)
   }
 
-  /// Whether a frame is like those before it, but for the format of its samples.
+  /// Whether a frame has the format of the previous ones, except for the type of its samples.
   func accepts(_ frame: UnsafeMutablePointer<AVFrame>) -> Bool {
     frame.pointee.sample_rate == sourceRate
       && av_channel_layout_compare(&source, &frame.pointee.ch_layout) == 0
   }
 
-  /// Samples that went in and have not come out, at the rate that comes out.
+  /// The number of samples buffered in the resampler, at the output rate.
   var delay: Double {
     guard let resampler, sourceRate != rate else { return 0 }
-    // In a fine unit, for positions between samples count.
+    // A finer unit is used because fractions of a sample matter.
     return Double(swr_get_delay(resampler, Int64(rate) * 1000)) / 1000
   }
 
-  /// - Returns: [channel][sample]; and whether they begin with what was left of frames of another
-  ///   kind.
+  /// - Returns: [channel][sample]; and whether they begin with the rest of frames of another
+  ///   format.
   package func convert(_ frame: UnsafeMutablePointer<AVFrame>) throws -> (
     samples: [[Float]], isContinuation: Bool
   ) {
@@ -56,7 +56,7 @@ final class AudioConverter {
     return (zip(rest, mixed(samples)).map { $0 + $1 }, true)
   }
 
-  /// The samples that the resampler still holds.
+  /// The remaining samples in the resampler.
   func flush() throws -> [[Float]] {
     guard resampler != nil, sourceRate != rate else { return [] }
     return mixed(try run(nil, 0))
@@ -91,8 +91,8 @@ final class AudioConverter {
       av_channel_layout_copy(&source, &frame.pointee.ch_layout), .decoding, file: file, unusable,
       remedy: remedy)
     (sourceRate, sourceFormat) = (frame.pointee.sample_rate, frame.pointee.format)
-    // A layout that only counts its channels is treated as FFmpeg's default layout of that number
-    // when channels are mixed.
+    // For mixing, a layout that only has a channel count is treated as FFmpeg's default layout for
+    // that count.
     var input = AVChannelLayout()
     defer { av_channel_layout_uninit(&input) }
     try check(
@@ -104,7 +104,7 @@ final class AudioConverter {
     let isKnown = input.order == AV_CHANNEL_ORDER_NATIVE
     if isFirst {
       switch channels {
-      // Layouts that FFmpeg has no positions for are mixed by `mixed`.
+      // `mixed` handles layouts without channel positions in FFmpeg.
       case .stereo where isKnown && input.nb_channels > 2: av_channel_layout_default(&target, 2)
       case .count(let count) where isKnown: av_channel_layout_default(&target, Int32(count))
       case .own, .stereo, .count:
@@ -120,7 +120,7 @@ final class AudioConverter {
       sourceRate, 0, nil)
     try check(status, .decoding, file: file, unusable, remedy: remedy)
     if channels != .own || !isFirst, let resampler {
-      // The weights of each side add up to 1, as in upstream's data preparation.
+      // The weights of each side add up to 1, like in upstream's data preparation.
       try check(
         av_opt_set_double(UnsafeMutableRawPointer(resampler), "rematrix_maxval", 1, 0), .decoding,
         file: file,
@@ -129,8 +129,8 @@ final class AudioConverter {
     try check(swr_init(resampler), .decoding, file: file, unusable, remedy: remedy)
   }
 
-  /// The mean of the channels on every side, where other channels are wanted and FFmpeg has not
-  /// made them.
+  /// Fills every channel with the mean of the channels if another number of channels was requested
+  /// and FFmpeg didn't mix them.
   private func mixed(_ samples: [[Float]]) -> [[Float]] {
     let wanted: Int
     switch channels {

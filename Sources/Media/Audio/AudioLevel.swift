@@ -3,10 +3,10 @@ import Foundation
 
 /// The loudness of an audio track.
 public struct AudioLevel: Equatable, Sendable {
-  /// Integrated loudness by ITU-R BS.1770-4 in LUFS; nil for less than 0.4 s, and where all is
-  /// below -70 LUFS.
+  /// The integrated loudness by ITU-R BS.1770-4 in LUFS; nil for less than 0.4 s, or if all audio
+  /// is below -70 LUFS.
   public let loudness: Double?
-  /// The largest sample in dB of full scale, not interpolated; nil for digital silence.
+  /// The largest sample in dB of full scale, without interpolation; nil for digital silence.
   public let peak: Double?
 
   /// Measures the first audio stream of a file from start to end.
@@ -20,16 +20,16 @@ public struct AudioLevel: Equatable, Sendable {
   }
 }
 
-/// The meter of ITU-R BS.1770-4. Each channel passes the standard's two filters; power is averaged
-/// over blocks of 400 ms that overlap by three quarters. Quiet blocks are dropped: first those
-/// below -70 LUFS, then those more than 10 below the mean of the rest.
+/// The meter of ITU-R BS.1770-4. Each channel passes through the standard's two filters; power is
+/// averaged over blocks of 400 ms that overlap by three quarters. Quiet blocks are dropped: first
+/// those below -70 LUFS, then those more than 10 LU below the mean of the rest.
 public struct LoudnessMeter {
-  /// A filter of second order, a0 being 1.
+  /// A second-order filter with a0 = 1.
   private struct Section {
     var (b0, b1, b2, a1, a2) = (1.0, 0.0, 0.0, 0.0, 0.0)
 
-    /// The standard's two filters are given for 48 kHz; these are the analogue ones behind them,
-    /// transformed for the rate (bilinear, with the frequency kept).
+    /// The standard specifies its two filters for 48 kHz; these are the underlying analog filters,
+    /// transformed to the sample rate (bilinear, with prewarping).
     static func shelf(_ rate: Double) -> Section {
       let (frequency, gain, q) = (1681.974450955533, 3.999843853973347, 0.7071752369554196)
       let k = tan(.pi * frequency / rate)
@@ -46,24 +46,24 @@ public struct LoudnessMeter {
       let (frequency, q) = (38.13547087602444, 0.5003270373238773)
       let k = tan(.pi * frequency / rate)
       let a0 = 1 + k / q + k * k
-      // Not divided by a0: so the standard's table has it.
+      // Like the table in the standard, this is not divided by a0.
       return Section(b0: 1, b1: -2, b2: 1, a1: 2 * (k * k - 1) / a0, a2: (1 - k / q + k * k) / a0)
     }
   }
 
   private let sections: [Section]
   private let weights: [Double]
-  /// Samples in a quarter of a block.
+  /// The number of samples in a quarter of a block.
   private let quarter: Int
-  /// [channel]: two values of each section.
+  /// [channel]: two values per section.
   private var states: [[Double]]
   private var power = 0.0
   private var filled = 0
-  /// Weighted mean power of each quarter.
+  /// The weighted mean power of each quarter.
   private var quarters: [Double] = []
   private var largest: Float = 0
 
-  /// - Parameter channelCount: the number of channels, in FFmpeg's default layout for it: mono,
+  /// - Parameter channelCount: The number of channels, in FFmpeg's default layout for it: mono,
   ///   stereo, 2.1, 4.0, 5.0, 5.1, …
   public init(sampleRate: Int, channelCount: Int) {
     var layout = AVChannelLayout()
@@ -73,7 +73,7 @@ public struct LoudnessMeter {
   }
 
   /// The weight of each channel in the sum of powers: 0 for low frequencies, 1.41 beside and behind
-  /// the listener, else 1.
+  /// the listener, 1 otherwise.
   static func weights(of layout: AVChannelLayout) -> [Double] {
     var layout = layout
     var usual = AVChannelLayout()
@@ -104,7 +104,8 @@ public struct LoudnessMeter {
     states = Array(repeating: [0, 0, 0, 0], count: weights.count)
   }
 
-  /// - Parameter channels: [channel][sample], as many as were announced, of one length.
+  /// - Parameter channels: [channel][sample], of equal length and with the number of channels
+  ///   above.
   public mutating func append(_ channels: [[Float]]) {
     guard channels.count == weights.count, let count = channels.first?.count else { return }
     var start = 0
@@ -122,7 +123,7 @@ public struct LoudnessMeter {
     }
   }
 
-  /// - Returns: the sum of squares of the filtered samples.
+  /// - Returns: The sum of squares of the filtered samples.
   private mutating func filter(_ samples: ArraySlice<Float>, _ channel: Int) -> Double {
     var (s, sum) = (
       (states[channel][0], states[channel][1], states[channel][2], states[channel][3]), 0.0

@@ -1,46 +1,46 @@
 import CFFmpeg
 
-/// A stretch of decoded audio.
+/// A chunk of decoded audio.
 public struct AudioChunk: Sendable {
   /// [channel][sample], -1 to 1.
   public let channels: [[Float]]
   public let sampleRate: Int
-  /// Position of the first sample on the container's clock, in samples; the video's clock is the
-  /// same. Where the file has no time stamp, the end of the chunk before.
+  /// The position of the first sample on the container's clock, in samples; the video has the same
+  /// clock. If the file has no time stamp, the end of the previous chunk.
   public let start: Int
-  /// The same as the time stamp says, unrounded; nil without one.
+  /// The same position from the time stamp, unrounded; nil without a time stamp.
   let stamp: Double?
 
   public var sampleCount: Int { channels.first?.count ?? 0 }
 }
 
-/// Decodes an audio track of a file to 32-bit floats, in its own rate and channels or in requested
-/// ones. Encoder priming is dropped if the container gives its length. If rate or channels change
-/// within the track, the rest is converted to those of its beginning.
+/// Decodes an audio track to 32-bit floats, with its own sample rate and channels or requested
+/// ones. Encoder priming is dropped if the container gives its length. If sample rate or channels
+/// change within the track, the rest is converted to those at its beginning.
 ///
 /// Chunks are returned as they are decoded; `AudioTimeline` places them by their time stamps.
 public final class AudioReader {
   public enum Channels: Equatable, Sendable {
-    /// Those of the file.
+    /// The channels of the file.
     case own
-    /// Left and right. Mono goes to both; more channels are mixed so that nothing clips.
+    /// Left and right. Mono is copied to both; more channels are mixed so that nothing clips.
     case stereo
-    /// FFmpeg's default layout for this number of channels, to which others are mixed.
+    /// FFmpeg's default layout for this number of channels, to which other layouts are mixed.
     case count(Int)
   }
 
   public let path: String
-  /// Samples per second of the chunks.
+  /// The sample rate of the chunks.
   public let sampleRate: Int
   /// The sample rate of the file.
   public let sourceRate: Int
-  /// Channels of the file.
+  /// The number of channels in the file.
   public let channelCount: Int
-  /// The weight of each channel in loudness.
+  /// The weight of each channel in the loudness.
   let loudnessWeights: [Double]
-  /// The start of the container's clock in seconds; 0 except for recordings of a broadcast.
+  /// The start of the container's clock in seconds; 0 except for broadcast recordings.
   public let containerStart: Double
-  /// Length in seconds where the container says.
+  /// The length in seconds, if the container gives it.
   public let duration: Double?
   /// A note about the choice of the track, as a clause; nil for a file with one track.
   public let trackNote: String?
@@ -50,23 +50,22 @@ public final class AudioReader {
   private let decoder: StreamDecoder
   private var converter: AudioConverter
   private var decodedFrames = 0
-  /// The first frame, which says more truly than the header what the audio is like.
+  /// The first frame, which describes the audio more reliably than the header.
   private var first: UnsafeMutablePointer<AVFrame>?
   private var isAtEnd = false
-  /// A change of format within the track, as a clause; nil if there was none.
+  /// A change of format within the track, as a clause; nil without a change.
   package private(set) var change: String?
   private let failsOnChange: Bool
-  /// Whether the chunk that was given out last lies before time 0 as far as the file says how long
-  /// it is.
+  /// Whether the last returned chunk lies before time 0, as far as the file gives its length.
   private(set) var isBeforeStart = false
   /// The start of the next chunk if the audio continues without a gap.
   private var expected: Int?
 
   /// - Parameters:
-  ///   - track: which track is read.
-  ///   - sampleRate: samples per second of the chunks; nil for the file's own.
-  ///   - failsOnChange: whether a change of rate or channels within the track ends in an error.
-  /// - Throws: `MediaError` if the file is missing, is not a media file, holds no audio that can be
+  ///   - track: The track to read.
+  ///   - sampleRate: The sample rate of the chunks; nil for the file's own.
+  ///   - failsOnChange: Whether a change of sample rate or channels within the track is an error.
+  /// - Throws: `MediaError` if the file is missing, is not a media file, has no audio that can be
   ///   decoded, or does not have the track.
   public init(
     path: String, track: AudioTrackChoice = .automatic, channels: Channels = .own,
@@ -102,10 +101,10 @@ public final class AudioReader {
     converter = AudioConverter(file: path, channels: channels, rate: self.sampleRate)
   }
 
-  /// The next chunk, or nil at the end; then `ending` tells whether the stream was whole.
+  /// The next chunk; nil at the end, when `ending` says whether the stream was complete.
   ///
-  /// - Throws: `MediaError` if rate or channels change in a way that can't be converted, or if
-  ///   reading fails.
+  /// - Throws: `MediaError` if the sample rate or channels change in a way that can't be converted,
+  ///   or if reading fails.
   public func next() throws -> AudioChunk? {
     while !isAtEnd {
       guard let frame = try first ?? decoder.next() else {
@@ -130,8 +129,8 @@ public final class AudioReader {
     return nil
   }
 
-  /// Whether everything that the container announces has been decoded; known once `next()` gave
-  /// nil.
+  /// Whether everything that the container announces has been decoded; known after `next()`
+  /// returned nil.
   public var ending: Ending { decoder.ending(decoded: decodedFrames) }
 
   /// The number of audio tracks of a file.
@@ -147,20 +146,21 @@ public final class AudioReader {
     decoder.damagedPackets == 0 ? nil : "\(decoder.damagedPackets) packets of its audio are damaged"
   }
 
-  /// Whether the container's clock wraps around at 33 bits, so that negative times do not mean
+  /// Whether the container's clock wraps around at 33 bits, so that negative times don't mean
   /// priming.
   var wrapsAround: Bool {
     let name = decoder.format.pointee.iformat?.pointee.name.map { String(cString: $0) } ?? ""
     return name == "mpegts" || name == "mpeg"
   }
 
-  /// When the container's clock starts, in seconds, also below 0; nil where it does not say.
+  /// The start of the container's clock in seconds, possibly below 0; nil if the container doesn't
+  /// give it.
   var rawContainerStart: Double? {
     let start = decoder.format.pointee.start_time
     return start == cffmpeg_no_timestamp ? nil : Double(start) / Double(AV_TIME_BASE)
   }
 
-  /// Whether the file has a video, not counting cover images.
+  /// Whether the file has a video track, not counting cover images.
   var hasVideo: Bool {
     (0..<Int(decoder.format.pointee.nb_streams)).contains { index in
       guard let stream = decoder.format.pointee.streams[index] else { return false }

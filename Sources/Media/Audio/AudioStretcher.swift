@@ -1,15 +1,15 @@
 import Foundation
 
-/// Makes a frame of audio a few samples longer or shorter, by interpolating with a windowed sinc.
+/// Makes a frame of audio a few samples longer or shorter, by interpolation with a windowed sinc.
 enum AudioStretcher {
-  /// Samples on each side that take part in a new one.
+  /// The number of samples on each side that contribute to a new one.
   static let reach = 12
 
   /// - Parameters:
-  ///   - samples: of one channel.
-  ///   - change: how many samples to add; removes some if negative.
-  ///   - before: samples that precede, the last one last; fewer than `reach` where audio begins.
-  ///   - after: samples that follow.
+  ///   - samples: The samples of one channel.
+  ///   - change: The number of samples to add, or to remove if negative.
+  ///   - before: The preceding samples, in order; fewer than `reach` at the beginning of the audio.
+  ///   - after: The following samples.
   static func stretch(
     _ samples: [Float], by change: Int, before: ArraySlice<Float>, after: ArraySlice<Float>
   ) -> [Float] {

@@ -1,15 +1,15 @@
 import Foundation
 
-/// The audio of a file on the container's clock: every sample at the time that the file's time
-/// stamps give it.
+/// The audio of a file on the container's clock, with every sample at the time that the time stamps
+/// give it.
 ///
-/// The one place that decides where audio belongs, for preprocessing, generation and splitting.
-/// `AudioClock` tells jitter from gaps, overlaps and drift.
+/// This is the only code that decides where audio belongs, for preprocessing, generation and
+/// splitting. `AudioClock` distinguishes jitter from gaps, overlaps and drift.
 package final class AudioTimeline {
-  /// Audio at its place. Chunks ascend and do not overlap; where one starts after the end of the
-  /// last one, there is a gap.
+  /// Audio at its position. Chunks are in ascending order and don't overlap; there is a gap if one
+  /// starts after the end of the previous one.
   package struct Chunk {
-    /// Position of the first sample on the container's clock, in samples.
+    /// The position of the first sample on the container's clock, in samples.
     package let start: Int
     /// [channel][sample]
     package let channels: [[Float]]
@@ -20,20 +20,20 @@ package final class AudioTimeline {
 
   package let reader: AudioReader
   private var clock: AudioClock
-  /// Decoded chunks that have no place yet.
+  /// Decoded chunks that are not placed yet.
   private var waiting: [AudioChunk] = []
-  /// Decoded chunks and their places; the second one is known before the first is given out, for
-  /// stretching.
+  /// Decoded chunks and their placements. For stretching, the second one is known before the first
+  /// is returned.
   private var placed: [(chunk: AudioChunk, placement: AudioClock.Placement)] = []
   private var isAtEnd = false
   /// The error that ends the audio early, thrown after everything before it was returned.
   private var failure: MediaError?
-  /// The last samples that were given out, by channel.
+  /// The last returned samples, by channel.
   private var tail: [[Float]] = []
 
   /// A gap longer than this, in seconds, counts as damage.
   fileprivate static let longestGap = 600
-  /// Gaps and overlaps that a note names one by one.
+  /// The number of gaps and overlaps that a note lists individually.
   private static let listed = 3
 
   package init(_ reader: AudioReader) {
@@ -45,8 +45,8 @@ package final class AudioTimeline {
 
   /// The next chunk; nil at the end.
   ///
-  /// - Throws: `MediaError` of kind `.decoding` where time stamps jump by more than ten minutes; as
-  ///   `AudioReader.next`.
+  /// - Throws: `MediaError` of kind `.decoding` if time stamps jump by more than ten minutes; the
+  ///   errors of `AudioReader.next`.
   package func next() throws -> Chunk? {
     while true {
       while placed.count < 2, !isAtEnd { try readMore() }
@@ -99,8 +99,8 @@ package final class AudioTimeline {
       remedy: "Convert the file again.")
   }
 
-  /// When the file begins on the container's clock, in seconds: with its first image where it has a
-  /// video, else with its first audio, but for priming before 0.
+  /// The start of the file on the container's clock, in seconds: its first frame if it has a video,
+  /// otherwise its first audio, except for priming before 0.
   ///
   /// - Throws: `MediaError` for a video that can't be read.
   func fileStart() throws -> Double {
@@ -110,15 +110,15 @@ package final class AudioTimeline {
       if let seconds = video.firstSeconds { return seconds }
     }
     guard let start = reader.rawContainerStart else { return 0 }
-    // Less than a second before 0 is an encoder's priming, which the decoder may not have left out.
+    // Less than a second before 0 is encoder priming that the decoder may not have dropped.
     return start < 0 && start > -1 && !reader.wrapsAround ? 0 : start
   }
 
   /// Notes about the time stamps so far, a clause each.
   ///
   /// - Parameters:
-  ///   - origin: the position that times are counted from, in samples.
-  ///   - end: the position after the last one that matters.
+  ///   - origin: The position that times are counted from, in samples.
+  ///   - end: The end of the positions that matter.
   package func notes(from origin: Int, to end: Int = .max) -> [String] {
     func seconds(_ samples: Int) -> String {
       String(format: "%.2f s", Double(samples) / Double(sampleRate))
@@ -178,21 +178,21 @@ package final class AudioTimeline {
   }
 }
 
-/// A stretch of a file's audio, each sample at its time.
+/// A segment of a file's audio, with each sample at its time.
 struct PlacedAudio {
-  /// [channel][sample] from the beginning of the stretch, with silence where the file has no audio.
-  /// Ends with the audio or with the stretch.
+  /// [channel][sample] from the beginning of the segment, with silence where the file has no audio.
+  /// Ends with the audio or with the segment.
   var channels: [[Float]]
   let sampleRate: Int
-  /// When the file's first audio is heard, in seconds from the stretch's beginning; below 0 for
-  /// audio that begins earlier. Nil for a file without a single sample.
+  /// The start of the file's first audio, in seconds from the beginning of the segment; negative if
+  /// the audio begins earlier. Nil for a file without samples.
   let firstSeconds: Double?
-  /// A clause about the parts that could not be decoded.
+  /// A clause about the parts that couldn't be decoded.
   let damage: String?
   /// Notes for the user, a clause each.
   package let notes: [String]
 
-  /// The start of a stretch.
+  /// The start of a segment.
   enum Start {
     /// Seconds from the beginning of the file.
     case file(plus: Double)
@@ -201,8 +201,8 @@ struct PlacedAudio {
   }
 
   /// - Parameters:
-  ///   - count: samples of the stretch; nil for all that follow.
-  /// - Throws: `MediaError` as `AudioTimeline.next`, and for samples that are not finite.
+  ///   - count: The number of samples in the segment; nil for all that follow.
+  /// - Throws: The errors of `AudioTimeline.next`; `MediaError` for samples that are not finite.
   init(_ timeline: AudioTimeline, from start: Start, count: Int?) throws {
     let reader = timeline.reader
     let rate = Double(reader.sampleRate)
@@ -223,7 +223,7 @@ struct PlacedAudio {
       if channels.isEmpty { channels = Array(repeating: [], count: chunk.channels.count) }
       if let count, chunk.start - origin >= count { break }
       let filled = channels[0].count
-      // Below 0 where audio begins later, above where some lies before the stretch.
+      // Negative if audio begins later, positive if some lies before the segment.
       let skipped = filled - (chunk.start - origin)
       guard skipped < chunk.count else { continue }
       guard count != nil || -skipped <= AudioTimeline.longestGap * reader.sampleRate else {

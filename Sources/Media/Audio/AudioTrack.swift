@@ -2,13 +2,13 @@ import CFFmpeg
 import Foundation
 import Support
 
-/// Which audio track of a file is read.
+/// The choice of a file's audio track.
 public enum AudioTrackChoice: Equatable, Sendable, CustomStringConvertible {
-  /// The track that players choose: of those that can be decoded, one that is made for everybody
-  /// before commentary and tracks for impaired listeners, then one that is marked default, then the
-  /// first.
+  /// The track that players choose. Among those that can be decoded, a main track comes before
+  /// commentary and tracks for impaired listeners, then a track that is marked default, then the
+  /// first one.
   case automatic
-  /// The first track, as upstream reads.
+  /// The first track, like upstream.
   case first
   /// A track by its number among the audio tracks, from 1.
   case number(Int)
@@ -17,7 +17,7 @@ public enum AudioTrackChoice: Equatable, Sendable, CustomStringConvertible {
 
   /// Parses a choice: a number from 1, or a language.
   ///
-  /// - Throws: `Issue` for any other text.
+  /// - Throws: `Issue` for any other string.
   public init(_ text: String) throws {
     if let number = Int(text), number >= 1 {
       self = .number(number)
@@ -40,13 +40,13 @@ public enum AudioTrackChoice: Equatable, Sendable, CustomStringConvertible {
   }
 }
 
-/// One audio track of a file, as its container describes it.
+/// One audio track of a file, as described by its container.
 struct AudioTrack {
-  /// Place among the file's audio tracks, from 1.
+  /// The number among the file's audio tracks, from 1.
   let number: Int
-  /// Index of the stream in the container.
+  /// The index of the stream in the container.
   package let stream: Int32
-  /// FFmpeg's name of the codec; nil where it does not know the container's tag.
+  /// FFmpeg's name of the codec; nil if it doesn't know the container's tag.
   let codec: String?
   /// The container's four-character code of the codec.
   let tag: String
@@ -111,19 +111,19 @@ struct AudioTrack {
     return "\(number): " + parts.joined(separator: ", ")
   }
 
-  /// Whether a track is in a language that is given by a code of two or three letters.
+  /// Whether a track is in a language, given by a code of two or three letters.
   func isIn(_ wanted: String) -> Bool {
     language.map { Self.threeLetters($0) == Self.threeLetters(wanted) } ?? false
   }
 
-  /// The ISO 639-2 code of a language, in the form for terminology (`deu`, not `ger`).
+  /// The ISO 639-2 code of a language in its terminology form (`deu`, not `ger`).
   static func threeLetters(_ code: String) -> String {
     let main = code.split(whereSeparator: { $0 == "-" || $0 == "_" }).first.map(String.init) ?? code
     if let terminology = bibliographic[main] { return terminology }
     return main.count == 2 ? Locale.LanguageCode(main).identifier(.alpha3) ?? main : main
   }
 
-  /// Languages with two codes in ISO 639-2: containers use either.
+  /// Languages with two codes in ISO 639-2; containers use either one.
   private static let bibliographic = [
     "alb": "sqi", "arm": "hye", "baq": "eus", "bur": "mya", "chi": "zho", "cze": "ces",
     "dut": "nld",
@@ -132,7 +132,7 @@ struct AudioTrack {
     "may": "msa", "per": "fas", "rum": "ron", "slo": "slk", "tib": "bod", "wel": "cym",
   ]
 
-  /// A four-character code as text, or in hexadecimal where it is not printable.
+  /// A four-character code as text, or in hexadecimal if it is not printable.
   private static func text(ofTag tag: UInt32) -> String {
     let bytes = (0..<4).map { UInt8(truncatingIfNeeded: tag >> (8 * $0)) }
     return bytes.allSatisfy { (32...126).contains($0) }
@@ -140,14 +140,14 @@ struct AudioTrack {
   }
 }
 
-/// The audio track that is read, and what the user should know about the choice.
+/// The chosen audio track, and a note for the user about the choice.
 struct ChosenAudioTrack {
   let track: AudioTrack
-  /// One clause; nil for a file with a single track that can be decoded.
+  /// The note, as one clause; nil for a file with a single track that can be decoded.
   let note: String?
 
   /// - Throws: `MediaError` of kind `.badOption` for a track that the file does not have.
-  /// - Returns: nil for a file without audio.
+  /// - Returns: Nil for a file without audio.
   init?(_ choice: AudioTrackChoice, in format: UnsafeMutablePointer<AVFormatContext>, file: String)
     throws
   {
@@ -176,7 +176,7 @@ struct ChosenAudioTrack {
     }
   }
 
-  /// The track for everybody that players choose; nil if none can be decoded.
+  /// The main track that players choose; nil if none can be decoded.
   private static func best(_ tracks: [AudioTrack]) -> AudioTrack? {
     let usable = tracks.filter(\.isDecodable)
     func rank(_ track: AudioTrack) -> Int {

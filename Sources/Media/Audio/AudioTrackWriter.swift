@@ -1,7 +1,7 @@
 import CFFmpeg
 
-/// AAC in a file being written. Takes stretches of any length; the encoder wants frames of 1024
-/// samples.
+/// Writes AAC to a file. Accepts audio of any length and splits it into the encoder's frames of
+/// 1024 samples.
 package final class AudioTrackWriter {
   private static let rates = [
     96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000, 7350,
@@ -13,16 +13,15 @@ package final class AudioTrackWriter {
   private let frame: UnsafeMutablePointer<AVFrame>
   private var pending: [[Float]]
   private var written: Int64 = 0
-  /// Whether the audio is held until the length of the video is known.
+  /// Whether the audio is kept until the length of the video is known.
   private let isHeld: Bool
 
   static func supports(sampleRate: Int, channelCount: Int) -> Bool {
     rates.contains(sampleRate) && (1...8).contains(channelCount) && channelCount != 7
   }
 
-  /// The rate and the number of channels that AAC holds and that lose least of some audio: the next
-  /// higher rate, or half or a quarter of one that is too high; 5.1 for 6.1; stereo for more than 8
-  /// channels.
+  /// The AAC format that loses least of some audio: the next higher sample rate, or half or a
+  /// quarter of one that is too high; 5.1 for 6.1; stereo for more than 8 channels.
   package static func nearest(sampleRate: Int, channelCount: Int) -> (
     sampleRate: Int, channelCount: Int
   ) {
@@ -87,8 +86,8 @@ package final class AudioTrackWriter {
     if used > 0 { for channel in 0..<channelCount { pending[channel].removeFirst(used) } }
   }
 
-  /// - Parameter seconds: the length of the video, to which held audio is cut or padded with
-  ///   silence.
+  /// - Parameter seconds: The length of the video; audio that was kept is cut or padded with
+  ///   silence to this length.
   func finish(seconds: Double) throws {
     if isHeld {
       let wanted = Int((seconds * Double(encoder.codec.pointee.sample_rate)).rounded())
@@ -129,7 +128,7 @@ package final class AudioTrackWriter {
 }
 
 extension VideoWriter.Audio {
-  /// Whether AAC holds it.
+  /// Whether AAC supports the format.
   public var isPossible: Bool {
     AudioTrackWriter.supports(sampleRate: sampleRate, channelCount: channelCount)
   }

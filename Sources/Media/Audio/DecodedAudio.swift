@@ -1,13 +1,12 @@
-/// A file's audio as decoded, before any mixing or resampling.
+/// A file's decoded audio, before any mixing or resampling.
 public struct DecodedAudio: Sendable {
-  /// [channel][sample], in the file's order of channels, nominally -1 to 1. Louder samples are
-  /// kept.
+  /// [channel][sample], in the file's channel order, nominally -1 to 1. Louder samples are kept.
   public var channels: [[Float]]
-  /// Samples per second, as the file has them.
+  /// The sample rate of the file.
   public let sampleRate: Int
   /// The damage found, as a clause; nil if everything read so far was decoded.
   public let damage: String?
-  /// When the first sample is heard, on the container's clock, which the frames share.
+  /// The time of the first sample in seconds on the container's clock, which the frames share.
   public let startSeconds: Double
   /// Notes for the user, a clause each.
   public let notes: [String]
@@ -23,18 +22,20 @@ public struct DecodedAudio: Sendable {
     self.notes = notes
   }
 
-  /// Decodes audio in its own rate and channels, each sample at its time (`AudioTimeline`): silence
-  /// stands for gaps and a late start, and what lies before the start is left out.
+  /// Decodes audio with its own sample rate and channels, each sample at its time
+  /// (`AudioTimeline`). Gaps and a late start are filled with silence, and audio before the start
+  /// is dropped.
   ///
   /// - Parameters:
-  ///   - start: when the first sample is heard, on the container's clock; nil for the beginning of
-  ///     the file, which is the first image of a video.
-  ///   - seconds: floor(`seconds` * rate) samples are read, fewer where the audio ends; nil: all.
-  ///   - track: which audio track is read.
-  /// - Returns: `startSeconds` is when the file's first audio is heard, which may be after or
-  ///   before the first sample.
-  /// - Throws: `MediaError` for a file without audio (`.noStream`), one that gives not one sample,
-  ///   or samples that are not finite.
+  ///   - start: The time of the first sample on the container's clock; nil for the beginning of the
+  ///     file, which is a video's first frame.
+  ///   - seconds: The length: floor(`seconds` * rate) samples are read, fewer if the audio ends;
+  ///     nil reads all.
+  ///   - track: The audio track to read.
+  /// - Returns: The audio. Its `startSeconds` is the start of the file's first audio, which may be
+  ///   after or before the first sample.
+  /// - Throws: `MediaError` for a file without audio (`.noStream`), one without any samples, or
+  ///   samples that are not finite.
   public static func placed(
     path: String, from start: Double?, seconds: Double?, track: AudioTrackChoice = .automatic
   ) throws -> DecodedAudio {
@@ -64,19 +65,19 @@ public struct DecodedAudio: Sendable {
       remedy: "Copy or convert the file again.")
   }
 
-  /// Decodes an audio track from its start, in its own rate and channels, as upstream does; for
-  /// `--compat`.
+  /// Decodes an audio track from its start, with its own sample rate and channels, like upstream;
+  /// for `--compat`.
   ///
   /// The samples are those of upstream's `torchaudio.load`: encoder priming is dropped as the
-  /// container says, and the rest is joined in decoding order; a gap or a late start adds no
+  /// container says, and the rest is concatenated in decoding order; a gap or a late start adds no
   /// silence. Samples before time 0 are dropped too, and so is a frame at 0 without a length, which
   /// is the priming of AAC in Matroska. Upstream drops the audio of a clip at the first packet that
   /// can't be decoded; here such a packet is skipped and reported in `damage`.
   ///
   /// - Parameters:
-  ///   - maximumSeconds: reading stops at floor(`maximumSeconds` * rate) samples; nil reads to the
-  ///     end.
-  ///   - track: the audio track to read.
+  ///   - maximumSeconds: The limit: reading stops at floor(`maximumSeconds` * rate) samples; nil
+  ///     reads to the end.
+  ///   - track: The audio track to read.
   /// - Throws: `MediaError` for a file without audio (`.noStream`), for one that decodes to no
   ///   samples, or for samples that are not finite.
   public static func read(
@@ -119,10 +120,10 @@ public struct DecodedAudio: Sendable {
       startSeconds: Double(start ?? 0) / Double(reader.sampleRate), damage: damage)
   }
 
-  /// The left and right channels as upstream's dataset script mixes them (`process_videos.py`,
-  /// `encode_audio`), in float32. Mono goes to both sides. Of 5.1 and 7.1, in the order L, R, C,
-  /// LFE, Ls, Rs, Lb, Rb, the LFE is dropped and the others are weighted so that the weights of
-  /// each side add up to 1. Any other number of channels gives both sides the mean.
+  /// The left and right channels, mixed like in upstream's dataset script (`process_videos.py`,
+  /// `encode_audio`), in float32. Mono is copied to both channels. For 5.1 and 7.1, in the order L,
+  /// R, C, LFE, Ls, Rs, Lb, Rb, the LFE is dropped and the weights of each side's other channels
+  /// add up to 1. For any other number of channels, both sides get the mean.
   public func stereo() -> AudioClip {
     let (left, right): ([Float], [Float])
     switch channels.count {
@@ -156,7 +157,7 @@ public struct DecodedAudio: Sendable {
 
 private func areNumbers(_ samples: [Float]) -> Bool {
   samples.withUnsafeBufferPointer { samples in
-    // NaN and infinity times zero are NaN, so samples with weight 0 are left out of the sum.
+    // NaN and infinity times zero are NaN, so samples with weight 0 are not added.
     var sum: Float = 0
     var i = 0
     while i < samples.count {

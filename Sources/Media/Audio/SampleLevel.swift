@@ -1,14 +1,14 @@
 import Foundation
 
-/// The level of samples over all channels, which tells silence from audio.
+/// The level of samples over all channels, used to detect silence.
 public struct SampleLevel: Equatable, Sendable {
   /// The largest sample, in dB of full scale; minus infinity for digital silence.
   public let peak: Double
-  /// The root of the mean square, in dB of full scale; minus infinity for digital silence.
+  /// The root mean square, in dB of full scale; minus infinity for digital silence.
   public let rms: Double
 
-  /// Audio whose mean level is below this, in dB of full scale, is silent: below the noise of a
-  /// quiet room in a recording, and well above the rounding noise of 16 bits.
+  /// The RMS level, in dB of full scale, below which audio is silent: below the noise of a quiet
+  /// room in a recording, and well above the rounding noise of 16 bits.
   public static let silence = -70.0
 
   public init(peak: Double, rms: Double) { (self.peak, self.rms) = (peak, rms) }
@@ -29,7 +29,7 @@ public struct SampleLevel: Equatable, Sendable {
     rms = sum > 0 ? 10 * log10(sum / Double(count)) : -.infinity
   }
 
-  /// Whether nothing is heard.
+  /// Whether the audio is silent.
   public var isSilent: Bool { rms < Self.silence }
 
   /// The problem of silent audio, as a clause; nil for audio that is not silent.

@@ -1,11 +1,11 @@
 import Foundation
 import Support
 
-/// Writes audio as WAV with 16-bit PCM. The file appears under its name when it is complete.
+/// Writes audio as WAV with 16-bit PCM. The file gets its name when it is complete.
 public enum WAVWriter {
   /// - Parameters:
   ///   - channels: [channel][sample] of equal length, -1 to 1; louder samples are clipped.
-  ///   - sampleRate: samples per second.
+  ///   - sampleRate: The sample rate.
   /// - Throws: `MediaError` for no channels or samples, unequal lengths, samples that are not
   ///   finite, a rate that is not positive, more than 4 GB, or a path that can't be written to.
   public static func write(_ channels: [[Float]], sampleRate: Int, to path: String) throws {
@@ -15,7 +15,7 @@ public enum WAVWriter {
 
   /// The bytes of a file.
   ///
-  /// - Parameter path: named by errors.
+  /// - Parameter path: The path to name in errors.
   package static func data(_ channels: [[Float]], sampleRate: Int, path: String) throws -> Data {
     let count = channels.first?.count ?? 0
     guard count > 0, channels.count <= 8, channels.allSatisfy({ $0.count == count }) else {
@@ -39,7 +39,7 @@ public enum WAVWriter {
     var samples = [Int16](repeating: 0, count: count * channels.count)
     for (channel, plane) in planes.enumerated() {
       for (index, sample) in plane.enumerated() {
-        // Truncates toward 0, as upstream does.
+        // Truncates toward 0, like upstream.
         samples[index * channels.count + channel] = Int16(sample * 32767).littleEndian
       }
     }

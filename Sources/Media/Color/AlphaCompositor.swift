@@ -1,7 +1,7 @@
 import CFFmpeg
 import CPixels
 
-/// Shows transparent pixels on a background, in code values as viewers do.
+/// Composites transparent pixels on a background, in code values, like viewers do.
 package final class AlphaCompositor {
   private let file: String
   private var row: [UInt16] = []
@@ -15,9 +15,9 @@ package final class AlphaCompositor {
   }
 
   /// - Parameters:
-  ///   - target: RGB24 made of the frame, of the same size.
-  ///   - isPremultiplied: Whether colors are multiplied by alpha already.
-  /// - Returns: Whether a pixel is not opaque.
+  ///   - target: The frame as RGB24, of the same size.
+  ///   - isPremultiplied: Whether colors are already multiplied by alpha.
+  /// - Returns: Whether any pixel is not opaque.
   func composite(
     _ frame: UnsafeMutablePointer<AVFrame>, on target: UnsafeMutablePointer<AVFrame>,
     _ background: RGBColor,
@@ -52,7 +52,7 @@ package final class AlphaCompositor {
     return isTransparent
   }
 
-  /// Alpha of each of a palette's 256 colors.
+  /// The alpha of each of a palette's 256 colors.
   private func paletteAlpha(of frame: UnsafeMutablePointer<AVFrame>) -> [UInt16] {
     guard let colors = frame.pointee.data.1 else { return Array(repeating: 255, count: 256) }
     return colors.withMemoryRebound(to: UInt32.self, capacity: 256) { colors in
@@ -81,7 +81,7 @@ package final class AlphaCompositor {
             row.baseAddress, planes, strides, layout, 0, Int32(y), component, width, 2)
         }
       } else {
-        // Floats.
+        // Float samples.
         if wide.count != Int(width) { wide = Array(repeating: 0, count: Int(width)) }
         wide.withUnsafeMutableBytes { wide in
           cffmpeg_read_line(

@@ -1,13 +1,13 @@
 import CFFmpeg
 import CPixels
 
-/// Converts frames to RGB with 8 bits where libswscale can't: HDR, wide gamut, other transfer
-/// functions, rare matrices.
+/// Converts frames to 8-bit RGB if libswscale can't: HDR, wide gamut, other transfer functions,
+/// rare matrices.
 ///
-/// Each pixel is computed by itself at the frame's own size: samples to R'G'B' (chroma between its
-/// samples is linear), by a table to light, by the tone curve and the matrix of the primaries to
-/// SDR's light, and by a table to code values. Tables over light have 512 entries an octave, so
-/// that their error stays below a tenth of a level.
+/// Each pixel is computed at the frame's own size: from samples to R'G'B' (chroma is interpolated
+/// linearly), by a table to light, by the tone curve and the matrix of the primaries to SDR light,
+/// and by a table to code values. Tables indexed by light have 512 entries per octave, so that
+/// their error stays below a tenth of a level.
 final class ColorConverter {
   private let tables: ColorTables
   private let file: String
@@ -19,7 +19,7 @@ final class ColorConverter {
   }
 
   /// - Parameters:
-  ///   - frame: in a layout for which `planes` is true.
+  ///   - frame: A frame in a layout that `reads` accepts.
   ///   - target: RGB24 of the frame's size.
   package func convert(
     _ frame: UnsafeMutablePointer<AVFrame>, to target: UnsafeMutablePointer<AVFrame>
@@ -43,7 +43,7 @@ final class ColorConverter {
       color.chroma_shift_x = isSingle ? 0 : Int32(layout.pointee.log2_chroma_w)
       color.chroma_shift_y = isSingle ? 0 : Int32(layout.pointee.log2_chroma_h)
       (color.chroma_place_x, color.chroma_place_y) = siting
-      // Planes of RGB are in the order green, blue, red.
+      // RGB planes are stored in the order green, blue, red.
       let order = isSingle ? [0, 0, 0] : isRGB ? [2, 0, 1] : [0, 1, 2]
       withPlanes(of: frame) { planes, strides in
         var data: (UnsafePointer<UInt8>?, UnsafePointer<UInt8>?, UnsafePointer<UInt8>?) = (
@@ -68,8 +68,8 @@ final class ColorConverter {
     }
   }
 
-  /// The place of the first chroma sample in half pixels. Untagged 4:2:0 has it at the left, as
-  /// MPEG-2 and all later codecs; in full range it is centered, as in JPEG.
+  /// The position of the first chroma sample in half pixels. In untagged 4:2:0 it is at the left,
+  /// as in MPEG-2 and all later codecs; in full range it is centered, as in JPEG.
   private static func siting(
     of frame: UnsafePointer<AVFrame>, _ layout: AVPixFmtDescriptor
   ) -> (x: Int32, y: Int32) {
@@ -104,7 +104,7 @@ final class ColorConverter {
       && Set(components.map(\.plane)).count == components.count
   }
 
-  /// A layout that `reads` and that holds all that another does.
+  /// A layout that `reads` supports and that preserves all data of another.
   static func readable(_ format: AVPixelFormat) -> AVPixelFormat {
     if reads(format) { return format }
     guard let layout = av_pix_fmt_desc_get(format)?.pointee else { return AV_PIX_FMT_GBRP }

@@ -2,8 +2,8 @@ import CFFmpeg
 
 /// The meaning of a frame's samples: matrix, range, primaries, transfer function.
 ///
-/// Each comes from the frame, else from its stream, else from what the layout, the kind of file and
-/// the resolution imply.
+/// Each value comes from the frame; if it has none, from its stream, or else from the default for
+/// the layout, the kind of file and the resolution.
 package struct ColorDescription: Equatable, Sendable {
   /// The conversion between RGB and stored samples.
   enum Matrix: Equatable, Sendable {
@@ -15,7 +15,7 @@ package struct ColorDescription: Equatable, Sendable {
     case constantLuminance
     /// BT.2100 ICtCp.
     case ictcp
-    /// One that this reader does not know, by FFmpeg's name.
+    /// A matrix that this reader doesn't support, by FFmpeg's name.
     case unknown(String)
 
     static let bt601 = Matrix.weights(red: 0.299, blue: 0.114)
@@ -26,32 +26,32 @@ package struct ColorDescription: Equatable, Sendable {
   }
 
   var matrix: Matrix
-  /// The matrix as libswscale numbers it; it takes BT.601 for those that it does not know.
+  /// libswscale's number of the matrix; it uses BT.601 for those that it does not know.
   var swscaleMatrix: Int32
-  /// Whether samples run from 0 to the largest value, as in RGB and JPEG.
+  /// Whether samples range from 0 to the maximum value, as in RGB and JPEG.
   var isFullRange: Bool
-  /// Nil: BT.709, or near to it.
+  /// The primaries; nil for BT.709 or similar ones.
   var primaries: ColorPrimaries?
-  /// The transfer function of HDR; nil for SDR, which is shown unchanged.
+  /// The transfer function of HDR; nil for SDR, which is not converted.
   var transfer: TransferFunction?
-  /// Nits of the brightest light of HDR.
+  /// The maximum luminance of HDR in nits.
   var peak = ToneMapping.usualPeak
 
-  /// Formats of images that hold light, by FFmpeg's names.
+  /// Image formats that store linear light, by FFmpeg's names.
   private static let linearFormats: Set<String> = ["exr", "hdr", "pfm", "phm"]
 
-  /// Lines from which on untagged video is high definition.
+  /// The minimum number of lines at which untagged video is high definition.
   static let linesOfHD: Int32 = 720
 
   /// - Parameters:
-  ///   - stream: The stream of the frame, where it has one.
+  ///   - stream: The stream of the frame, if it has one.
   ///   - isImage: Whether the file is an image, whose untagged YUV is BT.601 at any size.
   init(
     of frame: UnsafePointer<AVFrame>, stream: UnsafePointer<AVStream>?, isImage: Bool,
     options: ColorOptions
   ) {
     let format = AVPixelFormat(frame.pointee.format)
-    // Upstream's readers see the frame only.
+    // Upstream's readers only see the frame.
     let parameters = options.matchesUpstream ? nil : stream?.pointee.codecpar
     func tag<Tag: Equatable>(_ own: Tag, _ streams: KeyPath<AVCodecParameters, Tag>, none: Tag)
       -> Tag
@@ -104,13 +104,13 @@ package struct ColorDescription: Equatable, Sendable {
     }
   }
 
-  /// Takes over the primaries and the transfer function that tags tell.
+  /// Applies the primaries and the transfer function of some tags.
   mutating func set(
     primaries primariesTag: AVColorPrimaries, transfer transferTag: AVColorTransferCharacteristic
   ) {
     transfer = TransferFunction(transferTag)
     primaries = ColorPrimaries(primariesTag)
-    // Swscale turns XYZ into RGB by itself.
+    // libswscale converts XYZ to RGB itself.
     if primariesTag == AVCOL_PRI_SMPTE428 { (primaries, transfer) = (nil, nil) }
     // HDR is defined for BT.2020; other primaries are tagged.
     if transfer?.isHDR == true, primariesTag == AVCOL_PRI_UNSPECIFIED { primaries = .bt2020 }

@@ -1,13 +1,13 @@
 /// Options for the conversion of a file's colors to RGB.
 public struct ColorOptions: Equatable, Sendable {
-  /// The background of transparent pixels; nil: white for images and animated images, black for
-  /// video.
+  /// The background of transparent pixels; nil for the default, which is white for images and
+  /// animated images, and black for video.
   public var background: RGBColor?
   /// Whether HDR (PQ, HLG) is tone-mapped to SDR, and other primaries and transfer functions are
-  /// converted to BT.709. Otherwise code values stay.
+  /// converted to BT.709. If false, code values are unchanged.
   public var convertsToSDR = true
-  /// Reads like upstream: code values stay, alpha is ignored, and the matrix is BT.601 if the file
-  /// names none.
+  /// Whether to read like upstream: code values are unchanged, alpha is ignored, and the matrix is
+  /// BT.601 if the file names none.
   public var matchesUpstream = false
 
   public init(
@@ -22,7 +22,7 @@ public struct ColorOptions: Equatable, Sendable {
   public static let upstream = ColorOptions(convertsToSDR: false, matchesUpstream: true)
 }
 
-/// A color of 8 bits a channel.
+/// A color with 8 bits per channel.
 public struct RGBColor: Equatable, Sendable, CustomStringConvertible {
   public let red: UInt8
   public let green: UInt8
@@ -35,7 +35,7 @@ public struct RGBColor: Equatable, Sendable, CustomStringConvertible {
     (self.red, self.green, self.blue) = (red, green, blue)
   }
 
-  /// From `black`, `white` or `#RRGGBB`; nil for other text.
+  /// Parses `black`, `white` or `#RRGGBB`; nil for other strings.
   public init?(_ text: String) {
     switch text.lowercased() {
     case "black": self = .black

@@ -1,6 +1,6 @@
 import CFFmpeg
 
-/// A 3x3 matrix, by rows.
+/// A 3x3 matrix, in row order.
 struct ColorMatrix: Equatable, Sendable {
   var rows: [Double]
 
@@ -38,7 +38,7 @@ struct ColorMatrix: Equatable, Sendable {
   }
 }
 
-/// Red, green, blue and white as CIE xy (ITU-T H.273, table 2).
+/// Red, green, blue and white in CIE xy (ITU-T H.273, table 2).
 struct ColorPrimaries: Equatable, Sendable {
   let name: String
   let red: [Double]
@@ -54,9 +54,9 @@ struct ColorPrimaries: Equatable, Sendable {
   static let bt2020 = ColorPrimaries(
     name: "BT.2020", red: [0.708, 0.292], green: [0.170, 0.797], blue: [0.131, 0.046], white: d65)
 
-  /// Nil for BT.709, for tags that say nothing, and for the primaries of standard definition
-  /// (BT.601, EBU). Those are so near to BT.709 that players differ on them, and files carry their
-  /// tags by habit.
+  /// Nil for BT.709, for unspecified tags, and for the primaries of standard definition (BT.601,
+  /// EBU). Those are so similar to BT.709 that players treat them differently, and files often
+  /// carry their tags wrongly.
   init?(_ tag: AVColorPrimaries) {
     switch tag {
     case AVCOL_PRI_BT2020: self = .bt2020
@@ -95,8 +95,8 @@ struct ColorPrimaries: Equatable, Sendable {
     return ColorMatrix(rows: (0..<9).map { m.rows[$0] * scale[$0 % 3] })
   }
 
-  /// Linear RGB of these primaries to linear RGB of others; white stays white (Bradford's
-  /// adaptation).
+  /// The matrix from linear RGB of these primaries to linear RGB of others; white stays white
+  /// (Bradford adaptation).
   func matrix(to other: ColorPrimaries) -> ColorMatrix {
     guard self != other else { return .identity }
     let bradford = ColorMatrix(
@@ -109,7 +109,7 @@ struct ColorPrimaries: Equatable, Sendable {
     return other.toXYZ.inverse * bradford.inverse * scale * bradford * toXYZ
   }
 
-  /// Weights of red and blue in luminance.
+  /// The weights of red, green and blue in luminance.
   var luminance: [Double] { Array(toXYZ.rows[3..<6]) }
 
   private static func xyz(_ white: [Double]) -> [Double] {

@@ -1,16 +1,17 @@
 import Foundation
 
-/// The ICC profile of an image, if it consists of three primaries (or gray) with a curve each, as
-/// those of cameras, phones and screens do. Profiles with tables, as for printers, are not read.
+/// The ICC profile of an image, if it consists of three primaries (or gray) with one curve each,
+/// like those of cameras, phones and screens. Profiles with tables, like those of printers, are not
+/// supported.
 ///
 /// ICC.1:2022, tags `rXYZ` (9.2.44), `rTRC` (9.2.43), types `curv` (10.6) and `para` (10.18).
 struct ColorProfile {
-  /// Linear light of each byte, for red, green and blue.
+  /// The linear light of each byte, for red, green and blue.
   private let curves: [[Float]]
-  /// From the profile's linear light to sRGB's.
+  /// The matrix from the profile's linear light to sRGB's.
   private let matrix: [Float]
 
-  /// - Returns: nil for a profile that is not of this kind, or damaged.
+  /// - Returns: Nil for another kind of profile, or a damaged one.
   init?(_ bytes: [UInt8]) {
     guard bytes.count >= 132, bytes[36..<40].elementsEqual("acsp".utf8),
       bytes[20..<24].elementsEqual("XYZ ".utf8)
@@ -22,7 +23,7 @@ struct ColorProfile {
       matrix = [1, 0, 0, 0, 1, 0, 0, 0, 1]
       return
     }
-    // Color management uses the tables if a profile has both.
+    // If a profile has both, color management uses the tables.
     guard bytes[16..<20].elementsEqual("RGB ".utf8), tags["A2B0"] == nil,
       let red = tags.xyz("rXYZ"), let green = tags.xyz("gXYZ"), let blue = tags.xyz("bXYZ"),
       let redCurve = tags.curve("rTRC"), let greenCurve = tags.curve("gTRC"),
@@ -39,21 +40,21 @@ struct ColorProfile {
     matrix = product
   }
 
-  /// From XYZ of white D50 to linear sRGB: the inverse of the primaries as IEC 61966-2-1 has them,
-  /// brought from D65 to D50 by Bradford's method.
+  /// The matrix from XYZ with white D50 to linear sRGB: the inverse of the primaries in IEC
+  /// 61966-2-1, adapted from D65 to D50 by Bradford's method.
   private static let toSRGB: [Double] = [
     3.1341864, -1.6172090, -0.4906941, -0.9787485, 1.9161301, 0.0334334, 0.0719639, -0.2289939,
     1.4057537,
   ]
 
-  /// sRGB's byte for linear light in steps of 1/65535.
+  /// The sRGB byte for linear light in steps of 1/65535.
   private static let encoded: [UInt8] = (0...65535).map { step in
     let light = Double(step) / 65535
     let value = light <= 0.0031308 ? 12.92 * light : 1.055 * pow(light, 1 / 2.4) - 0.055
     return UInt8((255 * value).rounded())
   }
 
-  /// Returns the image in sRGB. Colors outside sRGB are clipped to its range, as in upstream's
+  /// Returns the image in sRGB. Colors outside sRGB are clipped to its range, like in upstream's
   /// color management.
   func converted(_ frame: RGBFrame) -> RGBFrame {
     let bytes = [UInt8](unsafeUninitializedCapacity: frame.bytes.count) { target, count in
@@ -91,7 +92,7 @@ struct ColorProfile {
   }
 }
 
-/// The tags of a profile. What lies outside of it counts as missing.
+/// The tags of a profile. A tag outside of its bounds counts as missing.
 private struct Tags {
   private let bytes: [UInt8]
   private var places: [String: Range<Int>] = [:]
@@ -119,7 +120,7 @@ private struct Tags {
     return (0..<3).map { Self.fixed(tag.dropFirst(8 + 4 * $0)) }
   }
 
-  /// Linear light of each byte.
+  /// The linear light of each byte.
   func curve(_ name: String) -> [Float]? {
     guard let tag = self[name], tag.count >= 12 else { return nil }
     let function: (Double) -> Double
@@ -152,7 +153,7 @@ private struct Tags {
     return curve.map { Float(min(1, max(0, $0))) }
   }
 
-  /// - Parameter p: g, a, b, c, d, e, f.
+  /// - Parameter p: The parameters g, a, b, c, d, e, f.
   private static func parametric(_ kind: Int, _ p: [Double]) -> (Double) -> Double {
     switch kind {
     case 0: { pow($0, p[0]) }

@@ -1,7 +1,7 @@
 import CFFmpeg
 
-/// The color conversion and compositing of one file's frames, used by `PixelConverter` beside
-/// libswscale.
+/// The color conversion and compositing of one file's frames, which `PixelConverter` uses in
+/// addition to libswscale.
 package final class ColorStage {
   let options: ColorOptions
   private let file: String
@@ -10,11 +10,11 @@ package final class ColorStage {
   /// The background of transparent pixels.
   private let background: RGBColor
   private let alpha: AlphaCompositor
-  /// Primaries and transfer function that the file tells beside the decoder's.
+  /// The primaries and transfer function that the file gives in addition to the decoder's.
   var fileTags: (primaries: AVColorPrimaries, transfer: AVColorTransferCharacteristic)?
-  /// Whether an ICC profile says what the colors are. HDR goes by its tags.
+  /// Whether an ICC profile defines the colors. HDR uses its tags instead.
   var hasProfile = false
-  /// Whether colors are multiplied by alpha already; PNG, WebP and most video are not.
+  /// Whether colors are already multiplied by alpha; those of PNG, WebP and most video are not.
   var isPremultiplied: Bool
   private var converter: (description: ColorDescription, converter: ColorConverter)?
   private var layoutConverter: LayoutConverter?
@@ -24,8 +24,9 @@ package final class ColorStage {
   private(set) var conversion: String?
 
   /// - Parameters:
-  ///   - stream: The stream that the frames come from; must live as long.
-  ///   - isImage: Whether the file is an image. Its colors are sRGB's, those of video are BT.709's.
+  ///   - stream: The stream that the frames come from, which must outlive this object.
+  ///   - isImage: Whether the file is an image, whose colors are sRGB's; those of video are
+  ///     BT.709's.
   ///   - isImageFormat: Whether the format is one for images, including animated ones.
   init(
     file: String, options: ColorOptions, stream: UnsafePointer<AVStream>? = nil,
@@ -41,7 +42,7 @@ package final class ColorStage {
     alpha = AlphaCompositor(file: file)
   }
 
-  /// The conversions to report, a clause each; complete when all frames are converted.
+  /// The conversions to report, a clause each; complete after all frames have been converted.
   package var notes: [String] {
     (conversion.map { [$0] } ?? [])
       + (hasTransparency ? ["transparent pixels were composited on \(background)"] : [])
@@ -59,7 +60,7 @@ package final class ColorStage {
     return description
   }
 
-  /// The primaries and the transfer function that a frame, its stream or its file tells.
+  /// The primaries and the transfer function that a frame, its stream or its file gives.
   func tags(
     of frame: UnsafePointer<AVFrame>
   ) -> (primaries: AVColorPrimaries, transfer: AVColorTransferCharacteristic) {
@@ -83,7 +84,7 @@ package final class ColorStage {
       ? stream?.pointee.codecpar.pointee.color_range ?? own : own
   }
 
-  /// Whether a frame's tags count and its ICC profile does not: HDR.
+  /// Whether a frame's tags are used instead of its ICC profile, as in HDR.
   func goesByTags(_ frame: UnsafePointer<AVFrame>) -> Bool {
     description(of: frame).transfer?.isHDR == true
   }
@@ -112,7 +113,7 @@ package final class ColorStage {
     conversion = description.note ?? conversion
   }
 
-  /// Composites transparent pixels of a frame, which has become `target`, on the background.
+  /// Composites transparent pixels of a frame on the background; `target` is the converted frame.
   func composite(_ frame: UnsafeMutablePointer<AVFrame>, on target: UnsafeMutablePointer<AVFrame>)
     throws
   {
@@ -125,7 +126,7 @@ package final class ColorStage {
     }
   }
 
-  /// Dolby Vision's profile 5 has colors that only its own metadata explain.
+  /// Rejects Dolby Vision's profile 5, whose colors can't be converted without its own metadata.
   private func refuseDolbyVision() throws {
     guard let stream, cffmpeg_dolby_vision_profile(stream) == 5 else { return }
     throw MediaError(

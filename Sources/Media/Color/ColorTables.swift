@@ -11,10 +11,10 @@ final class ColorTables {
   private let systemGamma: [Float]
   private let premix: ColorMatrix?
   private let gamut: ColorMatrix
-  /// Whether light is computed at all, or only a matrix.
+  /// Whether light is computed, and not only a matrix applied.
   private let usesLight: Bool
 
-  /// - Throws: `MediaError` for a matrix that is not known.
+  /// - Throws: `MediaError` for an unknown matrix.
   init(_ description: ColorDescription, isImage: Bool, file: String) throws {
     self.description = description
     if case .unknown(let name) = description.matrix {
@@ -42,8 +42,7 @@ final class ColorTables {
     tone =
       source.isHDR
       ? Self.table { Float(mapping.mapped($0 * ToneMapping.white) / ($0 * ToneMapping.white)) } : []
-    // HLG's light of the scene on a display of 1000 nits: ITU-R BT.2100, with a system gamma of
-    // 1.2.
+    // The scene light of HLG on a display of 1000 nits: ITU-R BT.2100, with a system gamma of 1.2.
     systemGamma =
       source == .hlg ? Self.table { Float(pow($0, 0.2) * 1000 / ToneMapping.white) } : []
     let primaries = description.primaries ?? .bt709
@@ -62,7 +61,7 @@ final class ColorTables {
   }
 
   private static func table<Value>(_ value: (Double) -> Value) -> [Value] {
-    // The middle of the floats that have these upper bits.
+    // The middle of the range of floats with these upper bits.
     let first = (127 + Int(CPIXELS_LOW_OCTAVE)) * Int(CPIXELS_STEPS)
     return (0..<Int(CPIXELS_ENTRIES)).map { index in
       let bits = UInt32(index + first) << 14 + 1 << 13
@@ -105,11 +104,11 @@ final class ColorTables {
     }
   }
 
-  /// From samples, as the kernel scales them, to red, green and blue (or L, M and S).
+  /// The matrix from samples, as the kernel scales them, to red, green and blue (or L, M and S).
   private func matrix(_ color: inout cpixels_color) -> ColorMatrix {
     switch description.matrix {
     case .rgb:
-      // All three are scaled as chroma would be, but from zero.
+      // All three are scaled like chroma, but start at zero.
       color.zero = color.black
       color.chroma = color.white
       return .identity

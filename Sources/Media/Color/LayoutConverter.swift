@@ -1,7 +1,7 @@
 import CFFmpeg
 
-/// Brings frames to another layout of the same colors by libswscale: packed to planes, palettes to
-/// RGB.
+/// Converts frames to another layout with the same colors, by libswscale: packed to planar,
+/// palettes to RGB.
 final class LayoutConverter {
   private let file: String
   private var scaler: OpaquePointer?
@@ -20,7 +20,7 @@ final class LayoutConverter {
     av_frame_free(&output)
   }
 
-  /// - Returns: The frame in the layout; valid until the next call.
+  /// - Returns: The frame in the new layout, valid until the next call.
   package func convert(
     _ frame: UnsafeMutablePointer<AVFrame>, to layout: AVPixelFormat, isFullRange: Bool
   ) throws -> UnsafeMutablePointer<AVFrame> {

@@ -1,18 +1,18 @@
 import CFFmpeg
 
-/// Converts decoded frames to another pixel layout of the same size by libswscale, and turns them
+/// Converts decoded frames to another pixel layout of the same size by libswscale, and rotates them
 /// upright.
 ///
-/// Matrix and range are those of `ColorDescription`. Colors that libswscale can't convert go
-/// through a `ColorStage`, which also composites transparent pixels.
+/// Matrix and range come from `ColorDescription`. Colors that libswscale can't convert go through a
+/// `ColorStage`, which also composites transparent pixels.
 package final class PixelConverter {
   package enum Purpose {
-    /// RGB from videos: byte for byte as PyAV's `to_ndarray(format="rgb24")` and FFmpeg's command
-    /// line for all common 8-bit layouts, which upstream trains on.
+    /// RGB from videos. For all common 8-bit layouts, which upstream trains on, it equals PyAV's
+    /// `to_ndarray(format="rgb24")` and FFmpeg's command line byte for byte.
     case videoFrames
-    /// RGB from images, close to libjpeg's smooth chroma, which upstream's image reader uses.
+    /// RGB from images, close to the smooth chroma of libjpeg, which upstream's image reader uses.
     case images
-    /// For the encoder, from RGB by the matrix of `matrixOfRGB`; YUV keeps its own matrix and
+    /// The encoder's layout. RGB is converted with `matrixOfRGB`; YUV keeps its own matrix and
     /// range.
     case encoding
   }
@@ -36,10 +36,10 @@ package final class PixelConverter {
   private var strip: [UInt8] = []
   /// The meaning of the frames' colors.
   package let color: ColorStage
-  /// For the encoder, the matrix that RGB is converted by, as libswscale numbers it.
+  /// libswscale's number of the matrix that RGB is converted with for the encoder.
   var matrixOfRGB = SWS_CS_ITU709
 
-  /// - Parameter color: nil: as upstream's readers.
+  /// - Parameter color: The color conversion; nil converts like upstream's readers.
   package init(
     file: String, to target: AVPixelFormat, for purpose: Purpose, color: ColorStage? = nil
   ) throws {
@@ -58,10 +58,10 @@ package final class PixelConverter {
     av_frame_free(&output)
   }
 
-  /// Returns the frame in the target's layout and upright; valid until the next call. A frame that
-  /// needs neither is returned itself.
+  /// Returns the frame in the target's layout and upright, valid until the next call. A frame that
+  /// needs no conversion is returned itself.
   ///
-  /// - Parameter orientation: the orientation of the stored frame.
+  /// - Parameter orientation: The orientation of the stored frame.
   package func convert(
     _ frame: UnsafeMutablePointer<AVFrame>, orientation: Orientation
   ) throws -> UnsafeMutablePointer<AVFrame> {
@@ -107,7 +107,7 @@ package final class PixelConverter {
     return try turner.turn(upright, orientation)
   }
 
-  /// Whether a frame is gray of more than 8 bits, which libswscale rounds to a neighboring level.
+  /// Whether a frame is gray with more than 8 bits, which libswscale rounds to a neighboring level.
   private static func isDeepGray(_ frame: UnsafePointer<AVFrame>) -> Bool {
     let format = AVPixelFormat(frame.pointee.format)
     guard isGray(format), let layout = av_pix_fmt_desc_get(format) else { return false }
@@ -117,10 +117,10 @@ package final class PixelConverter {
   /// Converts a frame to RGB a few rows at a time, so that they stay in the processor's cache.
   ///
   /// - Parameters:
-  ///   - end: The first row that is not needed.
-  ///   - body: Takes the first pixel of the strip, bytes from row to row, the strip's first row and
-  ///     how many it has.
-  /// - Returns: Whether the frame's layout and colors allow it; if not, nothing was done.
+  ///   - end: The end of the needed rows.
+  ///   - body: Called with a strip's first pixel, its bytes per row, its first row and its number
+  ///     of rows.
+  /// - Returns: Whether the frame's layout and colors allow this; if not, nothing was done.
   func convertStrips(
     _ frame: UnsafeMutablePointer<AVFrame>, until end: Int,
     _ body: (UnsafePointer<UInt8>, Int, Int, Int) -> Void
@@ -151,9 +151,9 @@ package final class PixelConverter {
     return true
   }
 
-  /// Whether a frame of an odd size with subsampled chroma has a row and a column more in memory,
-  /// as decoders of JPEG fill whole blocks. Converted with them, chroma stays in its place;
-  /// without, libswscale stretches it a little.
+  /// Whether a frame of an odd size with subsampled chroma has one more row and column in memory,
+  /// because JPEG decoders fill whole blocks. If they are converted too, chroma stays in place;
+  /// without them, libswscale stretches it slightly.
   private func hasRoomForEvenSize(_ frame: UnsafeMutablePointer<AVFrame>) -> Bool {
     let (width, height) = ((frame.pointee.width + 1) & ~1, (frame.pointee.height + 1) & ~1)
     guard (width, height) != (frame.pointee.width, frame.pointee.height),
@@ -185,7 +185,7 @@ package final class PixelConverter {
       sws_init_context(scaler, nil, nil), .decoding, file: file,
       "frames of \(wanted.width)x\(wanted.height) in the layout \(name) are unusable",
       remedy: "Convert the file to H.264 with yuv420p.")
-    // Swscale numbers the matrices as the tags do; it takes BT.601 for all that it does not know.
+    // libswscale numbers the matrices like the tags, and uses BT.601 for all that it does not know.
     let from = sws_getCoefficients(wanted.matrix)
     let fromRGB = purpose == .encoding && isRGB(wanted.format)
     sws_setColorspaceDetails(
@@ -195,8 +195,8 @@ package final class PixelConverter {
   }
 
   /// FFmpeg 8, which upstream's reader includes, interpolates subsampled chroma linearly at its
-  /// position. FFmpeg 5 does so only with its bicubic filter, here shaped like a triangle. Plain
-  /// 8-bit layouts of an even height have code of their own in both, with equal bytes.
+  /// position. FFmpeg 5 does so only with its bicubic filter, here shaped like a triangle. Both
+  /// have special code for plain 8-bit layouts of an even height, with equal results.
   private func applyFlags(to context: UnsafeMutableRawPointer, for source: Source) {
     let flags: Int32
     switch purpose {
@@ -217,9 +217,9 @@ package final class PixelConverter {
     av_opt_set_int(context, "sws_flags", Int64(flags), 0)
   }
 
-  /// Packed RGB with 16 bits a channel, of which upstream's image reader uses the upper 8;
-  /// libswscale would convert through YUV. Holds the number of channels and the index of the upper
-  /// byte.
+  /// Packed RGB with 16 bits per channel. Upstream's image reader uses the upper 8 bits, but
+  /// libswscale would convert through YUV. The values are the number of channels and the index of
+  /// the upper byte.
   private static let deepLayouts: [Int32: (channels: Int32, upper: Int32)] = [
     AV_PIX_FMT_RGB48BE.rawValue: (3, 0), AV_PIX_FMT_RGB48LE.rawValue: (3, 1),
     AV_PIX_FMT_RGBA64BE.rawValue: (4, 0), AV_PIX_FMT_RGBA64LE.rawValue: (4, 1),
@@ -234,7 +234,7 @@ package final class PixelConverter {
     AV_PIX_FMT_YUVA420P,
   ]
 
-  /// Makes the frame hold the target's layout at this size, with rows padded for vector
+  /// Allocates the frame in the target's layout at this size, with rows padded for vector
   /// instructions.
   private func allocate(_ frame: UnsafeMutablePointer<AVFrame>, width: Int32, height: Int32) throws
   {
@@ -263,7 +263,7 @@ private func isSubsampled(_ format: AVPixelFormat) -> Bool {
   return layout.pointee.log2_chroma_w > 0 || layout.pointee.log2_chroma_h > 0
 }
 
-/// Whether luma runs from 0 to 255; the `yuvj` layouts say so by their name.
+/// Whether luma ranges from 0 to 255; the names of the `yuvj` layouts say so.
 func isFullRange(_ frame: UnsafePointer<AVFrame>) -> Bool {
   switch AVPixelFormat(frame.pointee.format) {
   case AV_PIX_FMT_YUVJ420P, AV_PIX_FMT_YUVJ422P, AV_PIX_FMT_YUVJ444P, AV_PIX_FMT_YUVJ440P,
@@ -274,7 +274,8 @@ func isFullRange(_ frame: UnsafePointer<AVFrame>) -> Bool {
   }
 }
 
-/// The plane pointers and strides of a frame as the arrays that libswscale wants.
+/// Calls a closure with the plane pointers and strides of a frame as the arrays that libswscale
+/// expects.
 package func withPlanes<Result>(
   of frame: UnsafeMutablePointer<AVFrame>,
   _ body: (UnsafePointer<UnsafePointer<UInt8>?>, UnsafePointer<Int32>) throws -> Result

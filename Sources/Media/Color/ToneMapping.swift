@@ -5,21 +5,21 @@ import Foundation
 /// material to SDR's white.
 ///
 /// SDR's white is 203 nits, the reference white of HDR (ITU-R BT.2408). Light below the knee of the
-/// curve keeps its value, so that an SDR image placed in HDR keeps its contrast; highlights roll
-/// off to white.
+/// curve is unchanged, so that an SDR image placed in HDR keeps its contrast; highlights roll off
+/// to white.
 struct ToneMapping: Equatable, Sendable {
-  /// Nits of SDR's white.
+  /// The luminance of SDR's white in nits.
   static let white = 203.0
-  /// Nits of the brightest light where the material does not say: what HDR10 is graded for and HLG
-  /// is defined at.
+  /// The maximum luminance in nits if the material doesn't give it: the level that HDR10 is graded
+  /// for and HLG is defined at.
   static let usualPeak = 1000.0
 
-  /// Nits of the brightest light, at least `white`.
+  /// The maximum luminance in nits, at least `white`.
   let peak: Double
 
   init(peak: Double) { self.peak = min(10_000, max(Self.white, peak)) }
 
-  /// Light after the curve for light before it, both in nits.
+  /// Applies the curve to light, in nits.
   func mapped(_ nits: Double) -> Double {
     guard peak > Self.white else { return min(nits, Self.white) }
     let top = TransferFunction.pq.code(peak / 10_000)
@@ -35,8 +35,8 @@ struct ToneMapping: Equatable, Sendable {
     return TransferFunction.pq.light(curve * top) * 10_000
   }
 
-  /// The peak that a frame's or a stream's metadata tells: the brightest pixel (MaxCLL), else the
-  /// brightest that the mastering display shows.
+  /// The peak from a frame's or a stream's metadata: the brightest pixel (MaxCLL), or else the
+  /// maximum of the mastering display.
   static func peak(maximumLight: Double?, mastering: Double?) -> Double {
     for told in [maximumLight, mastering] {
       if let told, told.isFinite, told >= 1 { return min(10_000, told) }

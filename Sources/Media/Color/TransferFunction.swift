@@ -3,23 +3,23 @@ import Foundation
 
 /// A curve between code values and light, both from 0 to 1 (ITU-T H.273, table 3).
 enum TransferFunction: Equatable, Sendable {
-  /// The curve of SDR video as a display shows it: BT.1886, a power of 2.4. BT.709, BT.601 and
-  /// BT.2020 without HDR.
+  /// The curve of a display for SDR video: BT.1886, a power of 2.4. Used for BT.709, BT.601 and SDR
+  /// BT.2020.
   case video
-  /// BT.709's camera curve, which BT.2020 with constant luminance computes in.
+  /// BT.709's camera curve, which defines BT.2020 with constant luminance.
   case camera
   case sRGB
   case power(Double)
   case linear
-  /// log10 over this number of decades.
+  /// A log10 curve over this number of decades.
   case logarithmic(decades: Double)
   /// SMPTE ST 2084; light of 1 is 10000 nits.
   case pq
-  /// ARIB STD-B67; light of the scene.
+  /// ARIB STD-B67; scene light.
   case hlg
 
-  /// Nil for tags that stand for SDR, or for nothing. Gamma 2.2 is among them: it is what displays
-  /// have, and FFmpeg tags plain images so.
+  /// Nil for tags of SDR and unspecified ones. SDR includes gamma 2.2, which displays have and
+  /// FFmpeg gives plain images.
   init?(_ tag: AVColorTransferCharacteristic) {
     switch tag {
     case AVCOL_TRC_GAMMA28: self = .power(2.8)
@@ -47,7 +47,7 @@ enum TransferFunction: Equatable, Sendable {
     }
   }
 
-  /// Light of a code value.
+  /// The light of a code value.
   func light(_ code: Double) -> Double {
     switch self {
     case .video: return pow(code, 2.4)
@@ -64,7 +64,7 @@ enum TransferFunction: Equatable, Sendable {
     }
   }
 
-  /// The code value of light.
+  /// The code value for light.
   func code(_ light: Double) -> Double {
     switch self {
     case .video: return pow(light, 1 / 2.4)

@@ -1,11 +1,12 @@
-/// Canny's edges, pixel for pixel those of OpenCV's `Canny` with a 3x3 Sobel filter and |dx| + |dy|
-/// for a gradient's strength.
+/// Canny edge detection, equal pixel for pixel to OpenCV's `Canny` with a 3x3 Sobel filter and |dx|
+/// +
+/// |dy| as the gradient's strength.
 ///
-/// Loops run over plain memory by hand, so that a debug build stays usable.
+/// Loops run over raw memory, so that a debug build remains usable.
 public struct CannyEdges: Equatable, Sendable {
   /// Gradients up to this value are not edges.
   public let low: Int
-  /// Gradients above this are an edge; what lies between the two is one where it touches an edge.
+  /// Gradients above this are edges; those between the two limits are edges if they touch one.
   public let high: Int
 
   /// Upstream's thresholds.
@@ -19,7 +20,7 @@ public struct CannyEdges: Equatable, Sendable {
     self.high = high
   }
 
-  /// White edges on black.
+  /// Returns white edges on black.
   public func edges(of frame: RGBFrame) -> RGBFrame {
     RGBFrame(
       grays: mask(of: Self.grays(of: frame), width: frame.width, height: frame.height), like: frame)
@@ -37,8 +38,8 @@ public struct CannyEdges: Equatable, Sendable {
 
   /// 255 at edges and 0 elsewhere, [height, width].
   func mask(of grays: [UInt8], width: Int, height: Int) -> [UInt8] {
-    // All planes have a border of one pixel: the image's own edge pixels for Sobel's filter,
-    // strength 0 for the comparison with neighbors, and "no edge" for the search.
+    // All planes have a border of one pixel: replicated edge pixels for the Sobel filter, strength
+    // 0 for the comparison with neighbors, and "no edge" for the search.
     let stride = width + 2
     let size = stride * (height + 2)
     return withUnsafeTemporaryAllocation(of: Int32.self, capacity: 4 * size) { memory in
@@ -60,7 +61,7 @@ private struct Planes {
   private static let candidate: Int32 = 1
   private static let edge: Int32 = 2
 
-  /// Greys; later what each pixel is.
+  /// Gray values; later the class of each pixel.
   let image: UnsafeMutablePointer<Int32>
   private let dx: UnsafeMutablePointer<Int32>
   private let dy: UnsafeMutablePointer<Int32>
@@ -128,8 +129,8 @@ private struct Planes {
     }
   }
 
-  /// Pixels that are stronger than their neighbors across the edge, in one of four directions. The
-  /// greys are not needed any more.
+  /// Marks pixels that are stronger than their neighbors across the edge, in one of four
+  /// directions. Overwrites the gray values.
   mutating func markRidges(low: Int32, high: Int32) {
     image.update(repeating: Self.none, count: size)
     let tangent: Int32 = 13573  // tan 22.5° in units of 2^-15
@@ -168,7 +169,7 @@ private struct Planes {
     }
   }
 
-  /// Candidates that touch an edge become one.
+  /// Turns candidates that touch an edge into edges.
   mutating func growEdges() {
     let around = [-stride - 1, -stride, -stride + 1, -1, 1, stride - 1, stride, stride + 1]
     while let i = found.popLast() {

@@ -1,22 +1,22 @@
 import CFFmpeg
 
-/// Hands on decoded frames, and makes one image of each interlaced one. Progressive frames pass as
-/// they are.
+/// Passes on decoded frames, and turns each interlaced one into a single image. Progressive frames
+/// are unchanged.
 ///
-/// The same as FFmpeg's `bwdif=mode=send_frame:deint=interlaced`: the image shows the moment of the
-/// field that was taken first, and there are as many frames as before.
+/// The result equals FFmpeg's `bwdif=mode=send_frame:deint=interlaced`: the image shows the moment
+/// of the first field, and the number of frames doesn't change.
 final class Deinterlacer {
   private let decoder: StreamDecoder
   private let isOn: Bool
   private let output: UnsafeMutablePointer<AVFrame>
   private var previous: FrameReference?
   private var waiting: FrameReference?
-  /// Whether the container says that frames are interlaced, for codecs whose frames can't say so;
-  /// and the first field.
+  /// Whether the container marks frames as interlaced, and the first field, for codecs whose frames
+  /// can't say so.
   private let isMarked: Bool
   private let isTopFirst: Bool
-  /// Whether FFmpeg gives out each field by itself, as frames of half the height: HEVC at the rate
-  /// of fields.
+  /// Whether FFmpeg returns each field as a frame of half the height, as for HEVC at the field
+  /// rate.
   private let hasFieldRate: Bool
   /// Whether frames were deinterlaced.
   private(set) var isUsed = false
@@ -46,7 +46,7 @@ final class Deinterlacer {
 
   /// The next frame, valid until the next call; nil at the end.
   ///
-  /// - Throws: `MediaError` as `StreamDecoder.next()`.
+  /// - Throws: The errors of `StreamDecoder.next()`.
   package func next() throws -> UnsafeMutablePointer<AVFrame>? {
     guard isOn else { return try decoder.next() }
     guard let current = try waiting ?? read() else { return nil }
@@ -94,7 +94,7 @@ final class Deinterlacer {
     let (before, after) = (
       neighbor(previous, of: current) ?? current, neighbor(waiting, of: current) ?? current
     )
-    // Without a frame before it, nothing says what the missing rows were.
+    // The missing rows can't be known without a previous frame.
     let isAlone = before == current
     let most = bytes == 1 ? 255 : Int32(1) << layout.pointee.comp.0.depth - 1
     let height = current.pointee.height
@@ -136,7 +136,7 @@ final class Deinterlacer {
     return output
   }
 
-  /// A frame beside another, if it can be compared with it.
+  /// An adjacent frame, if it can be compared with this one.
   private func neighbor(
     _ reference: FrameReference?, of frame: UnsafePointer<AVFrame>
   ) -> UnsafeMutablePointer<AVFrame>? {
@@ -149,7 +149,7 @@ final class Deinterlacer {
     return isAlike ? other : nil
   }
 
-  /// 1 or 2; nil for layouts whose rows are not made of such samples.
+  /// The bytes per sample, 1 or 2; nil for layouts whose rows don't consist of such samples.
   private static func sampleBytes(_ layout: UnsafePointer<AVPixFmtDescriptor>) -> Int? {
     let flags = UInt64(
       AV_PIX_FMT_FLAG_BITSTREAM | AV_PIX_FMT_FLAG_HWACCEL | AV_PIX_FMT_FLAG_PAL | AV_PIX_FMT_FLAG_BE

@@ -1,8 +1,8 @@
 /// The edges that PySceneDetect's statistics compare: Canny's, with limits a third below and above
-/// the median, then thickened by a square.
+/// the median, then dilated by a square.
 package enum EdgeMap {
-  /// - Parameter plane: brightness, [height, width].
-  /// - Returns: 255 where there is an edge, else 0; [height, width].
+  /// - Parameter plane: The brightness, [height, width].
+  /// - Returns: 255 at edges, 0 elsewhere; [height, width].
   package static func edges(of plane: [UInt8], width: Int, height: Int) -> [UInt8] {
     guard width > 0, height > 0 else { return [] }
     let median = median(of: plane)
@@ -28,7 +28,7 @@ package enum EdgeMap {
     return (value(at: (plane.count - 1) / 2) + value(at: plane.count / 2)) / 2
   }
 
-  /// The largest value within a square; nothing lies outside the image.
+  /// Computes the maximum within a square, ignoring pixels outside of the image.
   private static func dilate(_ plane: [UInt8], width: Int, height: Int, reach: Int) -> [UInt8] {
     var wide = plane
     var result = plane

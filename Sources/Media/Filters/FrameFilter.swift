@@ -2,7 +2,7 @@
 public enum FrameFilter: Equatable, Sendable {
   case edges(CannyEdges)
   case blur(GaussianBlur)
-  /// Width and height divided by this and rounded to even numbers.
+  /// Divides width and height by this and rounds them to even numbers.
   case downscale(Int)
   case gray
 
@@ -25,24 +25,24 @@ public enum FrameFilter: Equatable, Sendable {
 }
 
 /// Writes a copy of a clip with each frame filtered: an image as PNG, a video as MP4 (H.264,
-/// BT.709) without audio. Frames are upright, keep their count, rate and times, and are never all
+/// BT.709) without audio. Frames are upright, keep their number, rate and times, and are never all
 /// in memory.
 public struct FilteredClip: Sendable {
   public init() {}
 
   public struct Result: Equatable, Sendable {
     public let frames: Int
-    /// Whether the source was whole.
+    /// Whether the source was complete.
     public let ending: Ending
     /// Notes for the user, as sentences.
     public let notes: [String]
   }
 
   /// - Parameters:
-  ///   - output: ends in `.png` for an image, `.mp4` for a video.
-  ///   - progress: called after each frame with its number, from 1.
-  /// - Throws: `MediaError` if the source can't be read or the file can't be written, and any error
-  ///   that `progress` throws.
+  ///   - output: A path that ends in `.png` for an image, `.mp4` for a video.
+  ///   - progress: Called after each frame with its number, from 1.
+  /// - Throws: `MediaError` if the source can't be read or the file can't be written; the errors of
+  ///   `progress`.
   public func write(
     _ input: String, to output: String, by filter: FrameFilter,
     progress: (Int) throws -> Void = { _ in }
@@ -104,8 +104,8 @@ public struct FilteredClip: Sendable {
       lastSeconds = frame.seconds
       try progress(frames)
     }
-    // A reader that gives not one frame throws. The last frame's length makes the file's average
-    // rate the source's, unless its times contradict that.
+    // A reader without any frames throws. The last frame's length makes the file's average rate
+    // equal the source's, unless its times contradict that.
     let rate = reader.frameRate.value
     let rest = Double(frames) / rate - lastSeconds
     writer?.endLastFrame(after: rest > 0 ? rest : 1 / rate)
@@ -115,7 +115,8 @@ public struct FilteredClip: Sendable {
     return Result(frames: frames, ending: reader.ending, notes: notes + reader.colorNotes)
   }
 
-  /// Edges are coded without loss: they take less room so, and stay black and white.
+  /// The encoding quality. Edges are encoded losslessly, which makes a smaller file and keeps them
+  /// black and white.
   private func quality(for filter: FrameFilter) -> VideoWriter.Quality {
     if case .edges = filter {
       .init(crf: 0, preset: "medium")
@@ -130,8 +131,8 @@ public struct FilteredClip: Sendable {
   ) throws -> VideoWriter {
     var tags = VideoWriter.Tags()
     tags.pixelAspect = reader.pixelAspect.av ?? tags.pixelAspect
-    // Frames of a constant rate stand on its grid, from which one may be missing; others on the
-    // source's own.
+    // Frames of a constant rate are placed on its grid, where one may be missing; others keep the
+    // source's times.
     let isVariable = timing == .variable
     return try VideoWriter(
       path: output, width: width, height: height, frameRate: reader.frameRate,

@@ -1,16 +1,16 @@
 import CPixels
 
-/// Scales RGB frames of 8 bits to floats and cuts them, row by row: torchvision's bicubic filter
-/// with antialiasing, without rounding in between.
+/// Scales 8-bit RGB frames to floats and crops them, row by row: torchvision's bicubic filter with
+/// antialiasing, without intermediate rounding.
 ///
-/// Only rows and columns that the cut needs are computed.
+/// Only the rows and columns inside the crop are computed.
 public final class FrameResizer {
-  /// The size that a frame is scaled to, and the part of it that is kept.
+  /// The size that a frame is scaled to, and the part of it to keep.
   public struct Geometry: Equatable, Sendable {
     public let scaled: (width: Int, height: Int)
     public let cut: (x: Int, y: Int, width: Int, height: Int)
 
-    /// - Precondition: The cut lies within the scaled frame and is not empty.
+    /// - Precondition: The crop is inside the scaled frame and not empty.
     public init(scaled: (width: Int, height: Int), cut: (x: Int, y: Int, width: Int, height: Int)) {
       precondition(
         cut.x >= 0 && cut.y >= 0 && cut.width > 0 && cut.height > 0
@@ -28,7 +28,7 @@ public final class FrameResizer {
   let geometry: Geometry
   let source: (width: Int, height: Int)
   private let resizer: OpaquePointer
-  /// The rows of the source that the cut needs.
+  /// The source rows that the crop needs.
   let rows: Range<Int>
 
   init(_ geometry: Geometry, from source: (width: Int, height: Int)) throws {
@@ -50,12 +50,13 @@ public final class FrameResizer {
 
   deinit { cpixels_resizer_free(resizer) }
 
-  /// Adds rows of the source, in order.
+  /// Adds source rows, in order.
   func add(_ rgb: UnsafePointer<UInt8>, stride: Int, from y: Int, count: Int) {
     cpixels_resizer_add(resizer, rgb, stride, Int32(y), Int32(count))
   }
 
-  /// [3, height, width] of the frame whose rows were added; the next rows are another frame's.
+  /// Returns [3, height, width] of the frame whose rows were added; later rows belong to the next
+  /// frame.
   func finish() -> [Float] {
     let count = 3 * geometry.cut.width * geometry.cut.height
     let values = [Float](unsafeUninitializedCapacity: count) { target, filled in
@@ -66,15 +67,15 @@ public final class FrameResizer {
     return values
   }
 
-  /// For each kept output of an axis the inputs that it is made of, and their weights.
+  /// The inputs and their weights for each kept output of an axis.
   struct Axis {
     private(set) var first: [Int32] = []
     private(set) var count: [Int32] = []
     private(set) var weights: [Float] = []
     private let stride: Int
 
-    /// The filter is Keys' cubic with a = -0.5, as wide as the scale when it shrinks. Computed in
-    /// float32 as PyTorch does it.
+    /// The filter is Keys' cubic with a = -0.5, widened by the scale if it shrinks. Computed in
+    /// float32, like in PyTorch.
     init(from source: Int, to target: Int, kept: Range<Int>) {
       let scale = Float(source) / Float(target)
       let stretch = max(1, scale)
@@ -99,7 +100,7 @@ public final class FrameResizer {
       return x < 2 ? ((a * x - 5 * a) * x + 8 * a) * x - 4 * a : 0
     }
 
-    /// The inputs that any output needs.
+    /// The range of inputs that the outputs need.
     var inputs: Range<Int> {
       let end = zip(first, count).map { Int($0 + $1) }.max() ?? 0
       return Int(first.min() ?? 0)..<max(end, Int(first.min() ?? 0))

@@ -1,6 +1,6 @@
 import CFFmpeg
 
-/// Turns and mirrors decoded frames.
+/// Rotates and mirrors decoded frames.
 package final class FrameTurner {
   private let file: String
   private let output: UnsafeMutablePointer<AVFrame>
@@ -16,10 +16,10 @@ package final class FrameTurner {
     av_frame_free(&output)
   }
 
-  /// The frame upright, valid until the next call; the frame itself where nothing is to be done.
+  /// The frame upright, valid until the next call; the frame itself if it already is.
   ///
-  /// - Throws: `MediaError` if memory runs out, or for a layout that can't be turned in place, such
-  ///   as 4:2:2 by a quarter.
+  /// - Throws: `MediaError` if memory runs out, or for a layout that can't be rotated this way,
+  ///   such as 4:2:2 by a quarter turn.
   func turn(
     _ frame: UnsafeMutablePointer<AVFrame>, _ orientation: Orientation
   ) throws -> UnsafeMutablePointer<AVFrame> {
@@ -62,8 +62,8 @@ package final class FrameTurner {
     return output
   }
 
-  /// Pixels must be whole bytes, and after a quarter turn chroma must be halved along the same
-  /// sides as before.
+  /// Pixels must be whole bytes, and chroma must be subsampled the same way before and after a
+  /// quarter turn.
   private static func canTurn(
     _ layout: UnsafePointer<AVPixFmtDescriptor>, _ orientation: Orientation
   ) -> Bool {
@@ -75,7 +75,7 @@ package final class FrameTurner {
     return !orientation.swapsSides || across == down
   }
 
-  /// Bytes from one pixel to the next, for each plane.
+  /// The bytes per pixel of each plane.
   private static func pixelSizes(_ layout: UnsafePointer<AVPixFmtDescriptor>) -> [Int] {
     var sizes = [1, 1, 1, 1]
     let components = layout.pointee.comp

@@ -1,17 +1,17 @@
 import Foundation
 
-/// A Gaussian blur like OpenCV's `GaussianBlur` of 8 bits with a sigma and no size: a window of 6
-/// sigma + 1 pixels, rounded to an odd number, and a border that mirrors the image at its outermost
-/// pixels. The sums are float32; OpenCV's, in fixed point, differ by a level or two.
+/// A Gaussian blur like OpenCV's 8-bit `GaussianBlur` with a sigma and no size: a window of 6 sigma
+/// + 1 pixels, rounded to an odd number, and a border that mirrors the image at its outermost
+/// pixels. The sums are float32; OpenCV's fixed-point sums differ by a level or two.
 public struct GaussianBlur: Equatable, Sendable {
-  /// In pixels.
+  /// The standard deviation in pixels.
   public let sigma: Double
-  /// From the middle outwards; the whole window adds up to 1.
+  /// The weights from the middle outward; the whole window adds up to 1.
   private let weights: [Float]
 
   public static let sigmas = 0.1...256.0
 
-  /// - Precondition: `sigma` lies in `sigmas`.
+  /// - Precondition: `sigma` is in `sigmas`.
   public init(sigma: Double) {
     precondition(Self.sigmas.contains(sigma), "a sigma of \(sigma)")
     self.sigma = sigma

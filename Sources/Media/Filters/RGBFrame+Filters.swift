@@ -2,7 +2,7 @@ import CFFmpeg
 import Foundation
 
 extension RGBFrame {
-  /// Makes a gray image from one value a pixel, with the time of another frame.
+  /// Creates a gray image from one value per pixel, with the time of another frame.
   init(grays: [UInt8], like frame: RGBFrame) {
     let bytes = [UInt8](unsafeUninitializedCapacity: 3 * grays.count) { buffer, count in
       count = 3 * grays.count
@@ -36,9 +36,9 @@ extension RGBFrame {
     return RGBFrame(bytes: kept, width: width, height: height, index: index, seconds: seconds)
   }
 
-  /// One gray value a pixel.
+  /// Returns one gray value per pixel.
   ///
-  /// - Parameter gray: returns the value of the pixel whose red byte is at this index.
+  /// - Parameter gray: Returns the value of the pixel whose red byte is at this index.
   func grays(_ gray: (UnsafeBufferPointer<UInt8>, Int) -> UInt8) -> [UInt8] {
     let pixels = width * height
     return [UInt8](unsafeUninitializedCapacity: pixels) { buffer, count in
@@ -54,7 +54,7 @@ extension RGBFrame {
     }
   }
 
-  /// The image in shades of gray: 0.299 R + 0.587 G + 0.114 B, rounded.
+  /// The image in grayscale: 0.299 R + 0.587 G + 0.114 B, rounded.
   public func grayscale() -> RGBFrame {
     RGBFrame(
       grays: grays { bytes, i in
@@ -65,8 +65,8 @@ extension RGBFrame {
       }, like: self)
   }
 
-  /// The image in another size, every pixel the mean of the area that it covers (libswscale's area
-  /// filter).
+  /// The image in another size; every pixel is the mean of the area that it covers (libswscale's
+  /// area filter).
   ///
   /// - Throws: `MediaError` if memory runs out.
   func resized(width newWidth: Int, height newHeight: Int) throws -> RGBFrame {
@@ -79,7 +79,7 @@ extension RGBFrame {
         flags, nil, nil, nil)
     else { throw outOfMemory(file: "") }
     defer { sws_freeContext(scaler) }
-    // Rows are padded, for vector instructions write beyond the last pixel.
+    // Rows are padded because vector instructions write beyond the last pixel.
     let rowBytes = (3 * newWidth + 63) / 64 * 64
     var padded = [UInt8](repeating: 0, count: rowBytes * newHeight + 64)
     let rows = bytes.withUnsafeBufferPointer { source in
@@ -98,12 +98,13 @@ extension RGBFrame {
     return RGBFrame(bytes: kept, width: newWidth, height: newHeight, index: index, seconds: seconds)
   }
 
-  /// The image as a frame of an H.264 video shows it: with half the color resolution and
-  /// compression artifacts.
+  /// The image as it looks in an H.264 video: with half the color resolution and compression
+  /// artifacts.
   ///
-  /// A last odd column and row is dropped; an image of one row or column is returned unchanged.
+  /// If width or height is odd, the last column or row is dropped; an image with a single row or
+  /// column is returned unchanged.
   ///
-  /// - Parameter crf: x264's constant rate factor, 0 (lossless but for color) to 51.
+  /// - Parameter crf: x264's constant rate factor, 0 (lossless except for color) to 51.
   /// - Throws: `MediaError` if a temporary file can't be written or read.
   public func compressed(crf: Int) throws -> RGBFrame {
     let (evenWidth, evenHeight) = (width / 2 * 2, height / 2 * 2)

@@ -4,9 +4,9 @@ import Foundation
 /// Encodes single images.
 enum ImageEncoder {
   enum Format {
-    /// Of RGB24.
+    /// From RGB24.
     case png
-    /// Of YUVJ420P; the quality is FFmpeg's scale from 1, the finest, to 31.
+    /// From YUVJ420P; the quality uses FFmpeg's scale from 1 (best) to 31.
     case jpeg(quality: Int)
 
     fileprivate var name: String { if case .png = self { "PNG" } else { "JPEG" } }
@@ -16,9 +16,9 @@ enum ImageEncoder {
   }
 
   /// - Parameters:
-  ///   - frame: in the format's layout; its quality is set.
-  ///   - file: for messages.
-  /// - Throws: `MediaError` for a size that the format can't hold, or an FFmpeg without its
+  ///   - frame: A frame in the format's layout; its quality is set.
+  ///   - file: The file name for messages.
+  /// - Throws: `MediaError` for a size that the format doesn't support, or if FFmpeg lacks the
   ///   encoder.
   package static func encode(
     _ frame: UnsafeMutablePointer<AVFrame>, as format: Format, file: String
@@ -59,7 +59,7 @@ enum ImageEncoder {
     return Data(bytes: coded, count: Int(packet.pointee.size))
   }
 
-  /// A new frame of a layout and size, to be filled.
+  /// Allocates a frame with a layout and size.
   static func frame(
     _ layout: AVPixelFormat, width: Int32, height: Int32, file: String
   ) throws -> UnsafeMutablePointer<AVFrame> {

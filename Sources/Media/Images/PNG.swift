@@ -2,12 +2,12 @@ import CFFmpeg
 import Foundation
 import Support
 
-/// The colors that a PNG's `cICP` chunk tells (ITU-T H.273 code points); FFmpeg 5 doesn't read it.
+/// The colors in a PNG's `cICP` chunk (ITU-T H.273 code points), which FFmpeg 5 doesn't read.
 struct PNGColor {
   let primaries: AVColorPrimaries
   let transfer: AVColorTransferCharacteristic
 
-  /// - Returns: nil for other files, and for a PNG without the chunk.
+  /// - Returns: Nil for other files, and for a PNG without the chunk.
   init?(path: String) {
     guard let handle = FileHandle(forReadingAtPath: path) else { return nil }
     do {
@@ -35,7 +35,7 @@ struct PNGColor {
 extension RGBFrame {
   /// Writes the image as a lossless PNG, atomically.
   ///
-  /// - Throws: `MediaError` if the file cannot be written.
+  /// - Throws: `MediaError` if the file can't be written.
   public func writePNG(to path: String) throws {
     var frame: UnsafeMutablePointer<AVFrame>? = try ImageEncoder.frame(
       AV_PIX_FMT_RGB24, width: Int32(width), height: Int32(height), file: path)

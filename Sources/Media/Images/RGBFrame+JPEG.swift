@@ -5,7 +5,7 @@ extension RGBFrame {
   /// A small JPEG of the image with its aspect ratio; images are never enlarged.
   ///
   /// - Parameters:
-  ///   - side: the maximum length of the longer side in pixels; each side is rounded to whole
+  ///   - side: The maximum length of the longer side in pixels; each side is rounded to whole
   ///     pixels, at least 1.
   ///   - quality: FFmpeg's quantizer scale, 2 (best) to 31.
   /// - Throws: `MediaError` if this FFmpeg has no JPEG encoder.
@@ -27,8 +27,8 @@ extension RGBFrame {
 /// RGB as JPEG: BT.601, full range, half color resolution.
 package enum JPEGImage {
   /// - Parameters:
-  ///   - rgb: a frame in the layout RGB24.
-  ///   - file: where it comes from, for messages.
+  ///   - rgb: A frame in the layout RGB24.
+  ///   - file: The file name for messages.
   package static func encode(rgb: UnsafeMutablePointer<AVFrame>, file: String) throws -> Data {
     let size = (rgb.pointee.width, rgb.pointee.height)
     return try withPlanes(of: rgb) { data, strides in
@@ -36,9 +36,9 @@ package enum JPEGImage {
     }
   }
 
-  /// A small one, its aspect kept; nothing is enlarged.
+  /// A small JPEG with the same aspect ratio; images are never enlarged.
   ///
-  /// - Parameter side: pixels of the longer side, at most.
+  /// - Parameter side: The maximum length of the longer side in pixels.
   package static func thumbnail(rgb: UnsafeMutablePointer<AVFrame>, side: Int, file: String) throws
     -> Data
   {
@@ -52,7 +52,7 @@ package enum JPEGImage {
     }
   }
 
-  /// Scales by areas where the size changes.
+  /// Encodes the frame, scaled with the area filter if the size changes.
   fileprivate static func encode(
     _ planes: UnsafePointer<UnsafePointer<UInt8>?>, _ strides: UnsafePointer<Int32>,
     _ source: (width: Int32, height: Int32), size: (width: Int32, height: Int32), quality: Int,

@@ -1,8 +1,8 @@
 import Foundation
 
-/// The HTML that the pages of clips share: the scenes of a split, and datasets. A card for each
-/// clip shows frames side by side; a click enlarges a frame or plays the clip. A page loads nothing
-/// but clips and images beside it.
+/// HTML shared by the pages that show clips: the scenes of a split, and datasets. A card for each
+/// clip shows frames side by side; a click enlarges a frame or plays the clip. A page loads only
+/// local clips and images.
 package enum ClipPage {
   /// An image of a strip.
   package struct Image {
@@ -17,8 +17,8 @@ package enum ClipPage {
     }
 
     /// - Parameters:
-    ///   - link: as `ClipPage.link` makes it.
-    ///   - name: told where the image can't be shown.
+    ///   - link: A link from `ClipPage.link`.
+    ///   - name: The text to show if the image can't be loaded.
     package init(link: String, name: String) { (source, self.name, isLazy) = (link, name, true) }
 
     fileprivate var html: String {
@@ -29,9 +29,9 @@ package enum ClipPage {
   /// Frames side by side, and the clip to play.
   ///
   /// - Parameters:
-  ///   - aspect: width over height of all images.
-  ///   - overlay: HTML that lies on each image.
-  ///   - clip: a link to the clip.
+  ///   - aspect: The width divided by the height of all images.
+  ///   - overlay: HTML on top of each image.
+  ///   - clip: A link to the clip.
   package static func strip(
     _ images: [Image], aspect: Double, overlay: String = "", clip: String?
   ) -> String {
@@ -52,18 +52,18 @@ package enum ClipPage {
     "<a class=play href=\"\(clip)\" title=\"Play the clip\">&#9654;<span> Play</span></a>"
   }
 
-  /// Small facts of a card.
+  /// Short facts on a card.
   package static func chips(_ chips: [String]) -> String {
     chips.isEmpty
       ? "" : "<p class=chips>\(chips.map { "<span>\(TextFormats.html($0))</span>" }.joined())</p>\n"
   }
 
-  /// A whole page.
+  /// A complete page.
   ///
   /// - Parameters:
-  ///   - title: of the window; `heading` stands in the page.
+  ///   - title: The title of the window; `heading` is shown in the page.
   ///   - facts: HTML.
-  ///   - controls: HTML of a form that narrows what is shown.
+  ///   - controls: HTML of a form that filters the cards.
   ///   - notes: HTML between the head and the cards.
   package static func document(
     title: String, heading: String, facts: [String], controls: String = "", notes: String = "",
@@ -96,7 +96,7 @@ package enum ClipPage {
     """
   }
 
-  /// Clips and images beside the page, and nothing else.
+  /// Allows only local clips and images.
   private static let policy =
     "default-src 'none'; img-src data: 'self' file:; media-src 'self' file:; style-src 'unsafe-inline'; "
     + "script-src 'unsafe-inline'"
@@ -105,11 +105,11 @@ package enum ClipPage {
   /// percent-encoded, so that no name can be mistaken for another path.
   ///
   /// - Parameters:
-  ///   - folder: the page's folder, absolute.
-  ///   - file: absolute.
+  ///   - folder: The absolute path of the page's folder.
+  ///   - file: The absolute path of the file.
   package static func link(from folder: String, to file: String) -> String {
     let (from, to) = (folder.split(separator: "/"), file.split(separator: "/"))
-    // Bytes, since strings compare as equal whatever their normalization.
+    // Bytes are compared because strings are equal regardless of their Unicode normalization.
     let shared = zip(from, to).prefix { $0.utf8.elementsEqual($1.utf8) }.count
     let up = [String](repeating: "..", count: from.count - shared)
     let down = to[shared...].map { link(toName: String($0)) }
@@ -122,7 +122,7 @@ package enum ClipPage {
     return name.addingPercentEncoding(withAllowedCharacters: plain) ?? ""
   }
 
-  /// A time in the largest fitting units. Sizes in files may claim any length.
+  /// A duration in the largest fitting units. A damaged file can claim any length.
   package static func length(_ seconds: Double) -> String {
     if seconds < 60 { return String(format: "%.1f s", seconds) }
     let whole = Int(min(seconds, 1e12).rounded())

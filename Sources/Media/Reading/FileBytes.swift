@@ -1,22 +1,22 @@
 import Foundation
 
-/// Bytes at any place of a file, for headers that FFmpeg does not read. What lies beyond the end
-/// counts as missing.
+/// Reads bytes at any position of a file, for headers that FFmpeg doesn't read. Bytes beyond the
+/// end count as missing.
 ///
-/// The file is read, not mapped as tensor files are: a few headers need no map, and a file that
-/// another process shortens meanwhile gives nil instead of ending this process.
+/// The file is read, unlike tensor files, which are mapped: a few headers don't need a map, and if
+/// another process truncates the file, the result is nil and this process doesn't crash.
 struct FileBytes {
   private let handle: FileHandle
   package let count: Int
 
-  /// - Returns: nil for a file that can't be opened.
+  /// - Returns: Nil for a file that can't be opened.
   init?(path: String) {
     guard let handle = FileHandle(forReadingAtPath: path) else { return nil }
     self.handle = handle
     do { count = Int(clamping: try handle.seekToEnd()) } catch { return nil }
   }
 
-  /// - Returns: `length` bytes, or nil where the file does not hold them.
+  /// - Returns: `length` bytes, or nil if they extend beyond the file.
   func bytes(at start: Int, _ length: Int) -> [UInt8]? {
     guard start >= 0, length >= 0, length <= 1 << 24, start <= count, length <= count - start else {
       return nil
@@ -28,14 +28,14 @@ struct FileBytes {
     } catch { return nil }
   }
 
-  /// A number of 1 to 8 bytes, the most significant one first.
+  /// An integer of 1 to 8 bytes.
   func number(at start: Int, _ length: Int, isBigEndian: Bool = true) -> Int? {
     guard let bytes = bytes(at: start, length) else { return nil }
     return Int(
       exactly: (isBigEndian ? bytes : bytes.reversed()).reduce(UInt64(0)) { $0 << 8 | UInt64($1) })
   }
 
-  /// Four letters.
+  /// A name of four letters.
   func name(at start: Int) -> String? {
     bytes(at: start, 4).map { String(decoding: $0, as: Unicode.ASCII.self) }
   }
@@ -47,7 +47,7 @@ struct MediaBox {
   /// The position of its content in the file.
   let content: Range<Int>
 
-  /// The boxes within a range, in order; they end where one does not fit.
+  /// The boxes within a range, in order, up to the first one that doesn't fit.
   static func boxes(of file: FileBytes, in range: Range<Int>) -> [MediaBox] {
     var result: [MediaBox] = []
     var place = range.lowerBound

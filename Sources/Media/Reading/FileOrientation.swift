@@ -1,10 +1,10 @@
 import Foundation
 
-/// Which way up an image or video is by the file's own metadata, where FFmpeg does not read it
-/// (FFmpeg 5 reads that of JPEG, MP4 and MOV only).
+/// The orientation in the metadata of an image or video that FFmpeg doesn't read (FFmpeg 5 reads it
+/// only from JPEG, MP4 and MOV).
 enum FileOrientation {
-  /// - Returns: nil for files that say nothing, or nothing that can be understood. What can't be
-  ///   read here is reported when the file is decoded.
+  /// - Returns: Nil for files without a valid orientation. Read errors are reported when the file
+  ///   is decoded.
   static func read(path: String) -> Orientation? {
     guard let file = FileBytes(path: path), let head = file.bytes(at: 0, 12) else { return nil }
     if head.prefix(8).elementsEqual([0x89, 0x50, 0x4E, 0x47, 0x0D, 0x0A, 0x1A, 0x0A]) {
@@ -37,7 +37,7 @@ enum FileOrientation {
       let length = file.number(at: place + 4, 4, isBigEndian: false)
     {
       if name == "EXIF" {
-        // Some programs keep the mark that JPEG has there.
+        // Some programs keep JPEG's marker.
         let isMarked = file.bytes(at: place + 8, 6)?.elementsEqual("Exif\0\0".utf8) == true
         return exif(file, at: place + (isMarked ? 14 : 8))
       }
@@ -46,7 +46,8 @@ enum FileOrientation {
     return nil
   }
 
-  /// The tag `Orientation` in the first directory of a TIFF or BigTIFF file, which Exif is, too.
+  /// The tag `Orientation` in the first directory of a TIFF or BigTIFF file; Exif has the same
+  /// format.
   static func exif(_ file: FileBytes, at start: Int) -> Orientation? {
     guard let mark = file.bytes(at: start, 4), mark[0] == mark[1], [0x49, 0x4D].contains(mark[0])
     else {
@@ -72,14 +73,14 @@ enum FileOrientation {
 }
 
 /// The pose of a Matroska video track (`ProjectionPoseYaw`, `ProjectionPosePitch`,
-/// `ProjectionPoseRoll`), which FFmpeg reads since version 7.
+/// `ProjectionPoseRoll`), which FFmpeg supports only from version 7.
 enum MatroskaProjection {
   private struct Element {
     let id: Int
     let content: Range<Int>
   }
 
-  /// - Returns: nil if the first video track has no pose in steps of 90 degrees.
+  /// - Returns: Nil if the first video track has no pose in steps of 90 degrees.
   static func orientation(_ file: FileBytes) -> Orientation? {
     guard let segment = elements(file, 0..<file.count, until: 0x1853_8067).last,
       segment.id == 0x1853_8067,
@@ -96,7 +97,7 @@ enum MatroskaProjection {
         let projection = elements(file, video.content).first(where: { $0.id == 0x7670 })
       else { return nil }
       let pose = elements(file, projection.content)
-      // Only flat video; a sphere is not turned.
+      // Only flat video is rotated, not spherical video.
       if let kind = pose.first(where: { $0.id == 0x7671 }), number(file, kind) != 0 { return nil }
       func angle(_ id: Int) -> Double {
         pose.first { $0.id == id }.flatMap { float(file, $0) } ?? 0
@@ -106,8 +107,8 @@ enum MatroskaProjection {
     return nil
   }
 
-  /// Yaw is applied first, then pitch, then roll, which is counter-clockwise. Half a turn of the
-  /// first two shows the image's back.
+  /// Yaw is applied first, then pitch, then roll, which is counterclockwise. Half a turn of yaw or
+  /// pitch shows the image from behind.
   static func orientation(yaw: Double, pitch: Double, roll: Double) -> Orientation? {
     func steps(_ degrees: Double, of step: Double) -> Int? {
       let steps = (degrees / step).rounded()
@@ -121,8 +122,7 @@ enum MatroskaProjection {
     return sides.then(heads).then(Orientation(turns: -roll))
   }
 
-  /// - Parameter until: the id of the last element that is looked for; at a cluster the list ends,
-  ///   too.
+  /// - Parameter until: The id of the last element to look for; the list also ends at a cluster.
   private static func elements(_ file: FileBytes, _ range: Range<Int>, until last: Int? = nil)
     -> [Element]
   {
@@ -133,7 +133,7 @@ enum MatroskaProjection {
       let (size, sizeLength) = variable(file, place + idLength, keepsMark: false), id != 0x1F43_B675
     {
       let start = place + idLength + sizeLength
-      // All ones: the size is not known, as in live streams.
+      // All ones mean that the size is unknown, as in live streams.
       let isOpen = size == 1 << (7 * sizeLength) - 1
       guard start <= range.upperBound else { break }
       let end = isOpen ? range.upperBound : min(start + size, range.upperBound)

@@ -1,15 +1,16 @@
 import Foundation
 
-/// The format of an image file by its first bytes, for formats that not every FFmpeg can decode.
+/// An image file format recognized by its first bytes, for formats that not every FFmpeg can
+/// decode.
 struct FileSignature: Equatable {
-  /// With its article, such as `an animated WebP`.
+  /// The name with its article, such as `an animated WebP`.
   let name: String
   /// The suggestion, as one sentence.
   let remedy: String
-  /// Whether FFmpeg would give out something else than the image: a preview, or one of its tiles.
+  /// Whether FFmpeg would return something other than the image: a preview, or one of its tiles.
   var isMisread = false
 
-  /// - Returns: nil for formats that every FFmpeg decodes, and for files that are not images.
+  /// - Returns: Nil for formats that every FFmpeg decodes, and for files that are not images.
   static func read(path: String) -> FileSignature? {
     guard let file = FileBytes(path: path), let head = file.bytes(at: 0, min(file.count, 1024)),
       head.count >= 8
@@ -23,7 +24,7 @@ struct FileSignature: Equatable {
     for (mark, name, remedy) in marks where head.starts(with: mark) {
       return FileSignature(name: name, remedy: remedy)
     }
-    // Bytes beyond ASCII become other scalars, which the words don't have.
+    // Non-ASCII bytes become other characters, which don't occur in the names to compare.
     let text = String(decoding: head, as: UTF8.self)
     if text.contains("<svg") {
       return FileSignature(
@@ -62,7 +63,7 @@ struct FileSignature: Equatable {
     return FileSignature(name: "an animated WebP", remedy: "Convert it to MP4 or GIF.")
   }
 
-  /// Images in MP4's container.
+  /// Recognizes images in MP4's container.
   private static func media(_ file: FileBytes, _ head: [UInt8]) -> FileSignature? {
     let size = min(head.count, Int(head[2]) << 8 | Int(head[3]))
     let brands = stride(from: 8, to: size - 3, by: 4).filter { $0 != 12 }.map {
@@ -122,7 +123,8 @@ struct FileSignature: Equatable {
         count, number(isInside ? entry + 8 : wide, size) ?? 0, isInside ? entry + 8 : wide
       )
     }
-    // DNGVersion; or a color filter array, in the first directory or another that it names.
+    // A DNG has the tag DNGVersion, or a color filter array in the first directory or one that it
+    // names.
     let maker = values[271].flatMap { file.bytes(at: $0.place, min(32, $0.count)) }.map {
       String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self).trimmingCharacters(in: .whitespaces)
     }

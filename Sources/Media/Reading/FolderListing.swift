@@ -1,11 +1,11 @@
 import Foundation
 import Support
 
-/// A file that a folder reader skips, and why.
+/// A file that a folder reader skips, and the reason.
 public struct SkippedFile: Codable, Equatable, Sendable {
-  /// Relative to the folder.
+  /// The path relative to the folder.
   public let file: String
-  /// One clause, with what to do where something can be done.
+  /// The reason as one clause, with a remedy if there is one.
   public let reason: String
 
   public init(_ file: String, _ reason: String) { (self.file, self.reason) = (file, reason) }
@@ -14,18 +14,18 @@ public struct SkippedFile: Codable, Equatable, Sendable {
 /// The files that a folder reader skips, so that none is skipped silently.
 public struct SkippedFiles: Codable, Equatable, Sendable {
   public var files: [SkippedFile] = []
-  /// Files and folders whose names begin with a dot; those that ltx writes itself don't count.
+  /// The number of hidden files and folders (names that begin with a dot), except ltx's own.
   public var hiddenCount = 0
 
   public init() {}
 
   public var isEmpty: Bool { files.isEmpty && hiddenCount == 0 }
 
-  /// A line for each reason, with the first files that it holds for.
+  /// One line for each reason, with the first files that it applies to.
   ///
   /// - Parameters:
-  ///   - reasons: lines, at most.
-  ///   - names: files in a line, at most.
+  ///   - reasons: The maximum number of lines.
+  ///   - names: The maximum number of files per line.
   public func notes(reasons: Int = 20, names: Int = 5) -> [String] {
     var order: [String] = []
     var byReason: [String: [String]] = [:]
@@ -50,7 +50,7 @@ public struct SkippedFiles: Codable, Equatable, Sendable {
   }
 }
 
-/// A number with commas between thousands: `1,234`.
+/// A number with commas between groups of three digits: `1,234`.
 public func grouped(_ number: Int) -> String {
   let digits = String(abs(number))
   var result = ""
@@ -61,21 +61,22 @@ public func grouped(_ number: Int) -> String {
   return number < 0 ? "-" + result : result
 }
 
-/// The files of a folder and its sub-folders, and what lies there besides.
+/// The files of a folder and its subfolders, and the other entries that were found.
 public struct FolderListing: Sendable {
-  /// Relative paths of files and of links to files, sorted. A link whose target is missing is among
-  /// them, so that reading it fails with its name.
+  /// The relative paths of files and of links to files, sorted. Links without a target are
+  /// included, so that reading them fails with their name.
   public private(set) var files: [String] = []
-  /// Links to folders, folders that can't be listed, pipes, sockets and devices.
+  /// Skipped entries: links to folders, folders that can't be listed, pipes, sockets and devices.
   public private(set) var skipped = SkippedFiles()
 
-  /// Whether ltx itself writes a hidden name: caches, lists of references, locks, unfinished files.
+  /// Whether a hidden name is one of ltx's own: caches, lists of references, locks, unfinished
+  /// files.
   private static func isOwn(_ name: String) -> Bool {
     name == ".precomputed" || name.hasPrefix(".ltx") || name.contains(".ltx-")
   }
 
-  /// - Parameter exclusion: called with the relative path of each sub-folder; a reason skips it, an
-  ///   empty one without a word, nil keeps it.
+  /// - Parameter exclusion: Called with the relative path of each subfolder; returns a reason to
+  ///   skip it, an empty one to skip it silently, or nil to include it.
   /// - Throws: `MediaError` if the folder itself can't be listed.
   public init(_ root: String, exclusion: (String) throws -> String? = { _ in nil }) throws {
     if let reason = try add(root, below: "", exclusion) {

@@ -1,20 +1,20 @@
 import CFFmpeg
 
-/// Which frames of a video are damaged, as its decoder says.
+/// The damaged frames of a video, as reported by its decoder.
 public struct FrameDamage: Equatable, Sendable {
-  /// Frames that the decoder marks as damaged or patched up, or reports errors for: numbers in
+  /// Frames that the decoder marks as damaged or concealed, or reports errors for: indices in
   /// decoding order from 0.
   public let damaged: [Int]
-  /// Frames after which others are missing, because their data can't be decoded; -1: before the
+  /// Frames after which others are missing because their data can't be decoded; -1 for before the
   /// first one.
   public let missingAfter: [Int]
-  /// The first keyframe after the last damaged frame: frames before it are predicted from damaged
+  /// The first keyframe after the last damaged frame; frames before it are predicted from damaged
   /// ones. Nil if none of the frames read is one.
   public let nextKeyframe: Int?
 
   public var isEmpty: Bool { damaged.isEmpty && missingAfter.isEmpty }
 
-  /// One clause, such as `frames 3 to 7 are damaged, and those up to the keyframe 25 may show it`.
+  /// A clause, such as `frames 3 to 7 are damaged, and those up to the keyframe 25 may show it`.
   public var description: String {
     var clauses: [String] = []
     if let last = damaged.last {
@@ -55,7 +55,7 @@ public struct FrameDamage: Equatable, Sendable {
     return texts.dropLast().joined(separator: ", ") + " and " + (texts.last ?? "")
   }
 
-  /// The last of some ascending numbers below another.
+  /// The last of some ascending numbers that is below a limit.
   private static func last(of numbers: [Int64], before limit: Int64) -> Int64? {
     var (low, high) = (0, numbers.count)
     while low < high {
@@ -65,10 +65,10 @@ public struct FrameDamage: Equatable, Sendable {
     return low > 0 ? numbers[low - 1] : nil
   }
 
-  /// Decodes a file's first frames with one thread, so that each error belongs to a packet.
+  /// Decodes a file's first frames on one thread, so that each error belongs to a packet.
   ///
-  /// - Parameter count: frames to look at.
-  /// - Throws: `MediaError` as `StreamDecoder`.
+  /// - Parameter count: The number of frames to check.
+  /// - Throws: The errors of `StreamDecoder`.
   static func find(path: String, count: Int) throws -> FrameDamage {
     let decoder = try StreamDecoder(file: path, kind: AVMEDIA_TYPE_VIDEO, threads: 1)
     var frames: [(stamp: Int64, isDamaged: Bool, isKey: Bool)] = []
@@ -94,7 +94,7 @@ public struct FrameDamage: Equatable, Sendable {
         damaged.insert(place)
       } else if let before = Self.last(of: inOrder, before: stamp), let place = places[before] {
         guard place + 1 < frames.count else {
-          // Frames beyond the last one that was looked at don't matter.
+          // Frames beyond the last checked one don't matter.
           if frames.count < count { missing.insert(place) }
           continue
         }
@@ -111,7 +111,7 @@ public struct FrameDamage: Equatable, Sendable {
       }
     }
     if decoder.hasContainerErrors {
-      // Packets that the demuxer could not find leave gaps.
+      // Packets that the demuxer couldn't find leave gaps.
       for (place, pair) in zip(frames, frames.dropFirst()).enumerated()
       where pair.0.stamp != cffmpeg_no_timestamp && pair.1.stamp != cffmpeg_no_timestamp {
         if pair.1.stamp &- pair.0.stamp > step + step / 2 { missing.insert(place) }

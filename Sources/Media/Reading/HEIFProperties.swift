@@ -1,20 +1,19 @@
 /// The properties of the main image of an HEIF or AVIF file: ISO/IEC 23008-12, boxes `pitm`,
 /// `iinf`, `iprp`.
 struct HEIFProperties {
-  /// The orientation from the properties `irot` and `imir`, in their order; Exif does not count in
+  /// The orientation from the properties `irot` and `imir`, in their order; Exif is ignored in
   /// these files.
   private(set) var orientation: Orientation?
-  /// The main image's type, such as `av01`, `hvc1`, or `grid` for one that is put together from
-  /// tiles.
+  /// The type of the main image, such as `av01`, `hvc1`, or `grid` for one that consists of tiles.
   private(set) var itemType: String?
 
-  /// - Returns: nil for a file without a main image.
+  /// - Returns: Nil for a file without a main image.
   init?(_ file: FileBytes) {
     let boxes = MediaBox.boxes(of: file, in: 0..<file.count)
     guard let meta = boxes.first(where: { $0.name == "meta" }), meta.content.count > 4 else {
       return nil
     }
-    // A version and flags come first.
+    // The content begins with a version and flags.
     let inner = MediaBox.boxes(of: file, in: meta.content.dropFirst(4))
     func box(_ name: String) -> MediaBox? { inner.first { $0.name == name } }
     guard let primary = box("pitm")?.content, let version = file.number(at: primary.lowerBound, 1),
@@ -32,9 +31,9 @@ struct HEIFProperties {
       let property = all[index - 1]
       guard let value = file.number(at: property.content.lowerBound, 1) else { continue }
       switch property.name {
-      // Counter-clockwise quarter turns.
+      // The value counts counterclockwise quarter turns.
       case "irot": orientation = (orientation ?? .upright).then(Orientation(turns: -(value & 3)))
-      // 0 exchanges top and bottom, 1 left and right.
+      // 0 swaps top and bottom, 1 swaps left and right.
       case "imir":
         orientation = (orientation ?? .upright).then(
           Orientation(turns: value & 1 == 0 ? 2 : 0, isMirrored: true))
@@ -55,7 +54,7 @@ struct HEIFProperties {
     return nil
   }
 
-  /// The properties of an item, counted from 1.
+  /// The indices of an item's properties, counted from 1.
   private static func indices(of item: Int, _ file: FileBytes, _ content: Range<Int>) -> [Int] {
     guard let head = file.number(at: content.lowerBound, 4),
       let count = file.number(at: content.lowerBound + 4, 4)
@@ -69,7 +68,7 @@ struct HEIFProperties {
       place += isLong ? 5 : 3
       let size = isWide ? 2 : 1
       if id == item {
-        // The highest bit says that a reader must know the property.
+        // The highest bit marks the property as essential.
         return (0..<links).compactMap { link in
           file.number(at: place + link * size, size).map { $0 & (isWide ? 0x7FFF : 0x7F) }
         }

@@ -1,20 +1,20 @@
 import CFFmpeg
 
-/// The points where the packets of a video can be cut: its keyframes by the container, and the
-/// packets that its edit lists hide.
+/// The positions where a video's packets can be cut: its keyframes according to the container, and
+/// the packets hidden by edit lists.
 package struct KeyframeIndex {
-  /// When keyframes are shown, on the container's clock, in order; those that edit lists hide are
-  /// among them.
+  /// The presentation times of keyframes on the container's clock, in order, including those that
+  /// edit lists hide.
   private let keys: [Double]
-  /// When the first packet is shown.
+  /// The presentation time of the first packet.
   private let first: Double
-  /// Whether packets in the middle are not shown, which a copy can't say.
+  /// Whether packets in the middle are hidden, which a copy can't express.
   package let hidesFrames: Bool
-  /// Whether packets before the first frame are not shown.
+  /// Whether packets before the first frame are hidden.
   package let hidesStart: Bool
-  /// Packets after the last one in decoding order that is shown.
+  /// The number of hidden packets after the last shown one in decoding order.
   package let hiddenEnd: Int
-  /// Packets in all.
+  /// The total number of packets.
   package let count: Int
 
   /// Reads a file's packets without decoding them.
@@ -50,12 +50,12 @@ package struct KeyframeIndex {
   /// The keyframe from which a frame is decoded.
   ///
   /// - Parameters:
-  ///   - seconds: when the frame is shown.
-  ///   - times: when all frames are shown, in order.
+  ///   - seconds: The presentation time of the frame.
+  ///   - times: The presentation times of all frames, in order.
   package func keyframe(before seconds: Double, among times: [Double]) -> Keyframe {
     let key = keys.last { $0 <= seconds + 1e-6 }
     let packet = key ?? first
-    // If edit lists hide the keyframe, the first frame after it that is shown.
+    // If edit lists hide the keyframe, use the first frame after it that is shown.
     let index = times.firstIndex { $0 >= packet - 1e-6 } ?? 0
     return Keyframe(
       index: index, seconds: times.indices.contains(index) ? times[index] : seconds,
@@ -64,15 +64,15 @@ package struct KeyframeIndex {
   }
 }
 
-/// A packet that decoding can begin at.
+/// A packet where decoding can begin.
 package struct Keyframe: Equatable {
-  /// The first frame that is shown from there on, and when.
+  /// The index and time of the first frame shown from there.
   package let index: Int
   package let seconds: Double
-  /// When the packet would be shown, on the container's clock: before the frame where edit lists
-  /// hide it.
+  /// The presentation time of the packet on the container's clock, which is before the frame if
+  /// edit lists hide the packet.
   package let packetSeconds: Double
-  /// Whether this is the start of a file that begins with packets that are not keyframes.
+  /// Whether this is the start of a file that doesn't begin with a keyframe.
   package let isFileStart: Bool
 
   package init(index: Int, seconds: Double, packetSeconds: Double, isFileStart: Bool) {

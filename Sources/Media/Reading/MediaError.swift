@@ -6,7 +6,7 @@ public struct MediaError: IssueConvertible, Equatable, Sendable, CustomStringCon
   public enum Kind: Equatable, Sendable {
     /// The file does not exist, is a folder, or may not be read.
     case notReadable
-    /// The bytes are not a media format that the installed FFmpeg knows, or they are truncated.
+    /// The file is not in a media format that the installed FFmpeg supports, or it is truncated.
     case notMedia
     /// A media file without the wanted kind of stream.
     case noStream
@@ -14,9 +14,9 @@ public struct MediaError: IssueConvertible, Equatable, Sendable, CustomStringCon
     case decoding
     /// A file that cannot be written.
     case writing
-    /// A value that the caller gave and that cannot be used.
+    /// An invalid value from the caller.
     case badOption
-    /// The system ran out of memory, or FFmpeg lacks something it was built without.
+    /// The system ran out of memory, or FFmpeg was built without a required component.
     case system
   }
 
@@ -37,18 +37,18 @@ public struct MediaError: IssueConvertible, Equatable, Sendable, CustomStringCon
 
   public var issue: Issue { Issue(file.isEmpty ? [] : [.file(file)], what, suggestion: remedy) }
 
-  /// One line: `clip.mp4: what is wrong. What to do.`
+  /// One line: `clip.mp4: the problem. The suggestion.`
   public var description: String { issue.description }
 }
 
 extension MediaError {
-  /// A file that `AtomicFile` can't write.
+  /// A file that `AtomicFile` couldn't write.
   package init(_ error: WritingError) {
     self.init(.writing, file: error.path, error.problem, remedy: error.remedy + ".")
   }
 }
 
-/// FFmpeg's own words for one of its error codes.
+/// FFmpeg's message for an error code.
 func ffmpegMessage(_ code: Int32) -> String {
   withUnsafeTemporaryAllocation(of: CChar.self, capacity: 256) { buffer in
     buffer.initialize(repeating: 0)
@@ -58,7 +58,8 @@ func ffmpegMessage(_ code: Int32) -> String {
   }
 }
 
-/// Passes a non-negative status on and throws a negative one, running out of memory as `.system`.
+/// Returns a nonnegative status and throws an error for a negative one; `.system` if memory ran
+/// out.
 @discardableResult
 package func check(
   _ status: Int32, _ kind: MediaError.Kind, file: String, _ what: @autoclosure () -> String,
@@ -74,8 +75,8 @@ package func outOfMemory(file: String) -> MediaError {
     .system, file: file, "out of memory", remedy: "Close other programs or use smaller images.")
 }
 
-/// FFmpeg writes its complaints to standard error; here they are counted by decoder instead
-/// (`StreamDecoder`). Called before FFmpeg opens anything.
+/// Keeps FFmpeg from writing its messages to standard error; `StreamDecoder` counts them instead.
+/// Must be called before FFmpeg opens anything.
 func silenceFFmpeg() { _ = quietLog }
 
 private let quietLog: Void = cffmpeg_take_log()

@@ -1,28 +1,28 @@
 import CFFmpeg
 
-/// The kind of file that a file name's extension promises, and whether the installed FFmpeg can
+/// The kind of file that a file name extension stands for, and whether the installed FFmpeg can
 /// decode such files.
 ///
-/// All commands search folders by this one list. A file that a dataset or an option names is opened
-/// whatever its name.
+/// All commands use this list to search folders. A file named by a dataset or an option is opened
+/// regardless of its extension.
 public struct MediaExtension: Equatable, Sendable {
   public enum Kind: String, Sendable, CaseIterable {
     case video, image, audio
   }
 
   public let kind: Kind
-  /// Why the installed FFmpeg can't decode such files, and what to do; nil if it can.
+  /// The reason why the installed FFmpeg can't decode such files, and the remedy; nil if it can.
   public let obstacle: String?
 
-  /// - Parameter path: of a file.
-  /// - Returns: nil for an extension that does not stand for media.
+  /// - Parameter path: The path of a file.
+  /// - Returns: Nil for an extension that is not one of media files.
   public init?(ofFile path: String) {
     let name = Self.name(ofFile: path)
     guard let known = Self.known[name] else { return nil }
     self = known
   }
 
-  /// The extension in lowercase, without its dot; empty for none.
+  /// The extension in lowercase without its dot; empty if there is none.
   public static func name(ofFile path: String) -> String {
     let file =
       path.utf8.lastIndex(of: UInt8(ascii: "/")).map { path[path.utf8.index(after: $0)...] }
@@ -60,18 +60,19 @@ public struct MediaExtension: Equatable, Sendable {
 
   /// Files of one format.
   private struct Format {
-    /// Extensions.
+    /// The extensions.
     let names: String
     let kind: Kind
-    /// FFmpeg's names of demuxers, of which one must be there; none for what no FFmpeg can read.
+    /// FFmpeg's names of demuxers, one of which must be available; empty if no FFmpeg supports the
+    /// format.
     let demuxers: [String]
-    /// FFmpeg's names of codecs, of which one must have a decoder; none where the container holds
-    /// many.
+    /// FFmpeg's names of codecs, one of which must have a decoder; empty for a container of many
+    /// codecs.
     var codecs: [String] = []
-    /// An extension that the demuxer itself must name: older ones know the container and not what
-    /// is in it.
+    /// An extension that the demuxer itself must list, because older demuxers know the container
+    /// but not this content.
     var claimed: String?
-    /// The format's name for users; nil means the extension.
+    /// The format's name for users; nil for the extension.
     var title: String?
 
     var isDecodable: Bool {

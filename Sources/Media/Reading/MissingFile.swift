@@ -1,11 +1,11 @@
 import Foundation
 import Synchronization
 
-/// The path that the user probably meant by one that does not exist.
+/// Finds the path that the user probably meant instead of one that does not exist.
 public enum MissingFile {
-  /// - Parameter path: of a file or folder that is not there.
-  /// - Returns: a sentence that says what is wrong with the path and what to do; nil where nothing
-  ///   is near.
+  /// - Parameter path: The path of a missing file or folder.
+  /// - Returns: A sentence with the problem of the path and the remedy; nil if there is no similar
+  ///   path.
   public static func hint(_ path: String) -> String? {
     let exists = FileManager.default.fileExists(atPath:)
     let parts = path.split(separator: "/", omittingEmptySubsequences: true).map(String.init)
@@ -62,7 +62,7 @@ public enum MissingFile {
     }
   }
 
-  /// Walks to the first part of the path that is not there, and looks for one like it.
+  /// Walks to the first missing component of the path, and looks for a similar one.
   private static func nearest(_ path: String, _ parts: [String]) -> String? {
     var folder = path.hasPrefix("/") ? "/" : "."
     for (place, part) in parts.enumerated() {
@@ -87,7 +87,7 @@ public enum MissingFile {
     name: String, difference: String
   )? {
     let names = Listing.shared.names(of: folder, folded: folded(name))
-    // Bytes, since strings compare as equal whatever their normalization.
+    // Bytes are compared because strings are equal regardless of their Unicode normalization.
     guard let near = names.first(where: { !$0.utf8.elementsEqual(name.utf8) }) else {
       return Listing.shared.name(of: folder, stem: folded((name as NSString).deletingPathExtension))
         .map {
@@ -99,7 +99,7 @@ public enum MissingFile {
     return (near, "spaces or invisible characters")
   }
 
-  /// A name without what is easily mistaken: case, Unicode normalization, spaces at its ends,
+  /// A name without easily confused differences: case, Unicode normalization, surrounding spaces,
   /// invisible characters.
   public static func folded(_ name: String) -> String {
     var result = String.UnicodeScalarView()
@@ -113,7 +113,7 @@ public enum MissingFile {
     return String(result)
   }
 
-  /// The folder that was listed last: thousands of rows may lack their files in one.
+  /// The last listed folder: thousands of rows may miss their files in the same one.
   private final class Listing: Sendable {
     static let shared = Listing()
 
@@ -129,7 +129,7 @@ public enum MissingFile {
       with(folder) { $0.byFolded[name] ?? [] }
     }
 
-    /// The only file of a name without its extension.
+    /// The only file with a name, regardless of its extension.
     func name(of folder: String, stem: String) -> String? {
       with(folder) { content in
         content.byStem[stem].flatMap { $0.count == 1 ? $0.first : nil }
@@ -140,7 +140,7 @@ public enum MissingFile {
       do {
         return try FileManager.default.contentsOfDirectory(atPath: folder)
       } catch {
-        return []  // a folder that can't be listed holds nothing to hint at
+        return []  // no hints from a folder that can't be listed
       }
     }
 

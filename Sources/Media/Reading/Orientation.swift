@@ -1,8 +1,8 @@
 import CFFmpeg
 import Foundation
 
-/// Which way up stored frames are: one of the eight ways to turn and mirror a rectangle, as a 2x2
-/// matrix of -1, 0 and 1.
+/// The orientation of stored frames: one of the eight ways to rotate and mirror a rectangle, as a
+/// 2x2 matrix of -1, 0 and 1.
 ///
 /// A stored pixel at column x and row y, counted from the center, is shown at column `xx * x + xy *
 /// y` and row `yx * x + yy * y`.
@@ -20,8 +20,8 @@ public struct Orientation: Hashable, Sendable {
   }
 
   /// - Parameters:
-  ///   - turns: clockwise quarter turns.
-  ///   - isMirrored: whether left and right are exchanged before the turns.
+  ///   - turns: The number of clockwise quarter turns.
+  ///   - isMirrored: Whether left and right are swapped before the turns.
   public init(turns: Int, isMirrored: Bool = false) {
     let cosine = [1, 0, -1, 0][((turns % 4) + 4) % 4]
     let sine = [0, 1, 0, -1][((turns % 4) + 4) % 4]
@@ -29,25 +29,25 @@ public struct Orientation: Hashable, Sendable {
     self.init(xx: side * cosine, xy: -sine, yx: side * sine, yy: cosine)
   }
 
-  /// - Parameter exif: the value of Exif's tag `Orientation`, 1 to 8.
-  /// - Returns: nil for another value.
+  /// - Parameter exif: The value of Exif's tag `Orientation`, 1 to 8.
+  /// - Returns: Nil for another value.
   public init?(exif: Int) {
     guard (1...8).contains(exif) else { return nil }
     self.init(turns: [0, 0, 2, 2, 3, 1, 1, 3][exif - 1], isMirrored: [2, 4, 5, 7].contains(exif))
   }
 
-  /// Whether left and right are exchanged before the turns.
+  /// Whether left and right are swapped before the turns.
   public var isMirrored: Bool { xx * yy - xy * yx < 0 }
-  /// Clockwise quarter turns, 0 to 3.
+  /// The number of clockwise quarter turns, 0 to 3.
   public var turns: Int {
     // The second column is the same whether mirrored or not.
     yy == 1 ? 0 : xy == -1 ? 1 : yy == -1 ? 2 : 3
   }
-  /// Whether width and height change places.
+  /// Whether width and height are swapped.
   public var swapsSides: Bool { xx == 0 }
 
-  /// The display matrix, as FFmpeg stores it, that shows frames of a size so, with their corner at
-  /// the origin.
+  /// FFmpeg's display matrix for this orientation and frames of a size, with their corner at the
+  /// origin.
   package func displayMatrix(width: Int, height: Int) -> [Int32] {
     let one = 1 << 16
     let x = max(0, -xx * width) + max(0, -xy * height)
@@ -68,12 +68,12 @@ public struct Orientation: Hashable, Sendable {
 /// The meaning of a display matrix.
 enum DisplayMatrix: Equatable {
   case orientation(Orientation)
-  /// Another angle than a multiple of 90 degrees, or a shear; clockwise degrees, NaN for a matrix
-  /// that can't be one.
+  /// A shear, or an angle that is not a multiple of 90 degrees, in clockwise degrees; NaN for an
+  /// invalid matrix.
   case other(degrees: Double)
 
-  /// - Parameter values: the nine numbers of a display matrix as FFmpeg stores them
-  ///   (`libavutil/display.h`). Scale and translation do not matter.
+  /// - Parameter values: The nine numbers of a display matrix in FFmpeg's format
+  ///   (`libavutil/display.h`). Scale and translation are ignored.
   init(_ values: UnsafePointer<Int32>) {
     let (a, b, c, d) = (Double(values[0]), Double(values[1]), Double(values[3]), Double(values[4]))
     let (first, second) = (hypot(a, b), hypot(c, d))
@@ -81,7 +81,7 @@ enum DisplayMatrix: Equatable {
       self = .other(degrees: .nan)
       return
     }
-    // Two degrees off are the rounding of a program, not a slanted view.
+    // A deviation of two degrees is a program's rounding error, not an intended angle.
     for isMirrored in [false, true] {
       for turns in 0..<4 {
         let one = Orientation(turns: turns, isMirrored: isMirrored)

@@ -12,13 +12,13 @@ package final class PacketReader {
   /// A note about the choice of an audio track, as a clause; nil if there was no choice.
   package let trackNote: String?
   private let packet: UnsafeMutablePointer<AVPacket>
-  /// Errors that the demuxer reported by FFmpeg's log since the file was opened.
+  /// The number of errors that the demuxer has logged since the file was opened.
   private let errors: UnsafeMutablePointer<Int64>
   var errorCount: Int { Int(cffmpeg_error_count(errors)) }
   private var isWaiting = false
 
-  /// - Parameter audioTrack: the audio track to read. For video, the first track counts, as
-  ///   upstream, not FFmpeg's "best"; cover images do not count.
+  /// - Parameter audioTrack: The audio track to read. For video, the first track is read, like in
+  ///   upstream, not FFmpeg's "best"; cover images are ignored.
   /// - Throws: `MediaError` if the file is missing, is not a media file, has no stream of this
   ///   kind, or does not have this audio track.
   package init(file: String, kind: AVMediaType, audioTrack: AudioTrackChoice = .automatic) throws {
@@ -28,10 +28,10 @@ package final class PacketReader {
 
     var opened: UnsafeMutablePointer<AVFormatContext>?
     var options: OpaquePointer?
-    // Playlists and the like may name other places; a data set's file must not reach beyond the
-    // disk.
+    // Playlists and similar files may refer to other locations; a dataset's file must not access
+    // the network.
     av_dict_set(&options, "protocol_whitelist", "file", 0)
-    // A percent sign in an image's name is not a pattern.
+    // A percent sign in an image's name must not be a pattern.
     av_dict_set(&options, "pattern_type", "none", 0)
     let status = avformat_open_input(&opened, "file:" + file, nil, &options)
     av_dict_free(&options)
@@ -50,7 +50,7 @@ package final class PacketReader {
       remedy: notMedia)
     guard let format = opened else { throw outOfMemory(file: file) }
 
-    // From here on: what went wrong in the header was understood all the same.
+    // Errors are counted from here on: the header was read successfully despite earlier ones.
     let errors = UnsafeMutablePointer<Int64>.allocate(capacity: 1)
     errors.initialize(to: 0)
     format.pointee.opaque = UnsafeMutableRawPointer(errors)
@@ -125,15 +125,15 @@ package final class PacketReader {
     }
   }
 
-  /// Whether a file begins as MP4 and MOV files do.
+  /// Whether a file begins like MP4 and MOV files.
   private static func isMP4(_ file: String) -> Bool {
     guard let handle = FileHandle(forReadingAtPath: file) else { return false }
     do {
       return try handle.read(upToCount: 8)?.dropFirst(4).elementsEqual("ftyp".utf8) ?? false
-    } catch { return false }  // only a better word for an error depends on it
+    } catch { return false }  // this only improves an error message
   }
 
-  /// The next packet, without consuming it; nil at the end, or where the file breaks off.
+  /// The next packet, without consuming it; nil at the end, or where a truncated file ends.
   ///
   /// - Throws: `MediaError` if the disk fails or memory runs out.
   package func peek() throws -> UnsafeMutablePointer<AVPacket>? {
@@ -151,13 +151,13 @@ package final class PacketReader {
 
   package func take() { isWaiting = false }
 
-  /// The next packet, valid until the next call; nil as `peek()`.
+  /// The next packet, valid until the next call; nil like in `peek()`.
   package func next() throws -> UnsafeMutablePointer<AVPacket>? {
     defer { take() }
     return try peek()
   }
 
-  /// Passes over what comes before a time.
+  /// Skips the packets before a time.
   package func skip(until seconds: Double) throws {
     while let packet = try peek(), let place = self.seconds(of: packet), place < seconds { take() }
   }
@@ -181,8 +181,8 @@ package final class PacketReader {
       remedy: "Check the disk or the network share.")
   }
 
-  /// Counts the packets of a file's first video by reading it whole: its frames, if it is not
-  /// damaged.
+  /// Counts the packets of a file's first video by reading the complete file. In an undamaged file
+  /// this is the number of frames.
   package static func countFrames(file: String) throws -> Int {
     let packets = try PacketReader(file: file, kind: AVMEDIA_TYPE_VIDEO)
     var count = 0
@@ -192,41 +192,41 @@ package final class PacketReader {
     return count
   }
 
-  /// FFmpeg's name of the container, which may be several with commas between.
+  /// FFmpeg's name of the container; possibly several names separated by commas.
   var formatName: String { format.pointee.iformat?.pointee.name.map { String(cString: $0) } ?? "" }
 
   /// Whether the file is a single image.
   var isImage: Bool { formatName == "image2" || formatName.hasSuffix("_pipe") }
 
-  /// Whether the container is of MP4's family.
+  /// Whether the container belongs to MP4's family.
   package var isMP4: Bool { formatName.hasPrefix("mov,") }
 
-  /// When a packet is shown.
+  /// The presentation time of a packet.
   package func seconds(of packet: UnsafePointer<AVPacket>) -> Double? {
     let stamp = packet.pointee.pts != cffmpeg_no_timestamp ? packet.pointee.pts : packet.pointee.dts
     guard stamp != cffmpeg_no_timestamp else { return nil }
     let seconds = Double(stamp) * av_q2d(stream.pointee.time_base)
-    // More is damage.
+    // Larger times are damage.
     return abs(seconds) < 1e9 ? seconds : nil
   }
 
-  /// When a packet is decoded, which is not after it is shown.
+  /// The decoding time of a packet, which is not after its presentation time.
   package func decodingSeconds(of packet: UnsafePointer<AVPacket>) -> Double? {
     let stamp = packet.pointee.dts
     return stamp == cffmpeg_no_timestamp ? nil : Double(stamp) * av_q2d(stream.pointee.time_base)
   }
 }
 
-/// Whether the times of a file's frames keep to the rate that the file gives.
+/// Whether the times of a file's frames match the file's frame rate.
 package enum FrameTiming: Equatable {
-  /// Each time is an integer number of frames at the rate, as precisely as the unit of the time
-  /// stamps allows.
+  /// Each time is an integer number of frames at the rate, within the resolution of the time
+  /// stamps.
   case constant
-  /// Times of their own.
+  /// Other times.
   case variable
 
-  /// Reads a file's packets without decoding them. What containers say of a constant rate is not to
-  /// be relied on.
+  /// Reads a file's packets without decoding them, because containers often claim a constant rate
+  /// that isn't true.
   ///
   /// - Throws: `MediaError` if the file can't be read.
   package init(path: String, rate: Rational) throws {
@@ -236,7 +236,7 @@ package enum FrameTiming: Equatable {
     var stamps: [Double] = []
     while let packet = try packets.next() {
       let stamp = Double(packet.pointee.pts)
-      // Times beyond 30 years are damage, which readers leave out, too.
+      // Times beyond 30 years are damage, which readers ignore too.
       if packet.pointee.pts != cffmpeg_no_timestamp, abs(stamp * base) < 1e9 {
         stamps.append(stamp)
       }

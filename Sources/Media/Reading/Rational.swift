@@ -1,11 +1,11 @@
 import CFFmpeg
 
-/// A fraction, as containers store frame rates and time bases.
+/// A fraction, the form in which containers store frame rates and time bases.
 public struct Rational: Hashable, Sendable, CustomStringConvertible {
   public let numerator: Int
   public let denominator: Int
 
-  /// - Parameter denominator: not zero.
+  /// - Parameter denominator: Must not be zero.
   public init(_ numerator: Int, _ denominator: Int = 1) {
     precondition(denominator != 0, "a fraction needs a denominator other than 0")
     self.numerator = numerator
@@ -26,13 +26,13 @@ public struct Rational: Hashable, Sendable, CustomStringConvertible {
     denominator == 1 ? "\(numerator)" : "\(numerator)/\(denominator)"
   }
 
-  /// Nil where FFmpeg means "unknown".
+  /// Nil for FFmpeg's "unknown".
   init?(_ fraction: AVRational) {
     guard fraction.num > 0, fraction.den > 0 else { return nil }
     self.init(Int(fraction.num), Int(fraction.den))
   }
 
-  /// Nil if the terms do not fit FFmpeg's 32 bits.
+  /// Nil if the terms don't fit FFmpeg's 32 bits.
   var av: AVRational? {
     guard let num = Int32(exactly: numerator), let den = Int32(exactly: denominator) else {
       return nil

@@ -1,8 +1,8 @@
 import CFFmpeg
 import Foundation
 
-/// Decodes one stream of a file in presentation order. The base of `VideoReader` and `AudioReader`.
-/// Damaged packets are passed over and counted, as players do; `ending` tells afterwards.
+/// Decodes one stream of a file in presentation order; the base of `VideoReader` and `AudioReader`.
+/// Like in players, damaged packets are skipped; they are counted for `ending`.
 package final class StreamDecoder {
   let codec: UnsafeMutablePointer<AVCodecContext>
   private let packets: PacketReader
@@ -11,7 +11,7 @@ package final class StreamDecoder {
   package var file: String { packets.file }
   package var format: UnsafeMutablePointer<AVFormatContext> { packets.format }
   package var stream: UnsafeMutablePointer<AVStream> { packets.stream }
-  /// As `PacketReader` has it.
+  /// The note of `PacketReader`.
   package var trackNote: String? { packets.trackNote }
 
   private enum State { case reading, draining, ended }
@@ -19,26 +19,27 @@ package final class StreamDecoder {
   private(set) var packetsRead = 0
   private(set) var damagedPackets = 0
   private var failuresInARow = 0
-  /// Time stamps of the packets at which the decoder reported an error, or that the container marks
-  /// as damaged, and whether each is a keyframe's. Exact with one thread; with several, an error
-  /// may count for a packet nearby.
+  /// The time stamps of packets for which the decoder reported an error, or that the container
+  /// marks as damaged, and whether each is a keyframe. Exact with one thread; with several, an
+  /// error may be assigned to a nearby packet.
   private(set) var troubledStamps: [Int64: Bool] = [:]
-  /// Errors that the decoder reported by FFmpeg's log.
+  /// The number of errors that the decoder has logged.
   private let errorCount: UnsafeMutablePointer<Int64>
   private var seenErrors: Int64 = 0
   private var lastSent: (stamp: Int64, isKey: Bool)?
   /// The decoding time stamp of the first packet that has one, in the stream's time base.
   private var firstDecodingStamp: Int64?
-  /// Whether packets say when they are shown. AVI says only when they are decoded.
+  /// Whether packets have presentation times. AVI only has decoding times.
   private var hasPresentationStamps = false
   /// The delay of frames behind their packets because of reordering, if packets don't have
   /// presentation time stamps.
   private var reorderDelay: Int64?
-  /// End of the packet that is presented last, in the stream's time base.
+  /// The end of the last packet in presentation order, in the stream's time base.
   private var lastStamp: Int64 = .min
 
-  /// - Parameter threads: of the decoder; 0: as many as there are cores.
-  /// - Throws: `MediaError` as `PacketReader`, and for a stream that this FFmpeg can't decode.
+  /// - Parameter threads: The number of decoder threads; 0 uses all cores.
+  /// - Throws: The errors of `PacketReader`; `MediaError` for a stream that this FFmpeg can't
+  ///   decode.
   init(
     file: String, kind: AVMediaType, threads: Int32 = 0, audioTrack: AudioTrackChoice = .automatic
   ) throws {
@@ -74,7 +75,7 @@ package final class StreamDecoder {
       avcodec_parameters_to_context(codec, stream.pointee.codecpar), .decoding, file: file,
       "its \(noun) stream has invalid parameters", remedy: "Convert the file again.")
     codec.pointee.pkt_timebase = stream.pointee.time_base
-    // An image's decoder may give out a buffer that it has not written to.
+    // An image decoder may return a buffer that it has not written to.
     if packets.isImage { codec.pointee.get_buffer2 = cffmpeg_marked_buffer }
     codec.pointee.thread_count = threads
     codec.pointee.opaque = UnsafeMutableRawPointer(errorCount)
@@ -89,7 +90,7 @@ package final class StreamDecoder {
     owned = true
   }
 
-  /// The decoder that reads a WebM's alpha channel, which FFmpeg's own decoders ignore; nil if
+  /// The decoder that supports a WebM's alpha channel, which FFmpeg's own decoders ignore; nil if
   /// this FFmpeg lacks it.
   private static func alphaDecoder(for stream: UnsafeMutablePointer<AVStream>) -> UnsafePointer<
     AVCodec
@@ -112,7 +113,7 @@ package final class StreamDecoder {
     errorCount.deallocate()
   }
 
-  /// Whether anything went wrong so far: an error of the decoder, or a damaged packet.
+  /// Whether there was any problem so far: a decoder error, or a damaged packet.
   var hasTrouble: Bool { damagedPackets > 0 || cffmpeg_error_count(errorCount) > 0 }
 
   /// Whether the demuxer reported errors while packets were read.
@@ -127,7 +128,7 @@ package final class StreamDecoder {
 
   /// The next decoded frame, valid until the next call; nil at the end.
   ///
-  /// - Throws: `MediaError` if the disk fails or memory runs out; damage is counted instead.
+  /// - Throws: `MediaError` if the disk fails or memory runs out; damage is only counted.
   package func next() throws -> UnsafeMutablePointer<AVFrame>? {
     while state != .ended {
       av_frame_unref(frame)
@@ -157,8 +158,8 @@ package final class StreamDecoder {
     return nil
   }
 
-  /// The first frame is shown when the first packet is due; a decoder that reorders frames gives it
-  /// the time of a later one.
+  /// Measures the reordering delay. The first frame is shown at the time of the first packet, but a
+  /// decoder that reorders frames gives it the time of a later packet.
   private func noteReordering() {
     guard reorderDelay == nil else { return }
     let stamp = frame.pointee.best_effort_timestamp
@@ -176,7 +177,7 @@ package final class StreamDecoder {
     while true {
       guard let packet = try packets.next() else {
         state = .draining
-        // Draining cannot fail on an open decoder that is not yet draining.
+        // Draining can't fail on an open decoder that is not yet draining.
         avcodec_send_packet(codec, nil)
         return
       }
@@ -186,7 +187,7 @@ package final class StreamDecoder {
       }
       if packet.pointee.pts != cffmpeg_no_timestamp {
         hasPresentationStamps = true
-        // In a damaged file, the sum may be beyond what an integer holds.
+        // In a damaged file, the sum may overflow.
         let (end, overflows) = packet.pointee.pts.addingReportingOverflow(
           max(0, packet.pointee.duration))
         if !overflows { lastStamp = max(lastStamp, end) }
@@ -207,8 +208,8 @@ package final class StreamDecoder {
     }
   }
 
-  /// The number of packets that the container promises; nil if it does not say. An MP4's index
-  /// counts the packets that its edit lists keep; the stream's header counts all of them.
+  /// The number of packets that the container announces; nil if it doesn't. An MP4's index counts
+  /// the packets that its edit lists keep; the stream's header counts all of them.
   var packetsExpected: Int? {
     if countsTime { return nil }
     let count =
@@ -216,7 +217,7 @@ package final class StreamDecoder {
     return count > 0 ? count : nil
   }
 
-  /// Whether the header's frame count is a length: for audio, an AVI counts units of its time base.
+  /// Whether the header's frame count is a length: for audio, AVI counts units of its time base.
   private var countsTime: Bool {
     packets.formatName == "avi" && codec.pointee.codec_type == AVMEDIA_TYPE_AUDIO
   }
@@ -229,8 +230,8 @@ package final class StreamDecoder {
     return ["avif", "mif1", "heic", "heix", "heim", "heis"].contains(String(cString: brand))
   }
 
-  /// Frames by the index of an MP4 or MOV, without those that edit lists leave out; nil for other
-  /// containers, whose headers only claim a number.
+  /// The number of frames in the index of an MP4 or MOV, without those that edit lists hide; nil
+  /// for other containers, whose headers may be wrong.
   var indexedFrames: Int? {
     let count = Int(stream.pointee.nb_frames)
     guard packets.isMP4, count > 0 else { return nil }
@@ -246,8 +247,8 @@ package final class StreamDecoder {
     return max(0, count - discarded)
   }
 
-  /// Whether packets were read up to the length that the container gives. An AVI counts frames that
-  /// merely repeat the one before and have no packet.
+  /// Whether packets were read up to the length that the container gives. AVI also counts frames
+  /// that repeat the previous one and have no packet.
   private var reachesItsEnd: Bool {
     let length = stream.pointee.duration
     guard length != cffmpeg_no_timestamp, length > 0, lastStamp != .min else { return false }
@@ -255,8 +256,8 @@ package final class StreamDecoder {
     return Double(lastStamp) - Double(start) >= Double(length)
   }
 
-  /// For containers that count no packets: where the stream ends in seconds, as Matroska's tag or
-  /// an AVI's length says, or the whole file if it holds nothing else.
+  /// For containers without a packet count: the end of the stream in seconds, from Matroska's tag,
+  /// an AVI's length, or the length of the file if it has no other stream.
   private var announcedEnd: Double? {
     if let tag = av_dict_get(stream.pointee.metadata, "DURATION", nil, 0)?.pointee.value {
       let parts = String(cString: tag).split(separator: ":").compactMap { Double($0) }
@@ -273,14 +274,14 @@ package final class StreamDecoder {
     return Double(whole) / Double(AV_TIME_BASE)
   }
 
-  /// Time of a frame on the container's clock in seconds; nil where the file has no time stamps.
+  /// The time of a frame on the container's clock in seconds; nil if the file has no time stamps.
   package func seconds(of frame: UnsafePointer<AVFrame>) -> Double? {
     let stamp = frame.pointee.best_effort_timestamp
     guard stamp != cffmpeg_no_timestamp else { return nil }
     return (Double(stamp) - Double(reorderDelay ?? 0)) * av_q2d(stream.pointee.time_base)
   }
 
-  /// Length in seconds of the stream, else of the file; nil where neither says.
+  /// The length in seconds of the stream, or else of the file; nil if both are unknown.
   var duration: Double? {
     if stream.pointee.duration != cffmpeg_no_timestamp, stream.pointee.duration > 0 {
       return Double(stream.pointee.duration) * av_q2d(stream.pointee.time_base)
@@ -289,8 +290,8 @@ package final class StreamDecoder {
     return whole != cffmpeg_no_timestamp && whole > 0 ? Double(whole) / Double(AV_TIME_BASE) : nil
   }
 
-  /// Whether everything that the container announces has been decoded. Meaningful after `next()`
-  /// gave nil.
+  /// Whether everything that the container announces has been decoded. Valid after `next()`
+  /// returned nil.
   func ending(decoded: Int) -> Ending {
     var reasons: [String] = []
     if let expected = packetsExpected, packetsRead < expected, !reachesItsEnd {
@@ -321,8 +322,8 @@ package final class StreamDecoder {
 public enum Ending: Equatable, Sendable {
   /// Everything that the container announces was decoded.
   case complete
-  /// The file is cut off or damaged; what could be decoded was given out. One clause says what is
-  /// missing.
+  /// The file is truncated or damaged; everything that could be decoded was returned. The clause
+  /// says what is missing.
   case damaged(String)
 
   /// The clause of a damaged stream.

@@ -1,17 +1,17 @@
 import Foundation
 
-/// The compression that a TIFF's first directory names.
+/// The properties in a TIFF's first directory.
 struct TIFFHeader {
-  /// The value of the tag, as TIFF 6.0 and its supplements number it.
+  /// The value of the compression tag in TIFF 6.0 and its supplements.
   let compression: Int
   /// Whether alpha is multiplied into the colors.
   let isPremultiplied: Bool
-  /// Whether the image is stored in tiles, which FFmpeg reads of camera raw files only.
+  /// Whether the image is stored in tiles, which FFmpeg supports only for camera raw files.
   let isTiled: Bool
-  /// Whether it is a DNG, whose compressions FFmpeg treats in another way.
+  /// Whether it is a DNG, whose compressions FFmpeg handles differently.
   let isDNG: Bool
 
-  /// - Returns: nil for other files, and for a TIFF that can't be understood.
+  /// - Returns: Nil for other files, and for an invalid TIFF.
   init?(path: String) {
     guard let handle = FileHandle(forReadingAtPath: path) else { return nil }
     do {
@@ -50,11 +50,11 @@ struct TIFFHeader {
     50002: "JPEG XL", 52546: "JPEG XL",
   ]
 
-  /// Compressions that FFmpeg's decoder knows.
+  /// Compressions that FFmpeg's decoder supports.
   private static let known: Set<Int> = [1, 2, 3, 4, 5, 8, 32773, 32946, 34925]
 
-  /// The error for a TIFF with a compression that FFmpeg does not know; nil for other files. FFmpeg
-  /// hands out an empty frame for some of them.
+  /// The error for a TIFF with an unsupported compression, for some of which FFmpeg returns an
+  /// empty frame; nil for other files.
   static func refusal(_ path: String) -> MediaError? {
     guard let header = TIFFHeader(path: path), !header.isDNG, !known.contains(header.compression)
     else {
@@ -63,7 +63,7 @@ struct TIFFHeader {
     return undecodable(path)
   }
 
-  /// The error for an image of which the decoder gave out nothing.
+  /// The error for an image for which the decoder returned nothing.
   static func undecodable(_ path: String) -> MediaError {
     let header = TIFFHeader(path: path)
     if let header, header.isTiled, known.contains(header.compression) {

@@ -1,23 +1,23 @@
 import Foundation
 
-/// The videos of a folder and its sub-folders, and a folder of its own for each one's scenes.
+/// The videos of a folder and its subfolders, and the scene folder of each.
 public struct VideoFolder: Equatable, Sendable {
   public struct Entry: Equatable, Sendable {
     public let video: String
     public let output: String
   }
 
-  /// In the order of their paths.
+  /// The videos, sorted by path.
   public let entries: [Entry]
-  /// The other files of the folder, and why they are not split.
+  /// The other files of the folder, and the reasons why they are not split.
   public let skipped: SkippedFiles
 
-  /// Looks for videos by their extensions, in lower or upper case. `output`, if it lies inside, is
-  /// not searched.
+  /// Finds videos by their extensions, in lower or upper case. If `output` is inside the folder, it
+  /// is not searched.
   ///
-  /// Scenes of `a/b.mp4` go to `<output>/a/b`; where two videos differ in their endings only, to
-  /// `<output>/a/b.mp4`.
-  /// - Throws: `MediaError` if the folder cannot be read, holds no video, or is `output` itself.
+  /// Scenes of `a/b.mp4` go to `<output>/a/b`, or to `<output>/a/b.mp4` if another video differs
+  /// only in its extension.
+  /// - Throws: `MediaError` if the folder can't be read, has no videos, or is `output` itself.
   public init(_ path: String, output: String) throws {
     let excluded = URL(fileURLWithPath: output).standardizedFileURL.resolvingSymlinksInPath().path
     guard URL(fileURLWithPath: path).standardizedFileURL.resolvingSymlinksInPath().path != excluded
@@ -61,7 +61,7 @@ public struct VideoFolder: Equatable, Sendable {
 
   private static func stem(_ name: String) -> String { (name as NSString).deletingPathExtension }
 
-  /// Why a file is not split; nil for a video.
+  /// The reason why a file is not split; nil for a video.
   private static func obstacle(_ file: String) -> String? {
     guard let known = MediaExtension(ofFile: file) else {
       return "not a video by its extension; give the file itself if it is one"

@@ -1,15 +1,15 @@
 import CFFmpeg
 
-/// A decoded frame, which becomes RGB only when it is asked for: frames that are passed over cost
-/// no conversion.
+/// A decoded frame that is converted to RGB only on request, so that skipped frames cost no
+/// conversion.
 ///
-/// It keeps the decoder's buffer; hold few of them.
+/// It keeps the decoder's buffer in use, so keep only a few of them.
 public final class VideoFrame {
-  /// Position in decoding order, from 0.
+  /// The index in decoding order, from 0.
   public let index: Int
-  /// Presentation time in seconds from the first frame.
+  /// The presentation time in seconds from the first frame.
   public let seconds: Double
-  /// Size of the upright frame, in pixels.
+  /// The width of the upright frame, in pixels.
   public var width: Int { reader.width }
   public var height: Int { reader.height }
 
@@ -26,19 +26,19 @@ public final class VideoFrame {
   /// - Throws: `MediaError` for a layout or colors that can't be converted.
   public func rgb() throws -> RGBFrame { try reader.rgb(self) }
 
-  /// The frame scaled and cut, without an RGB frame of the full size in between.
+  /// The frame scaled and cropped, without an intermediate RGB frame of the full size.
   ///
-  /// - Returns: [3, height, width] of the cut, from -1 to 1.
-  /// - Throws: `MediaError` as `rgb()`.
+  /// - Returns: [3, height, width] of the crop, from -1 to 1.
+  /// - Throws: The errors of `rgb()`.
   public func filled(_ geometry: FrameResizer.Geometry) throws -> [Float] {
     try reader.filled(self, geometry)
   }
 }
 
 extension RGBFrame {
-  /// The frame scaled and cut.
+  /// The frame scaled and cropped.
   ///
-  /// - Returns: [3, height, width] of the cut, from -1 to 1.
+  /// - Returns: [3, height, width] of the crop, from -1 to 1.
   /// - Throws: `MediaError` if memory runs out.
   public func filled(_ geometry: FrameResizer.Geometry) throws -> [Float] {
     let resizer = try FrameResizer(geometry, from: (width, height))
@@ -51,7 +51,7 @@ extension RGBFrame {
   }
 }
 
-/// A reference to a decoded frame, which keeps it from being used again by the decoder.
+/// A reference to a decoded frame, which keeps the decoder from reusing it.
 package final class FrameReference {
   package let pointer: UnsafeMutablePointer<AVFrame>
   package let byteCount: Int

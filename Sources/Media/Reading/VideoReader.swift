@@ -1,15 +1,15 @@
 import CFFmpeg
 import Foundation
 
-/// One RGB image: rows from the top, pixels as red, green, blue, without padding.
+/// An RGB image: rows from the top, pixels as red, green, blue, without padding.
 public struct RGBFrame: Equatable, Sendable {
   /// `3 * width * height` bytes, [height, width, channel].
   public let bytes: [UInt8]
   public let width: Int
   public let height: Int
-  /// Position in decoding order, from 0.
+  /// The index in decoding order, from 0.
   public let index: Int
-  /// Presentation time in seconds from the first frame.
+  /// The presentation time in seconds from the first frame.
   public let seconds: Double
 
   /// - Precondition: `bytes` holds `3 * width * height` values.
@@ -23,11 +23,12 @@ public struct RGBFrame: Equatable, Sendable {
   }
 }
 
-/// The number of frames of a file, as precisely as it is known before decoding.
+/// The number of frames of a file, as far as known before decoding.
 public enum FrameCount: Equatable, Sendable {
   /// The number in the container's index. It can be wrong in a damaged file.
   case declared(Int)
-  /// A number in the container's header, which can be anything, or length times frame rate.
+  /// An estimate: a number from the container's header, which may be wrong, or length times frame
+  /// rate.
   case estimated(Int)
   case unknown
 
@@ -41,42 +42,43 @@ public enum FrameCount: Equatable, Sendable {
 
 /// Decodes the first video stream of a file, or an image (one frame), in presentation order.
 ///
-/// The bytes equal those of upstream's reader (see `PixelConverter`). A damaged file gives the
-/// frames that can be decoded; after the last one, `ending` says whether any are missing.
+/// The bytes equal those of upstream's reader (see `PixelConverter`). For a damaged file, all
+/// frames that can be decoded are returned; after the last one, `ending` says whether any are
+/// missing.
 public final class VideoReader {
   public let path: String
-  /// Size of the frames given out, in pixels.
+  /// The width of the returned frames, in pixels.
   public let width: Int
   public let height: Int
-  /// The orientation that the file asks for; already applied unless the reader was made not to.
+  /// The orientation that the file specifies; already applied unless the reader was created without
+  /// rotation.
   public let orientation: Orientation
-  /// The clockwise rotation in degrees that the file asks for, if it is not a multiple of 90 and so
-  /// not applied. NaN for a display matrix that is not a rotation.
+  /// The clockwise rotation in degrees that the file specifies, if it is not a multiple of 90 and
+  /// therefore not applied. NaN for a display matrix that is not a rotation.
   public let unusedRotation: Double?
-  /// Whether the container says the orientation, not the frames.
+  /// Whether the orientation comes from the container instead of the frames.
   package let isOrientedByContainer: Bool
-  /// Clockwise quarter turns of `orientation`.
+  /// The clockwise quarter turns of `orientation`.
   public var quarterTurns: Int { orientation.turns }
-  /// The average frames per second: the stream's average rate, else its base rate, else 24; 1 for
-  /// an image.
+  /// The average frames per second: the stream's average rate, or else its base rate, or else 24; 1
+  /// for an image.
   public let frameRate: Rational
-  /// Width of a pixel over its height, as frames are given out: 1 where the file doesn't say, or
-  /// says what can't be (below 1/16 or above 16).
+  /// The aspect ratio of a pixel (width / height) in the returned frames: 1 if the file doesn't
+  /// give it, or gives an implausible one (below 1/16 or above 16).
   public let pixelAspect: Rational
   public let frameCount: FrameCount
-  /// The length in seconds; 0 for an image, nil if the container does not say.
+  /// The length in seconds; 0 for an image, nil if the container does not give it.
   public let duration: Double?
   public let hasAudio: Bool
   public let isImage: Bool
-  /// Whether frames come at the fixed distance that `frameRate` says, as far as the container
-  /// tells.
+  /// Whether frames have the constant interval of `frameRate`, according to the container.
   package let hasConstantRate: Bool
-  /// Frames per second as the container says: average, then base rate; either may be missing.
+  /// The container's frame rates: the average, then the base rate; either may be missing.
   public let declaredRates: [Double]
-  /// Unit of the time stamps, in seconds.
+  /// The unit of the time stamps, in seconds.
   public var timeUnit: Double { av_q2d(decoder.stream.pointee.time_base) }
 
-  /// What `nextDecoded()` leaves to be done.
+  /// The orientation that is not yet applied to the frames of `nextDecoded()`.
   package let remainingOrientation: Orientation
 
   package let decoder: StreamDecoder
@@ -85,7 +87,7 @@ public final class VideoReader {
   /// The resizer of the last requested geometry.
   private var resizer: FrameResizer?
   private var decoded = 0
-  /// Frames that were decoded so far.
+  /// The number of frames decoded so far.
   public var framesRead: Int { decoded }
   /// Whether the decoder marked a frame as damaged.
   private var sawDamage = false
@@ -97,17 +99,17 @@ public final class VideoReader {
   /// Whether an image has a color profile that can't be converted (one with tables, or for CMYK),
   /// so that its colors are treated as sRGB.
   public private(set) var hasUnusedProfile = false
-  /// The first frame, decoded early where only it knows the orientation.
+  /// The first frame, decoded early if only it has the orientation.
   private var pending: UnsafeMutablePointer<AVFrame>?
 
   /// - Parameters:
-  ///   - applyRotation: turn and mirror the frames as the file asks. Upstream does so for images
-  ///     and ignores it for videos.
-  ///   - deinterlaces: make one image of each interlaced frame, which upstream does not.
-  ///   - color: the conversion of colors to RGB.
-  ///   - looksAtFrames: decode the first frame of a video if it may hold the orientation; otherwise
-  ///     the size may be that of the stored frames.
-  /// - Throws: `MediaError` if the file is missing, is not a media file, or holds no video that can
+  ///   - applyRotation: Rotates and mirrors the frames as the file specifies. Upstream does this
+  ///     for images but not for videos.
+  ///   - deinterlaces: Turns each interlaced frame into a single image, which upstream does not.
+  ///   - color: The conversion of colors to RGB.
+  ///   - looksAtFrames: Decodes the first frame of a video if it may have the orientation;
+  ///     otherwise the size may be that of the stored frames.
+  /// - Throws: `MediaError` if the file is missing, is not a media file, or has no video that can
   ///   be decoded.
   public init(
     path: String, applyRotation: Bool = true, deinterlaces: Bool = true,
@@ -213,7 +215,7 @@ public final class VideoReader {
       file: path, to: AV_PIX_FMT_RGB24, for: isImage ? .images : .videoFrames, color: stage)
   }
 
-  /// Formats of animated images, which are shown on pages as images are.
+  /// Formats of animated images, which pages show like images.
   private static let imageFormats: Set<String> = ["gif", "apng", "webp", "webp_anim", "mng", "ico"]
 
   /// Notes about conversions of the colors of the frames read so far, a clause each; complete after
@@ -222,13 +224,13 @@ public final class VideoReader {
     converter.color.notes + (hasUnreadAlpha ? [Self.unreadAlpha] : [])
   }
 
-  /// Whether an AVIF or HEIF image has alpha, which FFmpeg's demuxer leaves out.
+  /// Whether an AVIF or HEIF image has alpha, which FFmpeg's demuxer ignores.
   private let hasUnreadAlpha: Bool
   private static let unreadAlpha =
     "its transparency can't be read by the installed FFmpeg, and the colors under it are used; save it as PNG"
 
-  /// Whether an AVIF or HEIF names an auxiliary image of alpha in its first bytes, where its items
-  /// are described.
+  /// Whether an AVIF or HEIF lists an auxiliary alpha image in its first bytes, which describe its
+  /// items.
   private static func namesAlpha(_ path: String) -> Bool {
     guard let handle = FileHandle(forReadingAtPath: path) else { return false }
     do {
@@ -248,18 +250,18 @@ public final class VideoReader {
     return swapsSides ? Rational(aspect.denominator, aspect.numerator) : aspect
   }
 
-  /// The next frame, or nil at the end; then `ending` tells whether the file was whole.
+  /// The next frame; nil at the end, when `ending` says whether the file was complete.
   ///
-  /// - Throws: `MediaError` if not one frame can be decoded, if the frame size changes on the way,
-  ///   or if reading fails.
+  /// - Throws: `MediaError` if no frame can be decoded, if the frame size changes, or if reading
+  ///   fails.
   public func next() throws -> RGBFrame? {
     guard let (frame, seconds) = try nextDecoded() else { return nil }
     return try rgb(frame, index: decoded - 1, seconds: seconds - (firstSeconds ?? 0))
   }
 
-  /// The next frame, to be converted only if it is needed; nil at the end.
+  /// The next frame, converted only on request; nil at the end.
   ///
-  /// - Throws: as `next()`.
+  /// - Throws: The errors of `next()`.
   public func nextFrame() throws -> VideoFrame? {
     guard let (frame, seconds) = try nextDecoded() else { return nil }
     return VideoFrame(
@@ -313,12 +315,12 @@ public final class VideoReader {
     try converter.convert(frame, orientation: remainingOrientation)
   }
 
-  /// Whether everything that the container announces has been decoded; known once `next()` gave
-  /// nil.
+  /// Whether everything that the container announces has been decoded; known after `next()`
+  /// returned nil.
   public var ending: Ending { decoder.ending(decoded: decoded) }
 
-  /// Which of the frames read so far are damaged, as the decoder says; nil if none is. Reads the
-  /// file again if there is any sign of damage.
+  /// The damaged frames among those read so far, according to the decoder; nil without damage.
+  /// Reads the file again if there is any sign of damage.
   ///
   /// - Throws: `MediaError` if reading fails.
   public func damage() throws -> FrameDamage? {
@@ -335,7 +337,7 @@ public final class VideoReader {
   /// The reason why interlaced frames were left unchanged, as a clause; nil if there were none.
   public var deinterlacingObstacle: String? { frames.obstacle }
 
-  /// The next frame in the stream's own layout and its time on the container's clock in seconds.
+  /// The next frame in the stream's own layout, and its time in seconds on the container's clock.
   package func nextDecoded() throws -> (UnsafeMutablePointer<AVFrame>, Double)? {
     let waiting = pending
     pending = nil
@@ -357,7 +359,7 @@ public final class VideoReader {
         remedy: "Cut the file where its size changes, or scale it to one size.")
     }
     let counted = (firstSeconds ?? 0) + Double(decoded) / frameRate.value
-    // Times beyond 30 years are damage, and too large to count samples by.
+    // Times beyond 30 years are damage, and too large to be counted in samples.
     let stamped = decoder.seconds(of: frame).flatMap { abs($0) < 1e9 ? $0 : nil }
     let seconds = stamped ?? min(counted, 1e9)
     if firstSeconds == nil { firstSeconds = seconds }
@@ -366,20 +368,20 @@ public final class VideoReader {
     return (frame, seconds)
   }
 
-  /// Unit of the stream's time stamps, or a fine one where theirs can't be written again.
+  /// The unit of the stream's time stamps, or a fine one if theirs can't be written.
   var timeBase: Rational {
     let own = Rational(decoder.stream.pointee.time_base)
     return own.flatMap { $0.numerator < 10_000_000 && $0.denominator < 10_000_000 ? $0 : nil }
       ?? Rational(1, 90_000)
   }
 
-  /// Codecs whose frames can say which way up they are: by SEI messages, or by Exif.
+  /// Whether frames of a codec can have an orientation: in SEI messages or Exif.
   private static func marksFrames(_ codec: AVCodecID) -> Bool {
     [AV_CODEC_ID_H264, AV_CODEC_ID_HEVC, AV_CODEC_ID_MJPEG].contains(codec)
       || String(cString: avcodec_get_name(codec)) == "vvc"
   }
 
-  /// The ICC profile of a frame, else of its stream.
+  /// The ICC profile of a frame, or else of its stream.
   private static func profile(
     of image: UnsafePointer<AVFrame>?, _ stream: UnsafePointer<AVStream>
   ) -> [UInt8]? {
@@ -410,8 +412,8 @@ public final class VideoReader {
 
   /// Counts the frames of a file by decoding it.
   ///
-  /// - Parameter limit: stop there.
-  /// - Throws: as `init` and `next()`.
+  /// - Parameter limit: The number of frames to stop at.
+  /// - Throws: The errors of `init` and `next()`.
   public static func countFrames(path: String, upTo limit: Int = .max) throws -> Int {
     let reader = try VideoReader(path: path, deinterlaces: false, looksAtFrames: false)
     while reader.decoded < limit, try reader.nextDecoded() != nil {}

@@ -1,18 +1,18 @@
 import CFFmpeg
 
-/// One stream of a file being written: an opened encoder and where its packets go.
+/// One stream of a file being written: an open encoder and the destination of its packets.
 final class Encoder {
   let codec: UnsafeMutablePointer<AVCodecContext>
   private let stream: UnsafeMutablePointer<AVStream>
   private let format: UnsafeMutablePointer<AVFormatContext>
   private let packet: UnsafeMutablePointer<AVPacket>
   private let file: String
-  /// The duration of the frame with a time stamp, in the codec's time base; other frames last as
-  /// long as the rate says.
+  /// The duration of the frame with a time stamp, in the codec's time base; other frames have the
+  /// duration that follows from the rate.
   var knownDuration: (stamp: Int64, duration: Int64)?
 
-  /// - Parameter configure: sets size, rate and so on before the encoder is opened.
-  /// - Throws: `MediaError` if this FFmpeg lacks the encoder or it refuses the settings.
+  /// - Parameter configure: Sets size, rate and other settings before the encoder is opened.
+  /// - Throws: `MediaError` if this FFmpeg lacks the encoder or the encoder rejects the settings.
   init(
     named name: String, in format: UnsafeMutablePointer<AVFormatContext>, file: String,
     options: [String: String] = [:], configure: (UnsafeMutablePointer<AVCodecContext>) -> Void
@@ -69,8 +69,8 @@ final class Encoder {
     av_packet_free(&packet)
   }
 
-  /// Encodes a frame, or with nil what the encoder still holds back, and writes the packets that
-  /// come out.
+  /// Encodes a frame, or with nil the frames that the encoder still buffers, and writes the
+  /// resulting packets.
   package func encode(_ frame: UnsafeMutablePointer<AVFrame>?) throws {
     try check(
       avcodec_send_frame(codec, frame), .writing, file: file, "a frame cannot be encoded",

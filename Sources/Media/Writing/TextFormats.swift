@@ -1,8 +1,7 @@
-/// Text from anywhere, as it may stand in files that other programs read. All goes by Unicode
-/// scalars, not by characters: a quotation mark that bears an accent still ends a field or an
-/// attribute.
+/// Escapes arbitrary text for files that other programs read. Text is processed by Unicode scalars,
+/// not by characters: a quotation mark with a combining accent still ends a field or an attribute.
 package enum TextFormats {
-  /// In an HTML element, or an attribute in quotes.
+  /// Text in an HTML element or a quoted attribute.
   package static func html(_ text: String) -> String {
     var result = String.UnicodeScalarView()
     for scalar in text.unicodeScalars {
@@ -13,7 +12,7 @@ package enum TextFormats {
       case "\"": result.append(contentsOf: "&quot;".unicodeScalars)
       case "'": result.append(contentsOf: "&#39;".unicodeScalars)
       case "\n", "\t": result.append(scalar)
-      // Controls, which HTML has no place for.
+      // Control characters, which HTML doesn't allow.
       case _ where scalar.value < 0x20 || (0x7F...0x9F).contains(scalar.value):
         result.append("\u{FFFD}")
       default: result.append(scalar)
@@ -22,8 +21,8 @@ package enum TextFormats {
     return String(result)
   }
 
-  /// A field of comma-separated values (RFC 4180): quoted if it contains commas, quotes or line
-  /// ends, or has blanks at an end.
+  /// A field of comma-separated values (RFC 4180), quoted if it contains commas, quotes or line
+  /// ends, or begins or ends with a space.
   package static func csvField(_ text: String) -> String {
     let scalars = text.unicodeScalars
     let isBlank = { (scalar: Unicode.Scalar?) in scalar == " " || scalar == "\t" }
@@ -41,9 +40,9 @@ package enum TextFormats {
   }
 }
 
-/// The first lines of a list that can be long, and how many more there are.
+/// The first lines of a list that can be long, and the number of remaining ones.
 ///
-/// - Parameter rest: makes the last line of the number of lines left out, such as `1,234`.
+/// - Parameter rest: Returns the last line for the number of omitted lines, such as `1,234`.
 public func capped(_ lines: [String], at limit: Int = 20, rest: (String) -> String) -> [String] {
   guard lines.count > limit else { return lines }
   return lines.prefix(limit) + [rest(grouped(lines.count - limit))]

@@ -1,8 +1,8 @@
 import CFFmpeg
 import Support
 
-/// Writes an MP4 with H.264 (yuv420p) and, if wanted, AAC. The file appears when `finish()` is
-/// done; a writer that is dropped before leaves nothing behind.
+/// Writes an MP4 with H.264 (yuv420p) and, if requested, AAC. The file appears after `finish()`;
+/// nothing remains of a writer that is dropped earlier.
 public final class VideoWriter {
   /// The quality of H.264 encoding.
   public struct Quality: Equatable, Sendable {
@@ -17,14 +17,14 @@ public final class VideoWriter {
     }
   }
 
-  /// The format of the audio track: samples per second (one of AAC's rates, such as 16000, 44100,
-  /// 48000) and 1 to 8 channels.
+  /// The format of the audio track: a sample rate (one of AAC's, such as 16000, 44100, 48000) and 1
+  /// to 8 channels.
   public struct Audio: Equatable, Sendable {
     public let sampleRate: Int
     public let channelCount: Int
     /// Whether audio ends with the video (longer audio is cut, shorter audio padded with silence)
-    /// and is limited to full scale, as generated audio needs and copied audio does not. It is kept
-    /// in memory until the end.
+    /// and is limited to full scale, as generated audio needs and copied audio does not. Such audio
+    /// is kept in memory until the end.
     public let matchesVideo: Bool
 
     public init(sampleRate: Int, channelCount: Int, matchesVideo: Bool = false) {
@@ -42,14 +42,15 @@ public final class VideoWriter {
     var range = AVCOL_RANGE_MPEG
     package var pixelAspect = AVRational(num: 0, den: 1)
 
-    /// BT.709: what RGB is converted to.
+    /// BT.709, to which RGB is converted.
     package init() {}
 
-    /// Bits of each sample: 8, or 10 where the frames have more.
+    /// The bits of each sample: 8, or 10 if the frames have more.
     package var depth = 8
 
-    /// The tags of a decoded frame, which stay true because YUV is not converted. RGB becomes YUV
-    /// by the matrix of its primaries, and keeps them and its transfer function.
+    /// The tags of a decoded frame, which remain correct because YUV is not converted. RGB is
+    /// converted to YUV by the matrix of its primaries, and keeps its primaries and transfer
+    /// function.
     package init(of frame: UnsafePointer<AVFrame>, orientation: Orientation, color: ColorStage) {
       let description = color.description(of: frame)
       (primaries, transfer) = color.tags(of: frame)
@@ -88,10 +89,10 @@ public final class VideoWriter {
   private var finished = false
 
   /// - Parameters:
-  ///   - width: even, because chroma has half the resolution; the same for `height`.
-  ///   - frameRate: above 0.
-  /// - Throws: `MediaError` for an odd or empty size, a rate that MP4 or AAC cannot hold, a folder
-  ///   that does not exist, or an FFmpeg without libx264.
+  ///   - width: Must be even, because chroma has half the resolution; the same for `height`.
+  ///   - frameRate: Must be positive.
+  /// - Throws: `MediaError` for an odd or empty size, a rate that MP4 or AAC doesn't support, a
+  ///   folder that does not exist, or an FFmpeg without libx264.
   public convenience init(
     path: String, width: Int, height: Int, frameRate: Rational, audio: Audio? = nil,
     quality: Quality = Quality()
@@ -102,12 +103,12 @@ public final class VideoWriter {
   }
 
   /// - Parameters:
-  ///   - timeBase: unit of the time stamps; nil: one frame.
-  ///   - reorders: whether frames may be coded in another order than they are shown in, which is
-  ///     smaller. Only without it is the file's length, and so its average rate, exact where the
-  ///     rate varies.
-  ///   - color: What the samples of the decoded frames mean, as `tags` say.
-  ///   - light: The frame and the stream whose brightness metadata the file gets.
+  ///   - timeBase: The unit of the time stamps; nil for one frame.
+  ///   - reorders: Whether frames may be coded in another order than they are shown in, which makes
+  ///     a smaller file. If the rate varies, the file's length and average rate are exact only
+  ///     without it.
+  ///   - color: The meaning of the samples of decoded frames, according to `tags`.
+  ///   - light: The frame and the stream whose brightness metadata is copied.
   package init(
     path: String, width: Int, height: Int, frameRate: Rational, timeBase: Rational?, audio: Audio?,
     quality: Quality, tags: Tags, reorders: Bool = true, color: ColorStage? = nil,
@@ -140,7 +141,7 @@ public final class VideoWriter {
     converter.matrixOfRGB = Int32(bitPattern: tags.matrix.rawValue)
     guard let staging = av_frame_alloc() else { throw outOfMemory(file: path) }
     self.staging = staging
-    // From here on deinit cleans up.
+    // From here on, deinit cleans up.
     let status = avformat_alloc_output_context2(&format, nil, "mp4", output.temporaryPath)
     try check(
       status, .writing, file: path, "the MP4 writer can't be created", remedy: "Reinstall FFmpeg.")
@@ -194,13 +195,12 @@ public final class VideoWriter {
     format = nil
   }
 
-  /// Adds one frame; its `index` and `seconds` are not looked at, frames follow each other at
-  /// `frameRate`.
+  /// Adds a frame. Its `index` and `seconds` are ignored; frames follow each other at `frameRate`.
   ///
-  /// - Throws: `MediaError` if the size is not the file's, or if encoding or writing fails.
+  /// - Throws: `MediaError` if the size differs from the file's, or if encoding or writing fails.
   public func append(_ frame: RGBFrame) throws { try append(frame, seconds: nil) }
 
-  /// - Parameter seconds: time from the file's start; nil: one frame after the last one.
+  /// - Parameter seconds: The time from the file's start; nil for one frame after the previous one.
   package func append(_ frame: RGBFrame, seconds: Double?) throws {
     guard frame.width == width, frame.height == height else {
       throw MediaError(
@@ -223,16 +223,17 @@ public final class VideoWriter {
     try append(decoded: staging, orientation: .upright, seconds: seconds)
   }
 
-  /// Sets the duration of the last frame, if it differs from the rate's.
+  /// Sets the duration of the last frame, if it differs from that of the rate.
   func endLastFrame(after seconds: Double) {
     let units = (seconds / av_q2d(timeBase)).rounded()
     guard lastStamp >= 0, units >= 1, units < 1e15 else { return }
     video?.knownDuration = (lastStamp, Int64(units))
   }
 
-  /// Adds a decoded frame without a detour over RGB. A last odd column and row is left out.
+  /// Adds a decoded frame without conversion to RGB. If width or height is odd, the last column or
+  /// row is dropped.
   ///
-  /// - Parameter seconds: time from the file's start; nil: one frame after the last one.
+  /// - Parameter seconds: The time from the file's start; nil for one frame after the previous one.
   package func append(
     decoded frame: UnsafeMutablePointer<AVFrame>, orientation: Orientation, seconds: Double?
   ) throws {
@@ -242,7 +243,7 @@ public final class VideoWriter {
     ready.pointee.width = Int32(width)
     ready.pointee.height = Int32(height)
     ready.pointee.pts = max(wanted, lastStamp + 1)
-    // The source's frame types would force the encoder's.
+    // The source's frame types would force those of the encoder.
     ready.pointee.pict_type = AV_PICTURE_TYPE_NONE
     lastStamp = ready.pointee.pts
     try video.encode(ready)
