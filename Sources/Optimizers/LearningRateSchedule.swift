@@ -47,8 +47,7 @@ public struct LearningRateSchedule: Sendable, Equatable {
   ///
   /// - Parameters:
   ///   - base: The group's learning rate; 0 stays 0. Minimum rates are absolute, not factors, and
-  ///     the
-  ///     same for each group.
+  ///     the same for each group.
   ///   - step: The number of the step, from 0.
   public func learningRate(base: Double, at step: Int) -> Double {
     // The minimum rate must not make a group train whose rate is 0.

@@ -30,8 +30,7 @@ extension Tensor {
   ///   - elements: [outputs, inputs], in any dtype.
   ///   - factors: [1] or [outputs, 1], or nil.
   ///   - scalesProduct: Multiplies the product by the factors instead of W, whose elements then
-  ///     must be
-  ///     exact in `dtype`.
+  ///     must be exact in `dtype`.
   public func linear(
     quantized elements: Tensor, factors: Tensor?, dtype: DType, scalesProduct: Bool, _ bias: Tensor?
   ) throws -> Tensor {
