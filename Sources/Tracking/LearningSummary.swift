@@ -1,6 +1,6 @@
 import Foundation
 
-/// The distance that a run has moved its trained weights, and the change of the validation loss.
+/// A summary of how far a run has moved its trained weights, and how the validation loss changed.
 public struct LearningSummary: Sendable, Equatable {
   /// The kind of trained tensors.
   public enum Subject: String, Sendable, Equatable {
@@ -9,7 +9,7 @@ public struct LearningSummary: Sendable, Equatable {
     case weights
   }
 
-  /// Modules taken together.
+  /// A group of modules.
   public struct Group: Sendable, Equatable {
     /// `video`, `audio`, `cross` (the attention between both), or `all`.
     public var name: String
@@ -18,8 +18,8 @@ public struct LearningSummary: Sendable, Equatable {
     public var unmoved: Int
     /// Modules with NaN or infinity.
     public var nonFinite: Int
-    /// The norm of the change relative to that of the base weights, of the finite modules: 0.01 is
-    /// 1 %. Nil if unknown.
+    /// The norm of the change relative to that of the base weights, over the finite modules: 0.01
+    /// is 1 %. Nil if unknown.
     public var change: Double?
     /// Whether the change is too small to matter.
     public var isBarelyMoved: Bool
@@ -60,16 +60,16 @@ public struct LearningSummary: Sendable, Equatable {
   public var total: Group
   /// The modalities that have modules.
   public var groups: [Group]
-  /// Ascending within each group.
+  /// The blocks, in ascending order within each group.
   public var blocks: [Block]
-  /// Paths of modules that did not move, and of those that are not finite.
+  /// The paths of modules that did not move, and of those that are not finite.
   public var unmovedModules: [String]
   public var nonFiniteModules: [String]
-  /// Whether the run started from trained weights: changes are those since then.
+  /// Whether the run started from trained weights; changes are then measured from those.
   public var continues: Bool
   /// `video` or `audio`, if the model has the modality and the run does not train it.
   public var untrained: [String]
-  /// The first and the last validation of the run; nil where none was measured.
+  /// The first and the last validation of the run; nil if none was measured.
   public var before: ValidationRecord?
   public var after: ValidationRecord?
 
@@ -118,14 +118,14 @@ public struct LearningSummary: Sendable, Equatable {
     return clauses.joined(separator: "; ")
   }
 
-  /// Whether the user should look at it: something did not move, is not finite, or the validation
-  /// loss did not fall.
+  /// Whether the user should check the run: something did not move or is not finite, or the
+  /// validation loss did not fall.
   public var isSuspicious: Bool {
     total.nonFinite > 0 || total.unmoved > 0 || groups.contains { $0.isBarelyMoved || $0.isTooFar }
       || (before.map { before in after.map { !($0.loss < before.loss) } ?? false } ?? false)
   }
 
-  /// The sentence, and what is behind it, for a terminal.
+  /// The sentence and its details, for a terminal.
   public var lines: [String] {
     var lines = ["learned: \(sentence)"]
     for group in groups {
@@ -183,7 +183,7 @@ public struct LearningSummary: Sendable, Equatable {
     return "\(name) loss \(last < first ? "fell" : "rose") from \(from) to \(to)"
   }
 
-  /// The change of a group in up to four stretches of blocks.
+  /// Returns the change of a group in up to four ranges of blocks.
   func depth(of group: String) -> [(name: String, change: Double)] {
     let own = blocks.filter { $0.group == group }
     let parts = min(4, own.count)

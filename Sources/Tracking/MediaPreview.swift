@@ -47,7 +47,7 @@ struct MediaPreview {
       sampleRate: clip.sampleRate, channels: clip.channels.count, samples: clip.sampleCount)
   }
 
-  /// Four frames at even distances, the first and the last among them, two by two.
+  /// Four evenly spaced frames, including the first and the last, in a grid of two by two.
   private static func sheet(of reader: VideoReader, side: Int) throws -> Image? {
     // If the container counts too many frames, the last one replaces the missing ones.
     let last = max(0, (reader.frameCount.value ?? 1) - 1)

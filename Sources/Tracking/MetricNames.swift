@@ -1,5 +1,5 @@
-/// The names of a run's scalars: the official trainer's where it has the number, and ours in the
-/// same manner.
+/// The names of a run's scalars: the official trainer's if it has the value, otherwise ours in the
+/// same style.
 public enum MetricNames {
   public static let loss = "train/loss"
   public static let learningRate = "train/learning_rate"
@@ -10,7 +10,7 @@ public enum MetricNames {
   public static let validationVideoLoss = "validation/video_loss"
   public static let validationAudioLoss = "validation/audio_loss"
 
-  /// - Parameter label: of the bucket, `0.00-0.25`.
+  /// - Parameter label: the bucket's label, such as `0.00-0.25`.
   public static func loss(ofSigmas label: String, prefix: String = "train") -> String {
     "\(prefix)/loss_sigma_\(label)"
   }
@@ -61,7 +61,7 @@ extension ValidationRecord {
 /// The values that the official trainer logs at the end of a run.
 public struct RunStatistics: Sendable, Equatable {
   public var totalSeconds: Double
-  /// The statistics of this start, without earlier ones.
+  /// The number of steps in this start, without earlier ones.
   public var steps: Int
   public var samples: Int
   public var peakBytes: Int

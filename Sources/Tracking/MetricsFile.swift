@@ -1,8 +1,8 @@
 import Foundation
 import Support
 
-/// `metrics.jsonl`: one JSON object a line, a `StepRecord` for each step and a `ValidationRecord`
-/// for each validation, with steps that never fall.
+/// `metrics.jsonl`: one JSON object per line, a `StepRecord` for each step and a `ValidationRecord`
+/// for each validation, with steps that never decrease.
 public final class MetricsFile {
   public let path: String
   private let file: FileHandle
@@ -10,11 +10,11 @@ public final class MetricsFile {
 
   /// Opens the file for appending; creates it if it does not exist.
   ///
-  /// The remains of a killed run at the end are cut off: an incomplete line, and records of
-  /// steps after `step`, which will be done again.
+  /// The remains of a killed run are removed from the end: an incomplete line, and records of steps
+  /// after `step`, which will be repeated.
   ///
-  /// - Parameter step: the step that the run resumes after; 0 drops everything.
-  /// - Throws: `Issue` where the file can't be read or written.
+  /// - Parameter step: the step that the run resumes after; 0 removes all records.
+  /// - Throws: `Issue` if the file can't be read or written.
   public init(path: String, goingOnFrom step: Int) throws {
     self.path = path
     do {
@@ -33,19 +33,19 @@ public final class MetricsFile {
   public func append(_ record: StepRecord) throws { try write(record) }
   public func append(_ record: ValidationRecord) throws { try write(record) }
 
-  /// Closes the file; nothing can be appended any more.
+  /// Closes the file; nothing can be appended afterwards.
   public func close() throws {
     do { try file.close() } catch { throw Self.failure(path, error) }
   }
 
-  /// A line is written by one call, so that a kill leaves at most the last one unfinished.
+  /// Writes a line in one call, so that a kill leaves at most the last line incomplete.
   private func write(_ record: some Encodable) throws {
     do {
       let line = try JSON(encoding: record).data() + Data([UInt8(ascii: "\n")])
       try file.write(contentsOf: line)
       length += UInt64(line.count)
     } catch {
-      // A full disk takes a part of a line; the next one must not be glued to it.
+      // A full disk may have stored part of the line; the next line must not be appended to it.
       try? file.truncate(atOffset: length)
       throw Self.failure(path, error)
     }
@@ -57,8 +57,8 @@ public final class MetricsFile {
       suggestion: "Check the room on the disk and the rights of its folder.")
   }
 
-  /// The bytes before the records of later steps and before a last line that is not whole. Steps
-  /// never fall, so only the end of the file is looked at.
+  /// Returns the number of bytes before the records of later steps and an incomplete last line.
+  /// Steps never decrease, so only the end of the file is examined.
   private static func length(of data: Data, upTo step: Int) -> Int {
     // Text after the last line end is incomplete.
     var end = (data.lastIndex(of: UInt8(ascii: "\n")) ?? data.startIndex - 1) + 1
@@ -107,8 +107,8 @@ enum MetricsRecord: Equatable {
 public struct RecordedMetrics: Sendable, Equatable {
   public var steps: [StepRecord]
   public var validations: [ValidationRecord]
-  /// Numbers of lines that are not records, from 1; a last line without an end is not among them,
-  /// for it is still being written.
+  /// The numbers, from 1, of lines that are not records. A last line without a line end is not
+  /// included, because it is still being written.
   public var damagedLines: [Int]
 
   public init(
@@ -119,7 +119,7 @@ public struct RecordedMetrics: Sendable, Equatable {
     self.damagedLines = damagedLines
   }
 
-  /// The validations of a file, without the steps: quick, however many there are.
+  /// Reads only the validations of a file, which is fast for any number of steps.
   ///
   /// - Throws: `Issue` where the file can't be read.
   public static func validations(path: String) throws -> [ValidationRecord] {
@@ -132,7 +132,7 @@ public struct RecordedMetrics: Sendable, Equatable {
     let key = Data("\"\(ValidationRecord.CodingKeys.loss.rawValue)\"".utf8)
     var found: [ValidationRecord] = []
     for line in data.split(separator: UInt8(ascii: "\n")) where line.range(of: key) != nil {
-      // A line that is damaged is counted where all of the file is read.
+      // Damaged lines are counted by `init`, which reads the whole file.
       guard let record = try? JSON.decode(ValidationRecord.self, from: line) else { continue }
       if found.last?.step == record.step { found.removeLast() }
       found.append(record)
@@ -155,7 +155,7 @@ public struct RecordedMetrics: Sendable, Equatable {
         switch try MetricsRecord(line: line) {
         case .step(let record): steps.append(record)
         case .validation(let record):
-          // Done again by a run that went on from just this step.
+          // Repeated by a run that resumed from this step.
           if validations.last?.step == record.step { validations.removeLast() }
           validations.append(record)
         }

@@ -21,14 +21,14 @@ func timeText(_ seconds: Double) -> String {
     : String(format: "%d:%02d h", s / 3600, s / 60 % 60)
 }
 
-/// Steps per second, or seconds per step where that is longer.
+/// Steps per second, or seconds per step if a step takes longer than a second.
 func rateText(secondsPerStep: Double) -> String? {
   guard secondsPerStep.isFinite, secondsPerStep > 0 else { return nil }
   return secondsPerStep > 1
     ? String(format: "%.3g s/it", secondsPerStep) : String(format: "%.3g it/s", 1 / secondsPerStep)
 }
 
-/// Memory in GiB, or MiB where it is less than one.
+/// Memory in GiB, or in MiB if it is less than one GiB.
 func memoryText(_ bytes: Int) -> String {
   bytes < 1 << 30
     ? fixed(Double(bytes) / 0x1p20, 0) + " MiB" : fixed(Double(bytes) / 0x1p30, 2) + " GiB"

@@ -2,8 +2,8 @@ import Foundation
 
 /// A message in protobuf's wire format, written field by field in the order of their numbers.
 ///
-/// Source: protobuf.dev, "Encoding". As in proto3, what is not written has its type's default, 0 or
-/// empty.
+/// Source: protobuf.dev, "Encoding". As in proto3, a field that is not written has its type's
+/// default, 0 or empty.
 struct ProtobufMessage {
   private(set) var data = Data()
 

@@ -8,7 +8,7 @@ public enum RunOutcome: String, Sendable, Codable, Equatable {
   case interrupted
 }
 
-/// A file that shows what the model makes at a step.
+/// A file that shows what the model generates at a step.
 public struct ValidationMedia: Sendable, Equatable {
   /// The kind of file.
   public enum Kind: String, Sendable, Codable, Equatable {
@@ -27,7 +27,7 @@ public struct ValidationMedia: Sendable, Equatable {
     }
   }
 
-  /// The same at every step: `sample_1`.
+  /// The name, which is the same at every step: `sample_1`.
   public let name: String
   public let path: String
   public let kind: Kind
@@ -46,9 +46,9 @@ public struct ValidationMedia: Sendable, Equatable {
   }
 }
 
-/// A tool that shows runs, such as TensorBoard. All calls come from the training loop,
-/// one at a time, with steps that never fall. What is slow, a network above all, belongs on a
-/// thread of the tracker's own.
+/// A tool that shows runs, such as TensorBoard. All calls come from the training loop, one at a
+/// time, with steps that never decrease. Slow work, such as network requests, belongs on a thread
+/// of the tracker's own.
 ///
 /// Names of scalars are the official trainer's (`train/loss`, `train/loss_sigma_0.00-0.25`,
 /// `stats/…`), see `MetricNames`.
@@ -57,13 +57,12 @@ public protocol RunTracker: AnyObject, Sendable {
   var name: String { get }
 
   func scalars(_ values: [(name: String, value: Double)], step: Int) throws
-  /// - Parameter text: Markdown, where the tracker shows it as such; code is indented by four
-  ///   spaces.
+  /// - Parameter text: Markdown, if the tracker can show it; code is indented by four spaces.
   func text(_ name: String, _ text: String, step: Int) throws
-  /// - Parameter data: of a PNG or JPEG file.
+  /// - Parameter data: the bytes of a PNG or JPEG file.
   func image(_ name: String, _ data: Data, width: Int, height: Int, step: Int) throws
-  /// Samples of one validation, all at once.
+  /// Records all samples of a validation together.
   func media(_ samples: [ValidationMedia], step: Int) throws
-  /// Ends the record. No call follows.
+  /// Ends the record. No other call follows.
   func finish(_ outcome: RunOutcome) throws
 }

@@ -3,8 +3,8 @@ import Support
 import Synchronization
 
 /// Forwards to all trackers of a run. A failing tracker does not end the run: its first failure
-/// gives a warning, later ones are counted, and each call is tried, because a full disk or a
-/// network may recover. The end of the run reports what was lost.
+/// gives a warning, and later ones are counted. Each call is still attempted, because a full disk
+/// or a network may recover. The number of lost records is reported at the end.
 public final class RunTrackers: Sendable {
   public let trackers: [any RunTracker]
   private let warn: @Sendable (String) -> Void
@@ -31,7 +31,7 @@ public final class RunTrackers: Sendable {
     forEach { try $0.text(name, text, step: step) }
   }
 
-  /// - Parameter data: of a PNG or JPEG file.
+  /// - Parameter data: the bytes of a PNG or JPEG file.
   public func image(_ name: String, _ data: Data, width: Int, height: Int, step: Int) {
     forEach { try $0.image(name, data, width: width, height: height, step: step) }
   }
@@ -40,7 +40,7 @@ public final class RunTrackers: Sendable {
     forEach { try $0.media(samples, step: step) }
   }
 
-  /// Ends all records, and says what did not get into them.
+  /// Ends all records, and reports what was lost.
   public func finish(_ outcome: RunOutcome) {
     forEach { try $0.finish(outcome) }
     for (index, count) in failures.withLock({ $0 }).sorted(by: { $0.key < $1.key }) where count > 1
@@ -68,7 +68,7 @@ public final class RunTrackers: Sendable {
   }
 }
 
-/// A tracker that is not shown the samples.
+/// A wrapper that does not forward samples to its tracker.
 public final class WithoutMedia: RunTracker {
   private let tracker: any RunTracker
   public var name: String { tracker.name }

@@ -1,18 +1,18 @@
 import Support
 
-/// Mean losses per range of noise levels: what a diffusion model's loss means depends on sigma more
-/// than on anything else.
+/// Mean losses per range of noise levels. A diffusion model's loss depends on sigma more than on
+/// anything else.
 ///
-/// Source of the semantics and labels: ltx-trainer's `sigma_tracker`. A sigma on a boundary belongs
-/// to the range above it; those outside of all ranges belong to the first or the last.
+/// The rules and labels are those of ltx-trainer's `sigma_tracker`. A sigma on a boundary belongs
+/// to the range above it; one outside of all ranges belongs to the first or the last.
 public struct SigmaBuckets: Sendable, Equatable {
-  /// The boundaries, strictly rising; one more than the buckets.
+  /// The boundaries, strictly increasing; one more than the number of buckets.
   public let boundaries: [Double]
   /// `0.00-0.25`, …
   public let labels: [String]
 
-  /// - Throws: `Issue` where the boundaries are fewer than two, not finite or not strictly
-  ///   rising.
+  /// - Throws: `Issue` if there are fewer than two boundaries, or if they are not finite or not
+  ///   strictly increasing.
   public init(boundaries: [Double] = [0, 0.25, 0.5, 0.75, 1]) throws {
     guard boundaries.count >= 2, boundaries.allSatisfy(\.isFinite),
       zip(boundaries, boundaries.dropFirst()).allSatisfy({ $0 < $1 })
@@ -40,7 +40,7 @@ public struct SigmaBuckets: Sendable, Equatable {
 
   /// The mean loss of each bucket that holds a sample, by label.
   ///
-  /// - Parameter samples: each with its own sigma and loss, whatever the batches.
+  /// - Parameter samples: the sigma and the loss of each sample, from any number of batches.
   public func means(_ samples: [(sigma: Double, loss: Double)]) -> [String: Double] {
     var sums = Array(repeating: (total: 0.0, count: 0), count: labels.count)
     for sample in samples {

@@ -2,40 +2,40 @@ import Foundation
 
 /// The record of one optimizer step; a line of `metrics.jsonl`.
 public struct StepRecord: Sendable, Equatable {
-  /// Counts from 1.
+  /// The number of the step, from 1.
   public var step: Int
-  /// Rounds through the dataset so far, with the part of the present one.
+  /// The number of passes through the dataset so far, including the fraction of the current one.
   public var epoch: Double?
-  /// The mean over all samples of the step, before the step. Not finite in a step that was skipped
-  /// for it.
+  /// The mean loss over all samples of the step, before the update. Not finite if the step was
+  /// skipped for that reason.
   public var loss: Double
-  /// Means by bucket of sigma, `0.00-0.25`; only those that a sample fell into.
+  /// The mean losses by bucket of sigma, such as `0.00-0.25`; only buckets with a sample.
   public var sigmaLosses: [String: Double]
-  /// The parts of the loss, where both modalities are trained.
+  /// The parts of the loss, if both modalities are trained.
   public var videoLoss: Double?
   public var audioLoss: Double?
-  /// Over all gradients, before clipping.
+  /// The norm over all gradients, before clipping.
   public var gradientNorm: Double
   public var learningRate: Double
   /// The rates by the names of groups, if groups of parameters have their own.
   public var learningRates: [String: Double]
-  /// The whole step.
+  /// The seconds of the whole step.
   public var seconds: Double
-  /// The step's parts: waiting for data, forward, backward, optimizer.
+  /// The seconds of the step's parts: waiting for data, forward, backward, optimizer.
   public var dataSeconds: Double?
   public var forwardSeconds: Double?
   public var backwardSeconds: Double?
   public var optimizerSeconds: Double?
   /// The time that saving delayed the loop since the previous step.
   public var savingSeconds: Double?
-  /// From the end of the step before to the start of this one: its records, trackers, validation,
-  /// saving.
+  /// The time from the end of the previous step to the start of this one: records, trackers,
+  /// validation, saving.
   public var betweenSeconds: Double?
   /// The number of samples of the step, over all ranks.
   public var samples: Int?
-  /// Held by tensors on the device after the step.
+  /// The memory of tensors on the device after the step.
   public var tensorBytes: Int?
-  /// Why the step changed no weight: `non-finite loss`.
+  /// The reason why the step changed no weight, such as `non-finite loss`.
   public var skipped: String?
 
   public init(
@@ -71,16 +71,16 @@ public struct StepRecord: Sendable, Equatable {
 
 /// The loss on held-out samples after a step; a line of `metrics.jsonl`.
 public struct ValidationRecord: Sendable, Equatable {
-  /// The steps that are done; 0 before the first.
+  /// The number of completed steps; 0 before the first.
   public var step: Int
-  /// The mean over the held-out samples at their fixed noise and sigmas: video and audio added,
-  /// where both are generated.
+  /// The mean loss over the held-out samples at their fixed noise and sigmas; video and audio are
+  /// added if both are generated.
   public var loss: Double
-  /// The video's part; nil where no video is generated.
+  /// The video's part; nil if no video is generated.
   public var videoLoss: Double?
-  /// The audio's part; nil where no audio is generated.
+  /// The audio's part; nil if no audio is generated.
   public var audioLoss: Double?
-  /// The losses by bucket of sigma, `0.00-0.25`.
+  /// The losses by bucket of sigma, such as `0.00-0.25`.
   public var sigmaLosses: [String: Double]
   public var seconds: Double
 
@@ -109,7 +109,7 @@ extension ValidationRecord {
   }
 }
 
-// JSON knows no numbers that are not finite: they are null.
+// JSON has no numbers that are not finite, so they are null.
 
 extension StepRecord: Codable {
   enum CodingKeys: String, CodingKey {
@@ -203,7 +203,7 @@ extension ValidationRecord: Codable {
 }
 
 extension KeyedDecodingContainer {
-  /// Null is not a number; a missing key is an error.
+  /// Reads a number; null is NaN, and a missing key is an error.
   fileprivate func number(_ key: Key) throws -> Double {
     guard contains(key) else {
       throw DecodingError.keyNotFound(
@@ -212,7 +212,7 @@ extension KeyedDecodingContainer {
     return try decodeIfPresent(Double.self, forKey: key) ?? .nan
   }
 
-  /// A missing key is nil.
+  /// Reads a number; a missing key is nil.
   fileprivate func optional(_ key: Key) throws -> Double? { contains(key) ? try number(key) : nil }
 
   fileprivate func numbers(_ key: Key) throws -> [String: Double] {

@@ -1,6 +1,6 @@
 import Foundation
 
-/// The view of a run while it trains: two lines on a terminal, or a plain line now and then in a
+/// The view of a run while it trains: two lines on a terminal, or an occasional plain line in a
 /// log. It provides the text; the program draws it.
 public struct TrainingView: Sendable {
   public let totalSteps: Int
@@ -17,11 +17,11 @@ public struct TrainingView: Sendable {
     firstStep = step
   }
 
-  /// The moving mean of the loss; nil before the first.
+  /// The moving mean of the loss; nil before the first step.
   public var loss: Double? { meanLoss.value }
 
-  /// - Parameter elapsed: seconds since the first step began, with saving and validation; the time
-  ///   left comes from it.
+  /// - Parameter elapsed: the seconds since the first step began, including saving and validation,
+  ///   from which the time left is computed.
   public mutating func add(_ record: StepRecord, elapsed: Double) {
     self.record = record
     self.elapsed = elapsed
@@ -48,14 +48,14 @@ public struct TrainingView: Sendable {
       [percent, rate, timeLeft(record).map { $0 + " left" }].compactMap { $0 }, separator: "  ",
       width: width - step.count - 2)
     let texts = step.count + (rest.isEmpty ? 0 : rest.count + 2)
-    // A space and brackets.
+    // The 3 columns are a space and two brackets.
     let columns = min(40, width - texts - 3)
     let bar =
       columns >= 6 ? " [" + Self.bar(record.step, of: totalSteps, columns: columns) + "]" : ""
     return String((step + bar + (rest.isEmpty ? "" : "  " + rest)).prefix(max(0, width)))
   }
 
-  /// A bar of a number of columns, drawn in halves.
+  /// Returns a bar of a number of columns, drawn in halves.
   static func bar(_ done: Int, of total: Int, columns: Int) -> String {
     let share = total > 0 ? min(1, max(0, Double(done) / Double(total))) : 1
     let halves = Int(share * Double(2 * columns))
@@ -63,7 +63,7 @@ public struct TrainingView: Sendable {
       + String(repeating: " ", count: columns - (halves + 1) / 2)
   }
 
-  /// The first part always, and of the others as many as there is room for.
+  /// Joins the first part and as many of the others as fit into the width.
   private static func fitting(_ parts: [String], separator: String, width: Int) -> String {
     var line = ""
     for part in parts {
@@ -86,7 +86,7 @@ public struct TrainingView: Sendable {
 
   // MARK: Parts
 
-  /// The most important first.
+  /// The details, the most important first.
   private func details(_ record: StepRecord) -> [String] {
     var parts = ["loss \(measured(record.loss))"]
     if let mean = meanLoss.value { parts.append("mean \(measured(mean))") }
@@ -99,7 +99,7 @@ public struct TrainingView: Sendable {
 
   private var rate: String? { stepSeconds.value.flatMap { rateText(secondsPerStep: $0) } }
 
-  /// From the whole time per step so far. Nil at the end, and where no time has passed.
+  /// The time left, from the mean time per step so far; nil at the end, or if no time has passed.
   private func timeLeft(_ record: StepRecord) -> String? {
     let done = record.step - firstStep
     guard done > 0, elapsed > 0, record.step < totalSteps else { return nil }
@@ -107,8 +107,8 @@ public struct TrainingView: Sendable {
   }
 }
 
-/// Whether a log gets a line now: at the first step, the last one, and whenever a number of seconds
-/// have passed.
+/// Decides whether a log gets a line now: at the first step, at the last one, and whenever a number
+/// of seconds have passed.
 public struct LogPace: Sendable {
   private let seconds: Double
   private var last: Double?
@@ -123,19 +123,19 @@ public struct LogPace: Sendable {
   }
 }
 
-/// An exponential mean over the newest numbers: some `window` of them, and a fifth of them while
-/// there are fewer than five times as many, so that the mean of a short run does not lag. The first
-/// five weigh the same.
+/// An exponential mean over about the newest `window` values, or the newest fifth of all values if
+/// that is fewer, so that the mean of a short run does not lag. The first five values have equal
+/// weight.
 public struct MovingMean: Sendable, Equatable {
   private let window: Double
   private var count = 0.0
-  /// Nil before the first number.
+  /// The mean; nil before the first value.
   public private(set) var value: Double?
 
-  /// - Parameter window: in numbers, at least 1.
+  /// - Parameter window: the number of values, at least 1.
   public init(window: Double = 50) { self.window = max(1, window) }
 
-  /// Numbers that are not finite are left out.
+  /// Adds a value. Values that are not finite are skipped.
   public mutating func add(_ number: Double) {
     guard number.isFinite else { return }
     count += 1

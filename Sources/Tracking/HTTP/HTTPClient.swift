@@ -2,12 +2,12 @@ import CCurl
 import Foundation
 import Synchronization
 
-/// Sends requests one after another over connections that stay open. Calls block; any thread may
-/// call, one at a time.
+/// Sends requests one after another over persistent connections. Calls block; any thread may call,
+/// and one request runs at a time.
 ///
 /// Certificates are verified against the system's authorities, or those in the file that
 /// `SSL_CERT_FILE` names. The proxies of `https_proxy`, `http_proxy` and `no_proxy` are used.
-/// Redirects are followed, without credentials where they lead to another host.
+/// Redirects are followed, without credentials if they lead to another host.
 final class HTTPClient: Sendable {
   private struct Handle: @unchecked Sendable { let pointer: UnsafeMutableRawPointer }
 
@@ -16,7 +16,7 @@ final class HTTPClient: Sendable {
   private let authorities: String?
   private let userAgent: String
 
-  /// - Throws: `HTTPFailure` where libcurl is not installed.
+  /// - Throws: `HTTPFailure` if libcurl is not installed.
   init(environment: [String: String], userAgent: String = "swift-ltx") throws {
     if let problem = ccurl_load() {
       throw HTTPFailure(
@@ -36,7 +36,7 @@ final class HTTPClient: Sendable {
 
   deinit { handle.withLock { ccurl_free($0.pointer) } }
 
-  /// Makes the request that is under way, and all later ones, fail with `.cancelled`. For another
+  /// Makes the current request and all later ones fail with `.cancelled`. Called from another
   /// thread.
   func cancel() { isCancelled.store(true, ordering: .relaxed) }
 
@@ -55,7 +55,8 @@ final class HTTPClient: Sendable {
     ccurl_reset(curl)
     var list: UnsafeMutableRawPointer?
     defer { ccurl_free_headers(list) }
-    // Without the second line a server is asked, and waited for, before each larger body.
+    // Without an empty `Expect`, libcurl asks the server before each larger body and waits for its
+    // answer.
     for line in request.headers.map({ "\($0.name): \($0.value)" }) + ["Expect:"] {
       guard let longer = ccurl_append_header(list, line) else {
         throw HTTPFailure(kind: .unusable, url: request.url, problem: "no memory for the headers")
@@ -93,7 +94,7 @@ final class HTTPClient: Sendable {
       if let limit = request.timeLimit {
         set(CCURL_OPTION_TIMEOUT_MS, Int(limit * 1000))
       } else {
-        // Stalled for a minute.
+        // Fails an upload that has stalled for a minute.
         set(CCURL_OPTION_LOW_SPEED_LIMIT, 1)
         set(CCURL_OPTION_LOW_SPEED_TIME, 60)
       }
@@ -154,12 +155,12 @@ final class HTTPClient: Sendable {
 /// The delays between attempts of a request that fails temporarily: no connection, too many
 /// requests (429), an error of the server (5xx).
 struct RetryPolicy: Sendable {
-  /// Seconds before the second, third, … try.
+  /// The seconds before the second, third, … attempt.
   var delays: [Double]
 
-  /// About a minute in all: for what a user waits for.
+  /// About a minute in total, for requests whose result matters.
   static let patient = RetryPolicy(delays: [1, 2, 4, 8, 16, 30])
-  /// A few seconds: for what must be known before training.
+  /// A few seconds, for checks before training.
   static let brief = RetryPolicy(delays: [1, 3])
 
   static func isPassing(_ status: Int) -> Bool { status == 408 || status == 429 || status >= 500 }
@@ -171,9 +172,9 @@ struct RetryPolicy: Sendable {
     response.headers["retry-after"].flatMap(Double.init).map { min(max($0, 0), 120) }
   }
 
-  /// The first response that is not a temporary failure, or the last one.
+  /// Sends a request until the response is not a temporary failure, and returns the last response.
   ///
-  /// - Throws: `HTTPFailure` if the last try gets no answer.
+  /// - Throws: `HTTPFailure` if the last attempt gets no response.
   func send(_ request: HTTPRequest, with client: HTTPClient) throws -> HTTPResponse {
     for delay in delays {
       var wait = delay

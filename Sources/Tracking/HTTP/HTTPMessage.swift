@@ -14,8 +14,8 @@ struct HTTPRequest: Sendable {
   var url: String
   var headers: [(name: String, value: String)] = []
   var body = Body.none
-  /// In seconds, for the whole request; nil for uploads, whose length says nothing of the time that
-  /// they take.
+  /// The limit for the whole request, in seconds; nil for uploads, whose duration can't be
+  /// predicted.
   var timeLimit: Double? = 60
 
   /// A request that carries JSON.
@@ -28,7 +28,7 @@ struct HTTPRequest: Sendable {
   }
 }
 
-/// An answer, whatever its status.
+/// A response with any status.
 struct HTTPResponse: Sendable {
   let status: Int
   /// The headers by lower-case name.
@@ -44,7 +44,7 @@ struct HTTPResponse: Sendable {
     return line.count > 300 ? line.prefix(300) + "…" : line
   }
 
-  /// - Throws: `Issue` if the body is no JSON.
+  /// - Throws: `Issue` if the body is not JSON.
   func json(from url: String) throws -> JSON {
     do { return try JSON(parsing: body) } catch {
       throw Issue([.file(url)], "answered with something that is no JSON: \(excerpt)")
@@ -55,13 +55,13 @@ struct HTTPResponse: Sendable {
 /// The reason why there is no response.
 struct HTTPFailure: Error, CustomStringConvertible {
   enum Kind: Sendable {
-    /// No connection, or it broke, or the time ran out: may go better later.
+    /// No connection, a lost connection, or a timeout; a later attempt may succeed.
     case connection
-    /// The server's certificate is not to be trusted.
+    /// The server's certificate is not trusted.
     case certificate
-    /// Stopped from our side.
+    /// The request was cancelled by this program.
     case cancelled
-    /// Nothing that a second try would change: a bad URL, a file that can't be read, no libcurl.
+    /// A failure that a retry can't fix: a bad URL, a file that can't be read, no libcurl.
     case unusable
   }
 

@@ -1,19 +1,19 @@
 import CCurl
 import Foundation
 
-/// One request while libcurl works on it: hands out the body, collects the answer.
+/// A request in progress: provides the body to libcurl, and collects the response.
 final class HTTPTransfer {
   let request: HTTPRequest
   let bodySize: Int
   private(set) var responseHeaders: [String: String] = [:]
   private(set) var responseBody = Data()
-  /// An error on this side.
+  /// An error of this program, not of the server.
   private(set) var problem: String?
 
   private let isCancelled: () -> Bool
   private let descriptor: Int32
   private var position = 0
-  /// Answers of the servers that we speak with are far smaller.
+  /// The limit of a response in bytes. The responses of the servers that we use are far smaller.
   private static let largestAnswer = 64 << 20
 
   init(_ request: HTTPRequest, isCancelled: @escaping () -> Bool) throws {
@@ -39,7 +39,7 @@ final class HTTPTransfer {
 
   deinit { if descriptor >= 0 { close(descriptor) } }
 
-  /// - Returns: how many bytes were put there; nil if they can't be read.
+  /// - Returns: the number of bytes that were copied; nil if they can't be read.
   private func read(into target: UnsafeMutableRawBufferPointer) -> Int? {
     let count = min(target.count, bodySize - position)
     guard count > 0 else { return 0 }
@@ -78,7 +78,7 @@ final class HTTPTransfer {
 
   private func receive(header line: String) {
     if line.hasPrefix("HTTP/") {
-      // The next answer: of a proxy, or after a redirect.
+      // Another response begins: after a proxy's, or after a redirect.
       responseHeaders = [:]
       responseBody = Data()
     } else if let colon = line.firstIndex(of: ":") {

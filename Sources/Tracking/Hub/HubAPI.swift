@@ -15,7 +15,7 @@ struct HubAPI: Sendable {
     self.retries = retries
   }
 
-  /// Who the token belongs to.
+  /// The owner of the token.
   struct Owner {
     let name: String
     let organizations: Set<String>
@@ -51,7 +51,7 @@ struct HubAPI: Sendable {
       organizations: Set((answer["orgs"]?.array ?? []).compactMap { $0["name"]?.string }))
   }
 
-  /// - Returns: the repository with its owner; whether it is new makes no difference.
+  /// - Returns: the repository with its owner, whether it is new or existed before.
   func makeRepository(_ repository: HubRepository, owner: Owner, isPrivate: Bool?) throws
     -> HubRepository
   {
@@ -65,7 +65,7 @@ struct HubAPI: Sendable {
     let response = try send(.post(url, json: .object(wanted), headers: [authorization]))
     if response.status == 409 { return full }
     if response.status == 403 {
-      // A token may be allowed to write to one repository and not to make any.
+      // A token may be allowed to write to an existing repository but not to create one.
       let page = try send(
         HTTPRequest(url: "\(endpoint)/api/models/\(full)", headers: [authorization]))
       if page.isSuccess { return full }
@@ -85,7 +85,7 @@ struct HubAPI: Sendable {
     let isIgnored: Bool
   }
 
-  /// The upload mode of each file: inside the commit, or before it.
+  /// Returns the upload mode of each file: in the commit, or before it.
   func modes(of files: [HubFile], in repository: HubRepository) throws -> [String: Mode] {
     var modes: [String: Mode] = [:]
     let url = "\(endpoint)/api/models/\(repository)/preupload/main"
@@ -156,14 +156,14 @@ struct HubAPI: Sendable {
     return page
   }
 
-  /// Asks whether the Hub takes the top of a `README.md`, which it would else refuse only with the
-  /// commit, after all uploads.
+  /// Asks whether the Hub accepts the metadata at the top of a `README.md`. Otherwise it would
+  /// refuse the commit after all uploads.
   func validate(card: HubFile) throws {
     let url = endpoint + "/api/validate-yaml"
     let text = String(decoding: try card.bytes(), as: UTF8.self)
     let response = try send(
       .post(url, json: ["content": .string(text), "repoType": "model"], headers: [authorization]))
-    // then the status says what is wrong
+    // Without such a list, the status tells what is wrong.
     let errors = (try? JSON(parsing: response.body))?["errors"]?.array ?? []
     guard errors.isEmpty else {
       throw Issue(
@@ -173,7 +173,7 @@ struct HubAPI: Sendable {
     try check(response, at: url)
   }
 
-  // MARK: For LFS too
+  // MARK: Also for LFS
 
   func send(_ request: HTTPRequest) throws -> HTTPResponse {
     do { return try retries.send(request, with: client) } catch let failure as HTTPFailure {
@@ -183,12 +183,12 @@ struct HubAPI: Sendable {
     }
   }
 
-  /// The token goes to the Hub and to nobody else: files are stored with others.
+  /// The token is sent only to the Hub, because files are stored on other servers.
   func credentials(for url: String) -> [(name: String, value: String)] {
     url == endpoint || url.hasPrefix(endpoint + "/") ? [authorization] : []
   }
 
-  /// - Throws: `Issue` unless the status is one of success.
+  /// - Throws: `Issue` if the status is not one of success.
   func check(_ response: HTTPResponse, at url: String) throws {
     guard !response.isSuccess else { return }
     // The Hub gives its reason in a header.
@@ -211,7 +211,7 @@ public struct HubRepository: Sendable, Equatable, CustomStringConvertible {
   public let owner: String?
   public let name: String
 
-  /// - Throws: `Issue` for what the Hub takes for no name.
+  /// - Throws: `Issue` for a name that the Hub does not accept.
   public init(_ text: String) throws {
     let parts = text.split(separator: "/", omittingEmptySubsequences: false).map(String.init)
     guard (1...2).contains(parts.count), parts.allSatisfy(Self.isName), !text.contains("--"),

@@ -1,7 +1,8 @@
 import Foundation
 import Support
 
-/// The address of the Hugging Face Hub and the token for it, found as by its own client.
+/// The address of the Hugging Face Hub and the token for it, found in the same way as by its own
+/// client.
 public struct HubCredentials: Sendable, Equatable {
   /// Without a slash at the end.
   public let endpoint: String
@@ -51,7 +52,7 @@ public struct HubCredentials: Sendable, Equatable {
 
   private static func token(inFile path: String) throws -> String? {
     guard FileManager.default.fileExists(atPath: path) else { return nil }
-    // Why it can't be read is a matter of rights.
+    // The usual reason is missing permissions.
     guard let text = try? String(contentsOfFile: path, encoding: .utf8) else {
       throw Issue([.file(path)], "can't be read", suggestion: "Check its rights, or set HF_TOKEN.")
     }

@@ -2,14 +2,13 @@ import Foundation
 import Media
 import Support
 
-/// A file on its way to the Hub.
+/// A file to upload to the Hub.
 struct HubFile: Sendable {
   let path: String
   let content: HubUploader.Item.Content
   let size: Int
 
-  /// - Throws: `Issue` for a file that can't be read and a path that leads out of the
-  ///   repository.
+  /// - Throws: `Issue` for a file that can't be read, or a path that leads out of the repository.
   init(_ item: HubUploader.Item) throws {
     let parts = item.path.split(separator: "/", omittingEmptySubsequences: false)
     guard !parts.contains(where: { ["", ".", "..", ".git"].contains($0) }),
@@ -34,7 +33,7 @@ struct HubFile: Sendable {
     }
   }
 
-  /// The first bytes, by which the Hub tells what kind of file it is.
+  /// Returns the first bytes, by which the Hub recognizes the kind of file.
   func sample() throws -> Data {
     switch content {
     case .bytes(let data): return data.prefix(512)

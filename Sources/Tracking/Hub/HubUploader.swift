@@ -1,15 +1,14 @@
 import Foundation
 import Support
 
-/// Puts a run's files into a repository of the Hugging Face Hub, all in one commit. Calls block.
+/// Uploads a run's files to a repository of the Hugging Face Hub, all in one commit. Calls block.
 ///
-/// Source of the requests: what `huggingface_hub` of PyPI sends where Xet is not installed (version
-/// 2.4).
+/// The requests are those of PyPI's `huggingface_hub` without Xet (version 2.4).
 public final class HubUploader: Sendable {
-  /// Something that becomes a file of the repository.
+  /// The source of a file of the repository.
   public struct Item: Sendable {
     public enum Content: Sendable {
-      /// The path of a local file, of any size: it is read in pieces.
+      /// The path of a local file of any size, which is read in pieces.
       case file(String)
       case bytes(Data)
     }
@@ -29,7 +28,7 @@ public final class HubUploader: Sendable {
     public let page: String
     /// The web page of the repository.
     public let repository: String
-    /// Paths that the repository's `.gitignore` leaves out.
+    /// The paths that the repository's `.gitignore` excludes.
     public let ignored: [String]
   }
 
@@ -40,9 +39,9 @@ public final class HubUploader: Sendable {
 
   /// - Parameters:
   ///   - repository: `owner/name`, or `name`.
-  ///   - isPrivate: of a repository that is new; nil for the owner's default.
+  ///   - isPrivate: whether a new repository is private; nil for the owner's default.
   ///   - progress: called with messages about what is being sent.
-  /// - Throws: `Issue` for a name that can't be one, and without a token.
+  /// - Throws: `Issue` for an invalid name, or without a token.
   public convenience init(
     repository: String, isPrivate: Bool? = nil,
     environment: [String: String] = ProcessInfo.processInfo.environment,
@@ -64,12 +63,12 @@ public final class HubUploader: Sendable {
       HubCredentials(environment: environment), environment: environment, retries: retries)
   }
 
-  /// Finds out whether `upload` will be allowed to, for before training. Where the repository
-  /// belongs to the token's owner, nothing is changed; in a name space of others, only making the
-  /// repository tells, so it is made.
+  /// Checks before training whether `upload` will be allowed. If the repository belongs to the
+  /// token's owner, nothing is changed. In another namespace, only creating the repository can
+  /// tell, so it is created.
   ///
-  /// - Throws: `Issue` for a token that is unknown or may only read, and for a name space
-  ///   of others.
+  /// - Throws: `Issue` for a token that is unknown or may only read, or for a namespace that the
+  ///   token can't write to.
   public func checkAccess() throws {
     let owner = try api.owner()
     guard repository.owner ?? owner.name != owner.name else { return }
@@ -93,7 +92,7 @@ public final class HubUploader: Sendable {
     let large = try sent.filter { modes[$0.path]?.isLarge == true && $0.size > 0 }.map { file in
       (file: file, sha256: try file.sha256())
     }
-    // Equal files are one object.
+    // Equal files share one object.
     let objects = Dictionary(large.map { ($0.sha256, $0) }, uniquingKeysWith: { first, _ in first })
     try LFSUpload(api: api, repository: repository, progress: progress).send(
       objects.values.sorted { $0.file.path < $1.file.path })

@@ -1,7 +1,7 @@
 import Foundation
 import Support
 
-/// Sends large files to where the Hub stores them. They belong to no commit yet.
+/// Sends large files to the Hub's storage. They don't belong to a commit yet.
 ///
 /// Sources: git-lfs, "Batch API" and "Basic transfers"; the Hub's multipart transfer in
 /// `huggingface_hub.lfs`.
@@ -16,7 +16,7 @@ struct LFSUpload {
     for start in stride(from: 0, to: files.count, by: 256) {
       let part = Array(files[start..<min(start + 256, files.count)])
       for (object, answer) in try batch(part) {
-        // the Hub has these bytes already
+        // The Hub already has these bytes.
         guard let upload = answer["actions"]?["upload"] else { continue }
         progress("\(object.file.path) (\(object.file.size / 1_000_000) MB)")
         try send(object.file, object.sha256, upload)
@@ -27,7 +27,7 @@ struct LFSUpload {
     }
   }
 
-  /// Asks where to send the files.
+  /// Asks for the addresses to send the files to.
   private func batch(
     _ files: [(file: HubFile, sha256: String)]
   ) throws -> [(object: (file: HubFile, sha256: String), answer: JSON)] {
@@ -85,7 +85,7 @@ struct LFSUpload {
       }
       done.append(["partNumber": JSON(part.number), "etag": .string(tag)])
     }
-    // The address is signed.
+    // The address is signed, so no token is needed.
     _ = try post(url, ["oid": .string(sha256), "parts": .array(done)], headers: [])
   }
 

@@ -1,14 +1,14 @@
 import Foundation
 import Support
 
-/// The `README.md` of a repository: what the Hub reads at its top, and what people read below.
+/// The `README.md` of a repository: metadata for the Hub at its top, and text for people below.
 public struct ModelCard: Sendable {
   public enum Method: Sendable {
     case lora(rank: Int, alpha: Double)
     case full
   }
 
-  /// A validation sample that lies in the repository too.
+  /// A validation sample that is also in the repository.
   public struct Sample: Sendable {
     /// In the repository: `samples/sample_1.mp4`.
     public let path: String
@@ -26,11 +26,11 @@ public struct ModelCard: Sendable {
   /// these, the Hub links only the first.
   public var baseModel: String
   public var method: Method
-  /// File of the repository that holds the weights.
+  /// The repository's file that holds the weights.
   public var weights: String
   /// The tags by which the Hub lists the model.
   public var task = "text-to-video"
-  /// Words that call up what was trained.
+  /// The words in a prompt that trigger what was trained.
   public var triggerWords: String?
   /// Shown as a table, in this order: steps, learning rate, …
   public var facts: [(name: String, value: String)] = []
@@ -137,16 +137,16 @@ public struct ModelCard: Sendable {
       let address = baseModel.replacing(" ", with: "%20").replacing(")", with: "%29")
       return "[\(Self.escaped((baseModel as NSString).lastPathComponent))](\(address))"
     }
-    // Only the file's name of a local path is published.
+    // Of a local path, only the file's name is published.
     return Self.code((baseModel as NSString).lastPathComponent)
   }
 
-  /// On one line, without a meaning to Markdown.
+  /// Returns the text on one line, with Markdown's special characters escaped.
   private static func escaped(_ text: String) -> String {
     oneLine(text).map { "\\`*_[]<>|#".contains($0) ? "\\\($0)" : String($0) }.joined()
   }
 
-  /// Code in Markdown, between more backticks than the text has in a row.
+  /// Returns the text as code in Markdown, between more backticks than the text has in a row.
   private static func code(_ text: String) -> String {
     let line = oneLine(text)
     let longest = line.split(whereSeparator: { $0 != "`" }).map(\.count).max() ?? 0

@@ -1,4 +1,4 @@
-/// A number over steps.
+/// A value over steps.
 public struct Curve: Sendable, Equatable {
   public private(set) var steps: [Int] = []
   public private(set) var values: [Double] = []
@@ -7,24 +7,24 @@ public struct Curve: Sendable, Equatable {
 
   public var isEmpty: Bool { steps.isEmpty }
 
-  /// Numbers that are not finite are left out.
+  /// Adds a value. Values that are not finite are skipped.
   ///
-  /// - Parameter step: not below the last one.
+  /// - Parameter step: the step, at least that of the last value.
   public mutating func add(_ value: Double, at step: Int) {
     guard value.isFinite else { return }
     steps.append(step)
     values.append(value)
   }
 
-  /// The same with all values divided by a number.
+  /// Returns the curve with all values divided by a number.
   func divided(by divisor: Double) -> Curve {
     var curve = self
     curve.values = values.map { $0 / divisor }
     return curve
   }
 
-  /// At most `count` points that look the same when drawn: of each span of steps its smallest and
-  /// its largest value, in their order, and always the first and the last point.
+  /// Returns at most `count` points that look the same when drawn: the smallest and the largest
+  /// value of each span of steps, in their order, and always the first and the last point.
   public func thinned(to count: Int) -> Curve {
     guard values.count > count, count >= 4, let first = steps.first, let last = steps.last else {
       return self

@@ -8,7 +8,7 @@ struct CurveChart {
       /// Thin and pale, behind the others.
       case raw
       case plain
-      /// A point at each value.
+      /// A line with a dot at each value.
       case dotted
     }
 
@@ -31,20 +31,20 @@ struct CurveChart {
 
   let title: String
   let lines: [Line]
-  /// Steps that are marked at the bottom.
+  /// The steps that are marked at the bottom.
   var marks: [Int] = []
   /// The unit of the horizontal axis.
   var axis = "step"
-  /// Whether the values may have a logarithmic axis, which they get if few of them are far above
-  /// the others.
+  /// Whether the values may have a logarithmic axis. It is used if the largest value is far above
+  /// the middle ones.
   var mayBeLogarithmic = false
 
-  /// Points of a line at most.
+  /// The max number of points of a line.
   static let pointLimit = 2000
   private static let size = (width: 640.0, height: 262.0)
   private static let frame = (left: 62.0, top: 12.0, right: 628.0, bottom: 222.0)
 
-  /// Empty where there is nothing to draw.
+  /// The chart; empty if there is nothing to draw.
   var svg: String {
     let lines = lines.filter { !$0.curve.isEmpty }
     guard let axes = Axes(lines.map(\.curve), mayBeLogarithmic: mayBeLogarithmic) else { return "" }
@@ -83,7 +83,7 @@ struct CurveChart {
       let points = zip(thin.steps, thin.values).map { (x(Double($0)), y($1)) }
       svg +=
         "<path class=\"line c\(line.color) \(line.style.rawValue)\" data-name=\"\(TextFormats.html(line.name))\" d=\"M"
-      // A path of one point is drawn as a dot by its round ends.
+      // The round ends of a path with a single point draw it as a dot.
       svg += points.map { "\(fixed($0, 1)) \(fixed($1, 2))" }.joined(separator: "L")
       svg += (points.count == 1 ? "h0" : "") + "\"/>\n"
       if line.style == .dotted, points.count <= 200 {
@@ -111,7 +111,7 @@ struct Axes {
   let values: ClosedRange<Double>
   let isLogarithmic: Bool
 
-  /// Nil without any point.
+  /// Nil if there are no points.
   init?(_ curves: [Curve], mayBeLogarithmic: Bool) {
     let allSteps = curves.flatMap { [$0.steps.first, $0.steps.last].compactMap { $0 } }
     guard let first = allSteps.min(), let last = allSteps.max(),
@@ -119,7 +119,8 @@ struct Axes {
       let high = curves.compactMap({ $0.values.max() }).max()
     else { return nil }
     steps = first < last ? Double(first)...Double(last) : Double(first) - 1...Double(first) + 1
-    // Half of the values below a fiftieth of the largest would be a line at the bottom.
+    // On a linear axis, half of the values below a fiftieth of the largest would form a line at the
+    // bottom.
     let middle = curves.filter { !$0.isEmpty }.map(Self.middle).min() ?? low
     isLogarithmic = mayBeLogarithmic && low > 0 && high > 50 * middle
     if low == high {
@@ -129,24 +130,24 @@ struct Axes {
       values = low...high
     } else {
       let room = high / 20 - low / 20
-      // The axis of values that are never negative starts at 0 if that is near.
+      // If no value is negative and 0 is near, the axis starts at 0.
       values = (low >= 0 && low < high / 3 ? 0 : low - room)...(high + room)
     }
   }
 
-  /// The median of some thousand values at even distances.
+  /// Returns the median of about a thousand evenly spaced values.
   private static func middle(_ curve: Curve) -> Double {
     let some = stride(from: 0, to: curve.values.count, by: curve.values.count / 1000 + 1)
       .map { curve.values[$0] }.sorted()
     return some[some.count / 2]
   }
 
-  /// 0 to 1 from the first step to the last.
+  /// Returns 0 to 1 from the first step to the last.
   func across(_ step: Double) -> Double {
     (step - steps.lowerBound) / (steps.upperBound - steps.lowerBound)
   }
 
-  /// 0 to 1 from the lowest value to the highest.
+  /// Returns 0 to 1 from the lowest value to the highest.
   func up(_ value: Double) -> Double {
     isLogarithmic
       ? log(value / values.lowerBound) / log(values.upperBound / values.lowerBound)
@@ -172,7 +173,8 @@ struct Axes {
       values.contains)
   }
 
-  /// 1, 2 or 5 times a power of ten, which gives about the wanted number of parts.
+  /// Returns 1, 2 or 5 times a power of ten, which divides the length into about the wanted number
+  /// of parts.
   static func unit(_ length: Double, parts: Int) -> Double {
     let rough = length / Double(parts)
     let power = pow(10, log10(rough).rounded(.down))
@@ -182,7 +184,7 @@ struct Axes {
   private static func multiples(of unit: Double, in range: ClosedRange<Double>) -> [Double] {
     let first = (range.lowerBound / unit).rounded(.up)
     let last = (range.upperBound / unit).rounded(.down)
-    // A span that is tiny beside its numbers has no ticks that differ.
+    // The ticks of a span that is tiny relative to its values would all be equal.
     guard first.isFinite, last.isFinite, last >= first, last - first < 100, abs(last) < 1e15 else {
       return []
     }

@@ -3,7 +3,7 @@ import Media
 /// The part of a page that answers whether the run has learned anything.
 struct ReportLearning {
   let summary: LearningSummary
-  /// Names that are listed, of each kind.
+  /// The max number of names that are listed of each kind.
   private static let nameLimit = 50
 
   init(_ summary: LearningSummary) { self.summary = summary }

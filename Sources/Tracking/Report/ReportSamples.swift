@@ -8,7 +8,7 @@ struct ReportSample: Sendable {
   /// A JPEG; nil for audio, and if there was nothing to decode.
   let thumbnail: Data?
 
-  /// Looks at the file now, once: pages are made often.
+  /// Reads the file once, because pages are made often.
   init(_ media: ValidationMedia, step: Int) {
     self.step = step
     self.media = media
@@ -21,16 +21,16 @@ struct ReportSample: Sendable {
 /// The samples of a run as a table: a row for each sample, a column for each step, the newest
 /// first. Small files are part of the page, the newest before others; the rest are linked.
 struct ReportSamples {
-  /// Bytes of a file that becomes part of the page, at most.
+  /// The max bytes of a file that becomes part of the page.
   static let fileLimit = 2 << 20
-  /// Bytes of all of them.
+  /// The max bytes of all of them.
   static let pageLimit = 24 << 20
 
   let samples: [ReportSample]
   /// The folder of the page.
   let folder: String
 
-  /// Empty without samples.
+  /// The table; empty without samples.
   var html: String {
     guard !samples.isEmpty else { return "" }
     let steps = Set(samples.map(\.step)).sorted(by: >)
@@ -38,7 +38,7 @@ struct ReportSamples {
     var cells: [String: [Int: String]] = [:]
     var captions: [String: String] = [:]
     var left = Self.pageLimit
-    // Newest first, so that these are part of the page.
+    // The newest come first, so that they are part of the page.
     for sample in samples.sorted(by: { $0.step > $1.step }) {
       let name = sample.media.name
       if captions[name] == nil {
@@ -105,12 +105,12 @@ struct ReportSamples {
     }
   }
 
-  /// Relative to the page, where the file lies beside or below it.
+  /// Returns a link to a file, relative to the page if the file is beside or below it.
   private func link(to path: String) -> String {
     let target = URL(fileURLWithPath: path).standardizedFileURL.pathComponents
     let base = URL(fileURLWithPath: folder).standardizedFileURL.pathComponents
     guard target.starts(with: base) else { return URL(fileURLWithPath: path).absoluteString }
-    // A colon in the first part would make it a scheme.
+    // Without `./`, a colon in the first part would make it a scheme.
     return "./"
       + target.dropFirst(base.count).map {
         $0.addingPercentEncoding(withAllowedCharacters: .urlPathAllowed) ?? $0

@@ -1,5 +1,5 @@
-/// All curves of a run, gathered step by step, so that a page can be made at any time without
-/// reading records again.
+/// All curves of a run, collected step by step, so that a page can be made at any time without
+/// reading the records again.
 public struct RunCurves: Sendable {
   public private(set) var loss = Curve()
   public private(set) var meanLoss = Curve()
@@ -11,7 +11,7 @@ public struct RunCurves: Sendable {
   public private(set) var meanGradientNorm = Curve()
   public private(set) var learningRate = Curve()
   public private(set) var learningRates: [String: Curve] = [:]
-  /// In bytes.
+  /// Memory in bytes.
   public private(set) var memory = Curve()
   public private(set) var stepSeconds = Curve()
   public private(set) var meanStepSeconds = Curve()
@@ -19,10 +19,10 @@ public struct RunCurves: Sendable {
   public private(set) var validationVideoLoss = Curve()
   public private(set) var validationAudioLoss = Curve()
   public private(set) var validationSigmaLosses: [String: Curve] = [:]
-  /// Steps that changed no weight.
+  /// The steps that changed no weight.
   public private(set) var skippedSteps: [Int] = []
   public private(set) var timings = RunTimings()
-  /// The steps that are done.
+  /// The number of completed steps.
   public private(set) var step = 0
 
   private var lossMean = MovingMean()
@@ -32,7 +32,7 @@ public struct RunCurves: Sendable {
   private var audioMean = MovingMean()
   private var sigmaMeans: [String: MovingMean] = [:]
 
-  /// - Parameter metrics: what earlier starts of the run recorded.
+  /// - Parameter metrics: the records of earlier starts of the run.
   public init(_ metrics: RecordedMetrics = RecordedMetrics()) {
     for record in metrics.steps { add(record) }
     for record in metrics.validations { add(record) }
@@ -83,14 +83,14 @@ public struct RunCurves: Sendable {
 /// The time of a run by activity, in seconds.
 public struct RunTimings: Sendable, Equatable {
   public private(set) var steps = 0
-  /// All steps, including the time outside of the listed parts.
+  /// The time of all steps, including the time outside of the listed parts.
   public private(set) var total = 0.0
   public private(set) var data = 0.0
   public private(set) var forward = 0.0
   public private(set) var backward = 0.0
   public private(set) var optimizer = 0.0
   public private(set) var saving = 0.0
-  /// Validation losses and samples.
+  /// The time of validation losses and samples.
   public var validation = 0.0
 
   mutating func add(_ record: StepRecord) {
@@ -104,7 +104,7 @@ public struct RunTimings: Sendable, Equatable {
     saving += finite(record.savingSeconds)
   }
 
-  /// Each part with its seconds, those that took no time left out.
+  /// Each part with its seconds, without those that took no time.
   var parts: [(name: String, seconds: Double)] {
     [
       ("data", data), ("forward", forward), ("backward", backward), ("optimizer", optimizer),

@@ -2,25 +2,25 @@ import Foundation
 import Media
 import Support
 
-/// A run as one HTML page: curves, samples over time, configuration, timings, memory. The page asks
-/// the net for nothing.
+/// A run as one HTML page: curves, samples over time, configuration, timings, memory. The page
+/// needs no network.
 ///
-/// The value grows with the run and makes the page at any time. A page of 100,000 steps is as large
-/// as one of 2,000.
+/// The value grows with the run and can make the page at any time. A page of 100,000 steps is as
+/// large as one of 2,000.
 public struct TrainingReport: Sendable {
   public let title: String
   public let totalSteps: Int
-  /// The resolved configuration, YAML.
+  /// The resolved configuration as YAML.
   public let configuration: String
   /// More facts about the run: device, trained parameters, dataset.
   public var facts: [(name: String, value: String)] = []
-  /// Warnings, in the order that the user saw them.
+  /// Warnings, in the order in which the user saw them.
   public var messages: [String] = []
   /// Nil while the run is in progress.
   public var outcome: RunOutcome?
   /// The learning summary at the end of the run.
   public var learning: LearningSummary?
-  /// The unit of memory; nil chooses by the largest amount.
+  /// The unit of memory; nil to choose it by the largest amount.
   public var memoryUnit: MemoryUnit?
   public private(set) var curves: RunCurves
   private(set) var samples: [ReportSample] = []
@@ -56,7 +56,7 @@ public struct TrainingReport: Sendable {
     try AtomicFile.write(Data(html(in: folder).utf8), to: path, isDurable: false)
   }
 
-  /// - Parameter folder: where the page will lie; links are relative to it.
+  /// - Parameter folder: the folder of the page, which links are relative to.
   public func html(in folder: String) -> String {
     """
     <!doctype html>

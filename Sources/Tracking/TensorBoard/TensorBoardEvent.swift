@@ -7,8 +7,7 @@ struct TensorBoardEvent {
   enum Content {
     /// The first event of every file.
     case version(writer: String)
-    /// The run starts or resumes: events of this step and later ones that are there already are
-    /// void.
+    /// The run starts or resumes, which invalidates existing events of this step and later ones.
     case start
     case summary([Value])
   }
@@ -72,7 +71,7 @@ extension TensorBoardEvent.Value {
       }
     case .text(let tag, let text):
       value.string(1, tag)
-      // A tensor of one string, which the text plugin shows.
+      // A tensor with one string, which the text plugin shows.
       value.message(8) { tensor in
         tensor.integer(1, 7)  // DT_STRING
         tensor.message(2) { $0.message(2) { $0.integer(1, 1) } }
@@ -96,8 +95,8 @@ enum TFRecord {
     return record
   }
 
-  /// CRC-32C, rotated and shifted by a constant, so that checksums of data that hold checksums stay
-  /// good.
+  /// CRC-32C, rotated and shifted by a constant, because the CRC of data that contains CRCs is
+  /// weak.
   static func maskedCRC(_ data: Data) -> UInt32 {
     let crc = CRC32.castagnoli.checksum(data)
     return (crc >> 15 | crc << 17) &+ 0xA282_EAD8

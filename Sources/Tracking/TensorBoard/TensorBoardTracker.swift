@@ -5,8 +5,9 @@ import Synchronization
 /// Writes TensorBoard's event files: `events.out.tfevents.<time>.<host>.<process>.<n>`, a new one
 /// at each start.
 ///
-/// A resumed run begins its file with a mark that voids the earlier events of steps that are done
-/// again. A video is shown as four of its frames and its audio, because TensorBoard plays no video.
+/// A resumed run begins its file with an event that invalidates the earlier events of repeated
+/// steps. A video is shown as four of its frames and its audio, because TensorBoard does not play
+/// video.
 public final class TensorBoardTracker: RunTracker {
   public let name = "TensorBoard"
   public let path: String
@@ -14,7 +15,7 @@ public final class TensorBoardTracker: RunTracker {
   private struct State {
     let file: FileHandle
     var length: UInt64 = 0
-    /// Captions that were written, by the sample's name.
+    /// The captions that were written, by the sample's name.
     var captions: [String: String] = [:]
   }
 
@@ -22,10 +23,10 @@ public final class TensorBoardTracker: RunTracker {
   private let now: @Sendable () -> Double
 
   /// - Parameters:
-  ///   - folder: is made where it is missing; `tensorboard --logdir` takes it or a folder above it.
-  ///   - step: the step that the run resumes after; 0 at a start, which voids all earlier runs
-  ///     in the folder.
-  /// - Throws: `Issue` where the file can't be made.
+  ///   - folder: created if it is missing; `tensorboard --logdir` accepts it or a folder above it.
+  ///   - step: the step that the run resumes after; 0 for a new run, which invalidates all earlier
+  ///     runs in the folder.
+  /// - Throws: `Issue` if the file can't be created.
   public convenience init(folder: String, goingOnFrom step: Int) throws {
     try self.init(
       folder: folder, goingOnFrom: step, host: ProcessInfo.processInfo.hostName,
@@ -55,8 +56,8 @@ public final class TensorBoardTracker: RunTracker {
     ])
   }
 
-  /// TensorBoard reads files in the order of their names: a new one comes after those that are
-  /// there, even if the clock was put back or the second is the same.
+  /// Creates a file whose name sorts after the existing ones, even if the clock was set back or the
+  /// second is the same, because TensorBoard reads files in the order of their names.
   private static func newFile(in folder: String, time: Int, host: String, process: Int) throws
     -> String
   {
@@ -96,7 +97,7 @@ public final class TensorBoardTracker: RunTracker {
             tag: tag, audio.data, sampleRate: audio.sampleRate, channels: audio.channels,
             samples: audio.samples))
       }
-      // The same prompt at every validation is written once.
+      // A prompt that stays the same at every validation is written once.
       let isNew =
         state.withLock { $0.captions.updateValue(sample.caption, forKey: sample.name) }
         != sample.caption
@@ -129,7 +130,7 @@ public final class TensorBoardTracker: RunTracker {
           try state.file.write(contentsOf: data)
           state.length += UInt64(data.count)
         } catch {
-          // TensorBoard reads no further than a record that is not whole.
+          // TensorBoard stops reading at an incomplete record.
           try? state.file.truncate(atOffset: state.length)
           throw error
         }

@@ -7,7 +7,7 @@ struct Netrc {
   private var passwords: [String: String] = [:]
   private var fallback: String?
 
-  /// `$NETRC`, else `~/.netrc`.
+  /// The path of the file: `$NETRC`, otherwise `~/.netrc`.
   static func path(_ environment: [String: String]) -> String? {
     if let path = environment["NETRC"], !path.isEmpty { return path }
     return environment["HOME"].map { $0 + "/.netrc" }
@@ -15,10 +15,10 @@ struct Netrc {
 
   /// Nil if the file does not exist.
   ///
-  /// - Throws: `Issue` for one that can't be read.
+  /// - Throws: `Issue` for a file that can't be read.
   init?(contentsOf path: String) throws {
     guard FileManager.default.fileExists(atPath: path) else { return nil }
-    // Why it can't be read is a matter of rights.
+    // The usual reason is missing permissions.
     guard let text = try? String(contentsOfFile: path, encoding: .utf8) else {
       throw Issue([.file(path)], "can't be read", suggestion: "Check its rights.")
     }
@@ -29,7 +29,7 @@ struct Netrc {
     var host: String?
     var isInMacro = false
     for line in text.split(separator: "\n", omittingEmptySubsequences: false) {
-      // A macro reaches to the next empty line.
+      // A macro ends at the next empty line.
       if isInMacro {
         isInMacro = !line.allSatisfy(\.isWhitespace)
         continue

@@ -20,7 +20,7 @@ final class RecordLog {
   private let file: FileHandle
   private var position: Int
 
-  /// - Throws: `Issue` if the file can't be made or exists.
+  /// - Throws: `Issue` if the file can't be created or already exists.
   init(path: String) throws {
     self.path = path
     let descriptor = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0o644)

@@ -3,13 +3,13 @@ import Support
 
 /// The requests that a run makes of the server: GraphQL, its stream of rows, uploads. Calls block.
 ///
-/// Source of the requests: what the `wandb` package of PyPI sends (versions 0.18 and 0.31).
+/// The requests are those of PyPI's `wandb` package (versions 0.18 and 0.31).
 struct WandBAPI: Sendable {
   let client: HTTPClient
   let baseURL: String
   private let authorization: String
 
-  /// - Throws: `HTTPFailure` where libcurl is missing.
+  /// - Throws: `HTTPFailure` if libcurl is missing.
   init(_ settings: WandBSettings, environment: [String: String]) throws {
     client = try HTTPClient(environment: environment)
     baseURL = settings.baseURL
@@ -39,7 +39,7 @@ struct WandBAPI: Sendable {
     var rows = 0
     /// The step of the last row; nil without rows.
     var lastStep: Int?
-    /// In seconds, of the last row.
+    /// The run time at the last row, in seconds.
     var runtime = 0.0
   }
 
@@ -57,7 +57,7 @@ struct WandBAPI: Sendable {
     )
     guard let bucket = data["model"]?["bucket"], bucket["name"]?.string != nil else { return nil }
     var earlier = EarlierRun(rows: bucket["historyLineCount"]?.int ?? 0)
-    // A list of the last rows, itself as text, of texts.
+    // The last rows, as the text of a JSON list whose elements are again JSON as text.
     if let tail = bucket["historyTail"]?.string, case .array(let lines) = try JSON(parsing: tail),
       let last = lines.last?.string
     {
@@ -68,10 +68,9 @@ struct WandBAPI: Sendable {
     return earlier
   }
 
-  /// Makes the run, or opens it again.
+  /// Creates the run, or opens an existing one.
   ///
-  /// - Returns: the entity that it belongs to, which may be the key's default, and how many rows
-  ///   the server has.
+  /// - Returns: the entity and the project of the run; the entity may be the key's default.
   func upsert(_ run: WandBRun, retries: RetryPolicy) throws -> (entity: String, project: String) {
     let data = try graphQL(
       """
@@ -103,7 +102,7 @@ struct WandBAPI: Sendable {
 
   // MARK: Rows and files
 
-  /// One message of the run's stream.
+  /// Returns the request for one message of the run's stream.
   func stream(_ message: JSON, entity: String, project: String, run: String) throws -> HTTPRequest {
     let path = [entity, project, run].map(Self.escaped).joined(separator: "/")
     return try post("/files/\(path)/file_stream", message)
@@ -147,7 +146,7 @@ struct WandBAPI: Sendable {
       timeLimit: nil)
   }
 
-  /// - Throws: `Issue` unless the status is one of success.
+  /// - Throws: `Issue` if the status is not one of success.
   static func check(_ response: HTTPResponse, at url: String) throws {
     switch response.status {
     case 200..<300: return

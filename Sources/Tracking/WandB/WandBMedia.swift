@@ -2,10 +2,10 @@ import Foundation
 import Media
 import Support
 
-/// A file of a run and how a row names it. Source of the forms: `to_json` and `seq_to_json` of
+/// A file of a run, and its JSON in a row, which follows `to_json` and `seq_to_json` of
 /// `wandb.sdk.data_types`.
 struct WandBMedia: Sendable {
-  /// Below `files/`: `media/videos/sample_1_250_0a1b….mp4`.
+  /// The path below `files/`: `media/videos/sample_1_250_0a1b….mp4`.
   let name: String
   let entry: [String: JSON]
 
@@ -51,7 +51,7 @@ struct WandBMedia: Sendable {
     }
   }
 
-  /// - Parameter data: of a PNG or JPEG file.
+  /// - Parameter data: the bytes of a PNG or JPEG file.
   init(image data: Data, key: String, width: Int, height: Int, step: Int) throws {
     let format = data.starts(with: [0xFF, 0xD8]) ? "jpeg" : "png"
     self.init(
@@ -74,7 +74,7 @@ struct WandBMedia: Sendable {
       extension: "html")
   }
 
-  /// Several of one kind under one name.
+  /// Returns several files of one kind under one name.
   static func list(_ media: [WandBMedia], kind: ValidationMedia.Kind) -> JSON {
     var entry: [String: JSON] = [
       "count": JSON(media.count),

@@ -5,7 +5,7 @@ struct WandBRecord: Sendable {
   private let field: Int
   private let build: @Sendable (inout ProtobufMessage) -> Void
 
-  /// - Parameter number: counts a file's records from 1.
+  /// - Parameter number: the number of the record in its file, from 1.
   func data(number: Int) -> Data {
     var record = ProtobufMessage()
     record.integer(1, number)
@@ -13,7 +13,7 @@ struct WandBRecord: Sendable {
     return record.data
   }
 
-  /// The first of a file. No client is too old for what we write.
+  /// The first record of a file. Our records need no minimum version of the client.
   static let header = WandBRecord(field: 21) {
     $0.message(1) { version in
       version.string(1, "swift-ltx")
@@ -46,7 +46,7 @@ struct WandBRecord: Sendable {
     }
   }
 
-  /// - Parameter items: value as JSON by name.
+  /// - Parameter items: the values as JSON, by name.
   static func history(_ items: [(name: String, json: String)], step: Int) -> WandBRecord {
     WandBRecord(field: 2) { message in
       for item in items { message.message(1) { addItem(to: &$0, key: 2, item.name, item.json) } }
@@ -77,7 +77,7 @@ struct WandBRecord: Sendable {
     }
   }
 
-  /// - Parameter field: 1 is a plain key, 2 a path of keys, here of one.
+  /// - Parameter field: 1 for a plain key, 2 for a path of keys, which here has one element.
   private static func addItem(
     to message: inout ProtobufMessage, key field: Int, _ name: String, _ json: String
   ) {

@@ -8,16 +8,15 @@ struct WandBRun: Sendable {
   let entity: String?
   let name: String?
   let tags: [String]
-  /// Value as JSON by key.
+  /// The values as JSON, by key.
   let configuration: [(key: String, json: JSONText)]
   let start: Date
-  /// Goes on from an earlier start.
+  /// Whether the run resumes an earlier start.
   let isResumed: Bool
 
   typealias JSONText = String
 
-  /// - Throws: `Issue` for a project, name of a run or configuration that the server would
-  ///   not take.
+  /// - Throws: `Issue` for a project, run name or configuration that the server would not accept.
   init(
     _ options: WandBTracker.Options, settings: WandBSettings, id: String = newID(),
     start: Date = Date()

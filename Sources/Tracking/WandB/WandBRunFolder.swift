@@ -4,7 +4,7 @@ import Support
 /// A run on the disk: `wandb/[offline-]run-YYYYMMDD_HHMMSS-<id>` with `run-<id>.wandb` and
 /// `files/`. `wandb sync` sends it.
 ///
-/// Not for several threads at once.
+/// Must be used by one thread at a time.
 final class WandBRunFolder {
   let path: String
   private let run: WandBRun
@@ -19,7 +19,7 @@ final class WandBRunFolder {
     format.dateFormat = "yyyyMMdd_HHmmss"
     let base =
       "\(parent)/wandb/\(isOffline ? "offline-run" : "run")-\(format.string(from: run.start))-\(run.id)"
-    // Two starts within a second must not share a folder.
+    // Two starts within the same second must not share a folder.
     var path = base
     var attempt = 1
     while FileManager.default.fileExists(atPath: path) {
@@ -41,8 +41,9 @@ final class WandBRunFolder {
     try log.append(record.data(number: records))
   }
 
-  /// A file of ours below `files/`. It is never half there, but may be lost with the power: to wait
-  /// for the disk at every step, as `Data.write` does, takes several milliseconds.
+  /// Writes one of our own files below `files/`, completely or not at all. It may be lost in a
+  /// power cut: waiting for the disk at every step, as `Data.write` does, would take several
+  /// milliseconds.
   func write(_ data: Data, to name: String) throws {
     try AtomicFile.write(data, to: filePath(name), isDurable: false)
   }
@@ -76,13 +77,13 @@ final class WandBRunFolder {
   }
 
   static let summaryFile = "wandb-summary.json"
-  /// Written by us, whatever is logged.
+  /// The files that we write ourselves.
   static let ownFiles = ["config.yaml", "wandb-metadata.json", summaryFile]
 
-  /// The last step that an earlier start of the run recorded in this place; nil where there is
-  /// none.
+  /// Returns the last step that earlier starts of the run have recorded in this folder; nil if
+  /// there are none.
   static func lastStep(of id: String, in parent: String) -> Int? {
-    // A folder that can't be read is as good as none: the worst is a step that is there twice.
+    // A folder that can't be read counts as empty; at worst, some steps are recorded twice.
     let names = (try? FileManager.default.contentsOfDirectory(atPath: parent + "/wandb")) ?? []
     let ours = names.filter { name in
       guard let start = name.firstMatch(of: /run-\d{8}_\d{6}-/) else { return false }

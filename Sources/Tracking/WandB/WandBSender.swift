@@ -2,24 +2,24 @@ import Foundation
 import Support
 import Synchronization
 
-/// Sends a run's rows and files from a thread of its own. Nothing here blocks or fails training:
-/// if the server can't be reached, it keeps trying; if that is hopeless, it says so once
-/// and leaves the rest to the run's folder.
+/// Sends a run's rows and files from a thread of its own. It never blocks or fails training. If the
+/// server can't be reached, it keeps trying; when it gives up, it shows one message, and the rest
+/// stays in the run's folder.
 final class WandBSender: Sendable {
-  /// Times in seconds.
+  /// Intervals and limits; times are in seconds.
   struct Pace: Sendable {
-    /// Between two messages: short at first, when somebody may be looking.
+    /// The time between two messages, short at first because somebody may be watching.
     var first = 2.0
     var later = 10.0
-    /// Without news, the server takes a run for crashed.
+    /// The longest time without a message, because the server marks a silent run as crashed.
     var heartbeat = 30.0
-    /// A server that fails for so long is given up.
+    /// The time after which a failing server is given up.
     var outage = 1800.0
-    /// Longest wait between tries.
+    /// The longest wait between attempts.
     var longestDelay = 60.0
-    /// The state that the end of training waits for.
+    /// The longest time that the end of training waits for the thread.
     var finish = 300.0
-    /// Rows that wait; more than that, and the run is given up.
+    /// The max number of waiting rows, after which the run is given up.
     var rows = 50_000
   }
 
@@ -27,20 +27,20 @@ final class WandBSender: Sendable {
     let entity: String
     let project: String
     let run: String
-    /// Rows that the server has.
+    /// The number of rows that the server already has.
     let firstRow: Int
   }
 
   private struct Queue {
     var rows: [String] = []
-    /// Row that `rows` begins with.
+    /// The number of the first row in `rows`.
     var offset: Int
     var summary: String?
     var files: [(name: String, path: String)] = []
     var exitCode: Int?
-    /// Set once: why nothing is sent any more.
+    /// Whether sending has been given up for good.
     var hasGivenUp = false
-    /// Files that the server did not take.
+    /// The number of files that the server refused.
     var lostFiles = 0
   }
 
@@ -56,7 +56,7 @@ final class WandBSender: Sendable {
   private let start = Date()
 
   /// - Parameters:
-  ///   - folder: of the run, for messages.
+  ///   - folder: the run's folder, for messages.
   ///   - notice: shows the user a line; called from another thread.
   init(
     _ api: WandBAPI, target: Target, pace: Pace, folder: String,
@@ -92,7 +92,7 @@ final class WandBSender: Sendable {
     queue.withLock { if !$0.hasGivenUp { $0.files.append((name, path)) } }
   }
 
-  /// Waits until all is sent, or the time is up.
+  /// Waits until everything has been sent, or the time is up.
   func finish(exitCode: Int) {
     queue.withLock { $0.exitCode = exitCode }
     ending.signal()
@@ -114,10 +114,10 @@ final class WandBSender: Sendable {
 
   private var isEnding: Bool { queue.withLock { $0.exitCode != nil || $0.hasGivenUp } }
 
-  /// Returns sooner when training ends.
+  /// Waits for a time, or until training ends.
   private func pause(_ seconds: Double) {
     guard !isEnding else {
-      // At the end the last tries still keep a distance.
+      // At the end, attempts still need a pause between them.
       Thread.sleep(forTimeInterval: min(seconds, 1))
       return
     }

@@ -1,12 +1,12 @@
 import Foundation
 import Support
 
-/// Where Weights & Biases is and who we are there, from the environment and `~/.netrc`, as its own
-/// client reads them.
+/// The server of Weights & Biases and the account, from the environment and `~/.netrc`, read as its
+/// own client does.
 public struct WandBSettings: Sendable, Equatable {
   public enum Mode: String, Sendable, CaseIterable {
     case online
-    /// Only a folder, for `wandb sync`.
+    /// Only writes a folder, for `wandb sync`.
     case offline
     case disabled
   }
@@ -14,11 +14,11 @@ public struct WandBSettings: Sendable, Equatable {
   public let mode: Mode
   /// `https://api.wandb.ai`, without a slash at the end.
   public let baseURL: String
-  /// Nil offline.
+  /// The API key; nil offline.
   let key: String?
   /// `WANDB_ENTITY`.
   let entity: String?
-  /// `WANDB_DIR`: where the folder `wandb` goes, instead of the run's own.
+  /// `WANDB_DIR`: the parent of the folder `wandb`, instead of the run's own folder.
   let folder: String?
 
   /// - Throws: `Issue` for an unknown `WANDB_MODE`, and for online mode without a key.
@@ -70,7 +70,7 @@ public struct WandBSettings: Sendable, Equatable {
     }
   }
 
-  /// The server's web site.
+  /// Returns the server's web site.
   static func page(of baseURL: String) -> String {
     baseURL == "https://api.wandb.ai" ? "https://wandb.ai" : baseURL
   }

@@ -2,11 +2,11 @@ import Foundation
 import Support
 import Synchronization
 
-/// Shows a run on Weights & Biases. All of it is kept in a folder that `wandb sync` accepts;
-/// online, a thread sends it too.
+/// Records a run for Weights & Biases. Everything is stored in a folder that `wandb sync` accepts;
+/// online, a thread also sends it.
 ///
-/// Values of one step make one row, as in `wandb.log`: a row is complete when the next step or the
-/// end comes.
+/// The values of a step form one row, as in `wandb.log`. A row is complete when the next step or
+/// the end of the run arrives.
 public final class WandBTracker: RunTracker {
   public struct Options: Sendable {
     public var project: String
@@ -41,7 +41,7 @@ public final class WandBTracker: RunTracker {
   public let runID: String
   /// The web page of the run; nil offline.
   public let page: String?
-  /// What `wandb sync` takes.
+  /// The folder for `wandb sync`.
   public let folder: String
 
   private struct State: ~Copyable {
@@ -55,14 +55,14 @@ public final class WandBTracker: RunTracker {
   private let sender: WandBSender?
   private let start: Date
   private let earlierRuntime: Double
-  /// Steps up to here are on the server; a run resumed from a checkpoint repeats some.
+  /// The last step that the server has; a run resumed from a checkpoint repeats some steps.
   private let lastSentStep: Int
-  /// Steps up to here are in folders of earlier starts, offline; `wandb sync` would take repeated
-  /// ones for new ones.
+  /// The last step in the folders of earlier offline starts; `wandb sync` would treat repeated
+  /// steps as new ones.
   private let lastKeptStep: Int
 
-  /// Begins a run, or nil with `WANDB_MODE=disabled`. Online it speaks with the server first, so
-  /// that a wrong key or address is known before training.
+  /// Begins a run; returns nil with `WANDB_MODE=disabled`. Online, it contacts the server first, so
+  /// that a wrong key or address is reported before training.
   ///
   /// - Parameter notice: shows the user a line; also called from another thread.
   /// - Throws: `Issue`.
@@ -140,8 +140,8 @@ public final class WandBTracker: RunTracker {
     try log(name, media, data, step: step)
   }
 
-  /// Under the official trainer's name, `validation_samples`. Samples of several kinds get a name
-  /// for each kind.
+  /// Records samples under the official trainer's name, `validation_samples`. If there are several
+  /// kinds of files, each kind has its own name.
   public func media(_ samples: [ValidationMedia], step: Int) throws {
     let kinds = Set(samples.map(\.kind))
     for kind in [ValidationMedia.Kind.video, .audio, .image] where kinds.contains(kind) {
@@ -161,7 +161,7 @@ public final class WandBTracker: RunTracker {
 
   public func finish(_ outcome: RunOutcome) throws {
     let code = outcome == .success ? 0 : outcome == .failed ? 1 : 255
-    // The server learns of the end also where the disk is full.
+    // The server is told about the end even if the disk is full.
     defer { sender?.finish(exitCode: code) }
     try state.withLock { state in
       try commitRow(&state)
@@ -200,14 +200,14 @@ public final class WandBTracker: RunTracker {
     state.step = nil
     state.summary.merge(row) { $1 }
     let items = row.sorted { $0.key < $1.key }.map { ($0.key, $0.value.text()) }
-    // Online first: the server gets the row also where the disk is full.
+    // Sending comes first, so that the server gets the row even if the disk is full.
     if let sender, step > lastSentStep {
       sender.add(row: JSON.object(row).text(), summary: summary(of: state).text())
     }
     guard step > lastKeptStep else { return }
     try state.files.append(.history(items, step: step))
     try state.files.append(.summary(items))
-    // Offline, the next start learns from it which steps there are.
+    // Offline, the next start reads from it which steps have been recorded.
     if sender == nil {
       try state.files.write(summary(of: state).data(), to: WandBRunFolder.summaryFile)
     }
