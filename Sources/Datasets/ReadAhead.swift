@@ -4,7 +4,7 @@ import Synchronization
 /// Makes the elements of a sequence on separate threads, ahead of the requested one.
 public final class ReadAhead<Element: Sendable>: Sendable {
   private let queue: WorkerQueue<Element>
-  /// The numbers of the elements that the queue was not asked for yet.
+  /// The numbers of the elements that have not been submitted to the queue yet.
   private let rest: Mutex<Range<Int>>
   private let make: @Sendable (Int) throws -> Element
 
@@ -25,7 +25,8 @@ public final class ReadAhead<Element: Sendable>: Sendable {
     }
   }
 
-  /// Never waits: it is called for the first elements, and again for each that was taken.
+  /// Submits the next element. It never waits: it is called for the first elements, and once for
+  /// each element that was taken.
   private func submitFirst(of rest: inout Range<Int>) {
     guard let number = rest.popFirst() else { return }
     queue.submit { [make] in try make(number) }
@@ -35,7 +36,8 @@ public final class ReadAhead<Element: Sendable>: Sendable {
   ///
   /// - Throws: the error of `make`. The next call returns the element after it.
   public func next() throws -> Element? {
-    // One caller at a time, so that none finds the queue empty before the next job is added.
+    // The lock admits one caller at a time, so that none finds the queue empty before the next job
+    // is added.
     try rest.withLock { rest in
       defer { submitFirst(of: &rest) }
       return try queue.next()

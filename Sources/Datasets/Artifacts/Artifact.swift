@@ -1,7 +1,7 @@
 import LTX
 
-/// A kind of cached file: its inputs, how it is read and encoded, and the facts for inspection and
-/// decoding.
+/// A kind of cached file: its inputs, how it is read and encoded, and how it is inspected and
+/// decoded.
 ///
 /// A new kind is a type in its own file and a line in `Artifacts.all`. Preprocessing, checks,
 /// statistics and decoding query the kinds and never list them.
@@ -14,7 +14,7 @@ protocol Artifact: Sendable {
   var formerFolders: [String] { get }
   /// The content of one file, for messages: `reference latents`.
   var noun: String { get }
-  /// The user's word for the content: `reference video`.
+  /// The content in the user's terms: `reference video`.
   var contents: String { get }
 
   // MARK: The dataset
@@ -42,17 +42,17 @@ protocol Artifact: Sendable {
   ///
   /// - Throws: `MediaError` for a source that is missing or can't be read.
   func expectation(_ inputs: ArtifactInputs) throws -> Expectation
-  /// Whether a file whose fingerprint matches is still the result that a run would produce, as far
-  /// as that depends on facts found in the source.
+  /// Whether a file with a matching fingerprint is still what a run would produce, considering the
+  /// facts that were found in the source.
   func isCurrent(_ found: Fingerprint, expected: Fingerprint, _ rules: CacheRules) -> Bool
   /// Whether upstream's `--overwrite` skips files of this kind.
   var survivesUpstreamOverwrite: Bool { get }
 
   // MARK: Reading and encoding
 
-  /// The kind of file that has to exist before this one can be made.
+  /// The kind of file that must exist before this one can be made.
   var follows: CacheFolder? { get }
-  /// Whether encoding is sure to need the model, so that it can be loaded before the work.
+  /// Whether encoding certainly needs the model, so that it can be loaded in advance.
   var preloadsModel: Bool { get }
   /// Reads the source and adds the data to encode to the sample.
   ///
@@ -60,7 +60,7 @@ protocol Artifact: Sendable {
   func read(
     _ inputs: ArtifactInputs, _ fingerprint: Fingerprint, with reader: SampleReader,
     into sample: inout PreparedSample) throws
-  /// Records that there is nothing to make the file from.
+  /// Records that the sample has no data for the file.
   ///
   /// - Throws: `MediaError` if there should be.
   func noteAbsence(_ inputs: ArtifactInputs, in sample: inout PreparedSample) throws
@@ -90,7 +90,7 @@ protocol Artifact: Sendable {
 
   // MARK: Decoding
 
-  /// The way to decode files back into media; nil if that isn't possible.
+  /// The conversion of files back into media; nil if that isn't possible.
   var decoding: CacheDecoding? { get }
 }
 
@@ -121,9 +121,9 @@ enum Expectation {
   case made(Fingerprint)
   /// The clip has no audio to make the file from.
   ///
-  /// - isInOrder: Whether nothing has to be reported.
+  /// - isInOrder: Whether the absence need not be reported.
   case absent(isInOrder: Bool)
-  /// The answer follows from the clip, which has to be read first.
+  /// The answer depends on the clip, which has to be read first.
   case unknown
 }
 

@@ -11,8 +11,8 @@ extension CacheFolder {
   public static let audioLatents = CacheFolder(rawValue: "audio_latents")
 }
 
-/// The audio latents of a sample: from the `audio` column, or else from the clip's own audio track.
-/// The metadata record the loudness of the audio.
+/// The audio latents of a sample, from the `audio` column or otherwise from the clip's own audio
+/// track. The metadata record the loudness of the audio.
 struct AudioLatentsArtifact: Artifact {
   let folder = CacheFolder.audioLatents
   let noun = "audio latents"

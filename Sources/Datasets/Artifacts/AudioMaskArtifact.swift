@@ -16,8 +16,8 @@ extension Role {
   public static let audioMask = Role("audio_mask")
 }
 
-/// The mask of a sample's audio, by the steps of its latents: [T], 1 where the audio is
-/// conditioned. The number of steps is known once the audio is encoded.
+/// The mask of a sample's audio over the steps of its latents: [T], 1 where the audio is
+/// conditioned. The number of steps is known only after the audio is encoded.
 struct AudioMaskArtifact: MaskArtifact {
   let folder = CacheFolder.audioMasks
   let noun = "audio mask"

@@ -1,7 +1,7 @@
 import LTX
 import Media
 
-/// The options and models that cached files depend on, as their fingerprints name them.
+/// The options and models that cached files depend on, in the form that fingerprints record.
 ///
 /// Each artifact uses only those that affect it, so that a change redoes only the files that it
 /// affects.
@@ -66,7 +66,7 @@ struct CacheRules: Sendable {
   /// The fingerprint of audio latents.
   ///
   /// - Parameters:
-  ///   - seconds: The length of a clip; nil if the audio's own length decides.
+  ///   - seconds: The length of a clip; nil for audio that is not cut to a clip.
   ///   - isClip: Whether it is the clip's own audio, which is aligned with the video.
   func audio(
     _ folder: CacheFolder, _ path: String, seconds: Double?, isClip: Bool = false
@@ -87,7 +87,7 @@ struct CacheRules: Sendable {
     options.isCompatible ? Double(options.buckets.map(\.frames).max() ?? 0) / 25 : clip.seconds
   }
 
-  /// Whether audio whose own length decides is still cut to the length that the file records.
+  /// Whether audio that is not cut to a clip would still get the length that the file records.
   func durationRemains(_ fingerprint: Fingerprint) -> Bool {
     guard let length = fingerprint[.sourceSeconds].flatMap(Double.init) else { return false }
     let wanted = SampleAudioReader.duration(of: length, among: options.audioDurations)

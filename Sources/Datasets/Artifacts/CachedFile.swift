@@ -92,7 +92,7 @@ struct CachedFile: Sendable {
   /// which training might find instead, it is removed if this program wrote it.
   ///
   /// - Returns: The path of another tool's file that training might find instead, if there is one.
-  /// - Throws: `TensorFileError` if the disk refuses, `TorchError`.
+  /// - Throws: `TensorFileError` if the file can't be written, `TorchError`.
   func write(_ values: CachedValues, _ fingerprint: Fingerprint) throws -> String? {
     let parent = (path as NSString).deletingLastPathComponent
     try makeFolder(parent) {

@@ -1,4 +1,4 @@
-/// The known facts about a sample's clip, from reading it or from the file of its latents.
+/// The facts about a sample's clip, from reading it or from the file of its latents.
 struct ClipFacts: Equatable, Sendable {
   let bucket: ResolutionBucket
   let frameRate: Double

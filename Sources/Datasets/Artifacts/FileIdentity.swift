@@ -18,7 +18,7 @@ public enum TextEncoderIdentity {
   }
 }
 
-/// Distinguishes model files without reading all of their gigabytes: by their size, their first
+/// Identifies model files without reading all of their gigabytes: by their size, their first
 /// megabytes (the names and shapes of all tensors), the beginning of each tensor, and samples of
 /// the rest. Different weights differ almost everywhere.
 public enum FileIdentity {

@@ -30,12 +30,12 @@ public struct Fingerprint: Equatable, Sendable {
     case sourceSize = "source_size"
     /// The number of frames that could be decoded, with a plus if reading stopped there.
     case sourceFrames = "source_frames"
-    /// The seconds of audio whose own length decides.
+    /// The length in seconds of audio that is not cut to a clip.
     case sourceSeconds = "source_seconds"
     /// Whether the source has audio: `yes` or `no`.
     case sourceAudio = "source_sound"
     case framesPerSecond = "frames_per_second"
-    /// Which frames of the source are damaged; missing if none is.
+    /// The damaged frames of the source; missing if there are none.
     case sourceDamage = "source_damage"
     /// The color conversions applied to the source, such as tone mapping; clauses separated by
     /// semicolons.

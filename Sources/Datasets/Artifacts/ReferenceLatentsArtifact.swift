@@ -74,7 +74,7 @@ struct ReferenceLatentsArtifact: Artifact {
     var (pixels, rate) = (clip.pixels, clip.frameRate)
     let scale = options.referenceTemporalScale
     if scale > 1, !clip.isImage {
-      // The first frame stands alone, as in the latents.
+      // The first frame is separate, as in the latents.
       let frames = [0] + Array(stride(from: 1, to: pixels.size(2), by: scale))
       pixels = try pixels.indexSelect(2, Tensor(frames.map(Int64.init)))
     }

@@ -58,7 +58,7 @@ struct SampleCheck: Sendable {
     return file(latents.folder, sample).fingerprint.flatMap(ClipFacts.init)
   }
 
-  /// Checks a sample's files. Sources are read only if there is a file to compare them with.
+  /// Checks a sample's files. A source is read only if a cached file exists to compare it with.
   ///
   /// - Throws: `MediaError` if the sample's main media file is missing or can't be read.
   func work(_ sample: DatasetSample) throws -> SampleWork {
@@ -91,7 +91,7 @@ struct SampleCheck: Sendable {
     return work
   }
 
-  /// The work of a sample whose media can't be used.
+  /// Returns the work of a sample whose media can't be used: only its caption.
   func captionAlone(_ sample: DatasetSample) -> SampleWork {
     let prompt = options.captions.prompt(sample.caption)
     let text = TextFeaturesArtifact()

@@ -14,7 +14,7 @@ extension Role {
   public static let videoMask = Role("video_mask")
 }
 
-/// The mask of a clip, by the cells of its latents: [F, H, W], 1 where the clip is conditioned.
+/// The mask of a clip over the cells of its latents: [F, H, W], 1 where the clip is conditioned.
 struct VideoMaskArtifact: MaskArtifact {
   let folder = CacheFolder.videoMasks
   let noun = "video mask"

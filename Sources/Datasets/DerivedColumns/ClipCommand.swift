@@ -62,8 +62,7 @@ public struct ClipCommand: Equatable, Sendable {
   /// discarded.
   ///
   /// - Returns: the last line of its standard error, if there is any.
-  /// - Throws: `Issue` if the program can't be started, or ends with another status
-  ///   than 0.
+  /// - Throws: `Issue` if the program can't be started, or exits with a status other than 0.
   func run(input: String, output: String) throws -> String? {
     let arguments = words.enumerated().map { index, word in
       // In one pass, because a path may itself contain a placeholder.

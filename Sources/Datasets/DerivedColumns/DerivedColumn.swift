@@ -3,8 +3,8 @@ import Support
 
 /// A column of a dataset that is made from its clips, such as references or captions.
 ///
-/// `DerivedColumnMaker` requests its values clip by clip, and does the rest: it records their
-/// inputs, resumes, replaces files atomically and writes the dataset.
+/// `DerivedColumnMaker` requests the values clip by clip. It records their inputs, resumes,
+/// replaces files atomically and writes the dataset.
 public protocol DerivedColumn: Sendable {
   /// The name of the column.
   var name: String { get }
@@ -14,7 +14,7 @@ public protocol DerivedColumn: Sendable {
   var noun: String { get }
   /// The name of the hidden file that records what the values were made from.
   var recordsName: String { get }
-  /// A text that changes if the same clip would get another value.
+  /// A text that changes if the same clip would get a different value.
   var signature: String { get }
 
   /// Checks that the values can be stored in a dataset.

@@ -26,7 +26,8 @@ public struct DerivedColumnMaker: Sendable {
 
   /// Makes the values. A clip that can't be used fails only its rows, whose columns stay unchanged.
   ///
-  /// - Throws: `WritingError` if the dataset can't be written, `Issue` if it was changed after planning.
+  /// - Throws: `WritingError` if the dataset can't be written, `Issue` if it was changed after
+  ///   planning.
   public func run(progress: Progress = { _, _, _ in }) throws -> DerivedColumnSummary {
     var summary = DerivedColumnSummary()
     summary.failures = plan.failures
@@ -87,7 +88,7 @@ public struct DerivedColumnMaker: Sendable {
     }
   }
 
-  /// The inputs that a value made now would be made from.
+  /// Returns the inputs that a value would be made from now.
   private func origin(of clip: DerivedClip, seenFrom folder: String) throws -> DerivedRecords.Origin
   {
     guard let stamp = FileStamp(of: clip.source) else {
@@ -100,7 +101,7 @@ public struct DerivedColumnMaker: Sendable {
       madeBy: column.signature)
   }
 
-  /// The path of a file relative to a folder; both are absolute.
+  /// Returns the path of a file relative to a folder; both are absolute.
   private static func relative(from folder: String, to file: String) -> String {
     let (from, to) = (folder.split(separator: "/"), file.split(separator: "/"))
     let shared = zip(from, to).prefix { $0 == $1 }.count
@@ -178,8 +179,8 @@ public struct DerivedColumnMaker: Sendable {
       throw MediaError(
         .writing, file: file.value, "vanished while it was written", remedy: "Try again.")
     }
-    // The record comes first: a kill in between leaves a line without a file, and not a file of
-    // unknown origin.
+    // The record is written first, so that a kill in between leaves a record without a file, not a
+    // file of unknown origin.
     try record.add(file.name, stamp: stamp, origin: origin, notes: value.notes)
     guard rename(partial, file.path) == 0 else {
       throw MediaError(
@@ -190,8 +191,8 @@ public struct DerivedColumnMaker: Sendable {
     return .made
   }
 
-  /// Returns a temporary name that no other run uses: a program that outlives its run may continue
-  /// to write to the name that it was given. Leftovers of killed runs are removed.
+  /// Returns a temporary name that no other run uses, because a program that outlives its run may
+  /// continue to write to its file. Leftovers of killed runs are removed.
   private static func partial(of file: DerivedFile) throws -> String {
     let name = file.name as NSString
     let (start, end) = (

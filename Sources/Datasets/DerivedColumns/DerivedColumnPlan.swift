@@ -2,7 +2,7 @@ import Foundation
 import Media
 import Support
 
-/// The values that a derived column needs, and their destinations.
+/// The values to make for a derived column, and their destinations.
 public struct DerivedColumnPlan: Sendable {
   /// A value for all rows with the same clip.
   struct Job: Sendable {

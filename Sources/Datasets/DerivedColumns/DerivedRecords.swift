@@ -16,11 +16,10 @@ struct FileStamp: Codable, Equatable, Sendable {
   }
 }
 
-/// The inputs that the values of a derived column were made from: a hidden file with one line per
-/// value.
+/// A hidden file that records the inputs of a derived column's values, one line per value.
 ///
 /// The record of a file is appended before the file gets its name, the record of a text as soon as
-/// the text is made. A line that a kill truncated is ignored.
+/// the text is made. A line that was truncated by a kill is ignored.
 struct DerivedRecords {
   struct Origin: Codable, Equatable, Sendable {
     /// The path relative to the folder of the records, so that both can be moved.
@@ -48,7 +47,7 @@ struct DerivedRecords {
     case current
     /// Made from another origin.
     case outdated
-    /// Made by something else, or changed since.
+    /// Made by another program, or changed since.
     case foreign
   }
 

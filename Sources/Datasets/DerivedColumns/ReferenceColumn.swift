@@ -7,8 +7,8 @@ public enum ReferenceKind: Equatable, Sendable {
   case filter(FrameFilter)
   case command(ClipCommand)
 
-  /// The text in the records, which shows whether a reference is still the wanted one. The numbers
-  /// are versions; they are raised when the same options give different frames.
+  /// The text in the records that identifies the options of a reference. Its numbers are versions,
+  /// which are raised when the same options give different frames.
   var signature: String {
     switch self {
     case .filter(.edges(let canny)): "canny 1, low \(canny.low), high \(canny.high)"

@@ -45,7 +45,7 @@ extension CacheChecker {
     }
   }
 
-  /// Files that differ from most of their family.
+  /// Finds files that differ from most of their family.
   func consistency(_ reading: CacheReading) -> [DatasetProblem] {
     let families = Dictionary(grouping: files(reading)) { $0.artifact.family }
     return families.values.flatMap { family in
@@ -58,14 +58,14 @@ extension CacheChecker {
     }
   }
 
-  /// Returns the most common element; the first in alphabetical order among several.
+  /// Returns the most common element; if there are several, the first in alphabetical order.
   private static func mostCommon(_ values: [String]) -> String? {
     var counts: [String: Int] = [:]
     for value in values { counts[value, default: 0] += 1 }
     return counts.min { ($1.value, $0.key) < ($0.value, $1.key) }?.key
   }
 
-  /// Samples that have only some of their files.
+  /// Finds samples that have only some of their files.
   func completeness(_ reading: CacheReading) -> [DatasetProblem] {
     var problems: [DatasetProblem] = []
     let primary = cache.primary
@@ -97,7 +97,7 @@ extension CacheChecker {
     return problems
   }
 
-  /// Files of one sample that contradict each other.
+  /// Finds files of one sample that contradict each other.
   func agreement(_ reading: CacheReading) -> [DatasetProblem] {
     files(reading).flatMap { artifact, name, file in
       artifact.mismatches(file, of: name, in: reading, self).map {
@@ -125,7 +125,7 @@ extension CacheChecker {
     metadata[Fingerprint.Key.bucket.rawValue].flatMap(ResolutionBucket.init(text:))
   }
 
-  /// Files made with another model or other options.
+  /// Finds files made with another model or other options.
   func fingerprints(_ reading: CacheReading, _ notes: inout [String]) -> [DatasetProblem] {
     var problems: [DatasetProblem] = []
     let all = files(reading)
@@ -150,7 +150,7 @@ extension CacheChecker {
         let usual = Self.mostCommon(files.compactMap { $0.value.metadata[key.rawValue] })
         for (name, file) in files {
           guard let recorded = file.metadata[key.rawValue] else { continue }
-          // An encoder that was quantized while loading still counts as the given one.
+          // A text encoder that was quantized while loading counts as the same one.
           let made = key == .textEncoder ? TextEncoderIdentity.file(of: recorded) : recorded
           let isOther = given.map { $0 != made } ?? false
           guard isOther || recorded != usual && (given == nil || key == .textEncoder) else {
@@ -167,7 +167,7 @@ extension CacheChecker {
     return problems
   }
 
-  /// Clips of which one frame is cached, which preprocessing reports once.
+  /// Lists clips that are cached as a single frame, which preprocessing reports once.
   func stillImages(_ reading: CacheReading) -> [String] {
     let names = (reading.files[.latents] ?? [:]).filter { _, file in
       guard let facts = ClipFacts(Fingerprint(fields: file.metadata)) else { return false }
@@ -183,9 +183,9 @@ extension CacheChecker {
     ]
   }
 
-  // MARK: The sources, as the metadata record them
+  // MARK: Facts about sources in the metadata
 
-  /// Files made from clips with damaged frames.
+  /// Finds files made from clips with damaged frames.
   func damage(_ reading: CacheReading) -> [DatasetProblem] {
     files(reading).compactMap { artifact, name, file in
       file.metadata[Fingerprint.Key.sourceDamage.rawValue].map { damage in
@@ -197,7 +197,7 @@ extension CacheChecker {
     }
   }
 
-  /// Audio latents of silence, which teach a model to be silent.
+  /// Finds audio latents of silence, which teach a model to be silent.
   func silence(_ reading: CacheReading) -> [DatasetProblem] {
     files(reading).compactMap { _, name, file in
       SampleLevel(metadata: file.metadata)?.silenceNote.map { note in
@@ -209,7 +209,8 @@ extension CacheChecker {
     }
   }
 
-  /// One sentence for each kind of color conversion, with the number of clips and the first names.
+  /// Returns a sentence for each kind of color conversion, with the number of clips and the first
+  /// names.
   func colorNotes(_ reading: CacheReading) -> [String] {
     var names: [String: [String]] = [:]
     for (artifact, name, file) in files(reading) {

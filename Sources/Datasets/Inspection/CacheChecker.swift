@@ -35,8 +35,8 @@ public struct DatasetCheckOptions: Sendable {
       let checker = try CacheChecker(cache: path, light)
       listing = checker.listing
       files += checker.cache.files.values.flatMap(\.values)
-      // Datasets beside the cache are read to find the right one, and are not overwritten even if
-      // they belong to something else.
+      // All datasets beside the cache are read to find the right one, so none of them may be
+      // overwritten.
       files += DatasetListing.candidates(beside: checker.cache).filter { candidate in
         do { return try !Dataset(path: candidate, columns: columns).samples.isEmpty } catch {
           return false
@@ -51,7 +51,7 @@ public struct DatasetCheckOptions: Sendable {
   }
 }
 
-/// Finds problems of a preprocessed dataset. One file is open at a time.
+/// Finds problems of a preprocessed dataset, with one file open at a time.
 public struct CacheChecker {
   public enum Phase: Sendable {
     /// Reading the cache.
@@ -98,7 +98,7 @@ public struct CacheChecker {
     for path in candidates where found.isEmpty || path != candidates.last {
       do {
         let listing = try open(path)
-        // A file without any of the samples belongs to something else.
+        // A dataset file that names none of the samples belongs to another cache.
         if listing.byName.keys.contains(where: samples.contains) {
           found.append(listing)
         } else {
@@ -163,7 +163,7 @@ public struct CacheChecker {
 
   // MARK: The dataset
 
-  /// Rows without cached files, and cached files without a row.
+  /// Finds rows without cached files, and cached files without a row.
   private func rows() -> [DatasetProblem] {
     guard let listing else { return [] }
     var problems = listing.problems.map {
@@ -191,7 +191,7 @@ public struct CacheChecker {
     return problems
   }
 
-  /// Rows whose repeats differ from the index of the cache.
+  /// Finds rows whose repeats differ from the index of the cache.
   private func repeats() -> [DatasetProblem] {
     let index: SampleRepeats
     do { index = try SampleRepeats(cache: cache.root) } catch {
@@ -212,7 +212,7 @@ public struct CacheChecker {
     }
   }
 
-  /// Media files that are missing or have changed.
+  /// Finds media files that are missing or have changed.
   private func sources(
     _ reading: CacheReading, _ progress: (Phase, Int, Int) -> Void
   ) -> [DatasetProblem] {
@@ -323,7 +323,7 @@ public struct CacheChecker {
   }
 }
 
-/// The word that precedes all captions, as their fingerprints show it.
+/// The word that precedes all captions, found from their fingerprints.
 struct PromptTrigger {
   let trigger: String
 
@@ -343,7 +343,7 @@ struct PromptTrigger {
   /// Returns whether a prompt was made from the caption.
   ///
   /// - Parameter options: the options in the fingerprint. If they say that opening phrases were
-  ///   removed, the end of the caption counts.
+  ///   removed, only the end of the caption has to match.
   func reads(_ caption: String, as prompt: String, options: String?) -> Bool {
     if Self.trigger(of: prompt, caption) == trigger { return true }
     guard let options, options.contains("llm") else { return false }

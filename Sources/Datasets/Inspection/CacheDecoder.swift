@@ -80,8 +80,8 @@ public final class CacheDecoder {
     self.options = options
   }
 
-  /// Decodes a cache, one of its folders, or a file. A file that can't be decoded is in the
-  /// summary's failures.
+  /// Decodes a cache, one of its folders, or a file. A file that can't be decoded is reported in
+  /// the summary's failures.
   ///
   /// - Parameter jobs: the files to decode, from `plan`.
   /// - Throws: the errors of loading the models; `TorchError` if memory runs out; `MediaError` of
@@ -133,8 +133,9 @@ public final class CacheDecoder {
     return jobs
   }
 
-  /// Returns whether a file was made with another model file than the one that decodes it. The
-  /// whole file counts: a VAE in a separate file differs from the same VAE in a unified checkpoint.
+  /// Returns whether a file was made with another model file than the one that decodes it. Whole
+  /// files are compared, so a VAE in a separate file differs from the same VAE in a unified
+  /// checkpoint.
   private func isOfOtherModel(_ file: SampleFile, _ decoding: CacheDecoding) throws -> Bool {
     guard let recorded = file.metadata[Fingerprint.Key.model.rawValue],
       let path = decoding.component.flatMap(models.path(of:))
@@ -264,7 +265,7 @@ public final class CacheDecoder {
 
   // MARK: Helpers
 
-  /// An error of loading a model, which concerns all files.
+  /// An error of loading a model, which affects all files.
   struct LoadingError: Error { let cause: any Error }
 
   private func loading<Model>(

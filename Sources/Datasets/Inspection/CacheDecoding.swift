@@ -5,7 +5,7 @@ import Media
 import Support
 import Torch
 
-/// The way to decode the files of one kind back into media.
+/// The conversion of one kind of files back into media.
 struct CacheDecoding: Sendable {
   /// The folder that a whole cache's files are decoded into; upstream's name if it has one.
   let folder: String
@@ -52,8 +52,8 @@ struct CacheDecoding: Sendable {
 }
 
 extension CacheDecoder {
-  /// Draws a mask, white where it is 1. In the mask of a video, cells and latent frames have their
-  /// size and length in the video; the mask of audio is a strip with one column per latent step.
+  /// Draws a mask, white where it is 1. In a video mask, cells and latent frames are as large and
+  /// as long as in the video; an audio mask is a strip with one column per latent step.
   func drawMask(_ file: SampleFile, _ job: CacheDecodingJob) throws -> String {
     let mask = try file.tensor("mask").to(.float32)
     try requireFinite(mask, job.file)

@@ -6,7 +6,8 @@ public struct CacheDecodingJob: Sendable {
   let file: String
   /// The path of the output without its extension, which depends on the content of the file.
   let output: String
-  /// The way to decode the file; nil if its folder doesn't tell, so that the file is examined.
+  /// The conversion of the file; nil if its folder doesn't determine it, so that the file is
+  /// examined.
   let decoding: CacheDecoding?
   /// The latents of the audio that goes into the video.
   var audioFile: String?
@@ -56,7 +57,7 @@ public struct CacheDecodingJob: Sendable {
   }
 
   /// Lists the files of one folder. The audio of its videos is also written beside the output
-  /// folder, like in upstream.
+  /// folder, as upstream does.
   private static func folder(
     _ folder: String, into output: String, _ options: CacheDecodingOptions
   ) throws -> [CacheDecodingJob] {

@@ -3,7 +3,7 @@ import Support
 import TensorFiles
 import Torch
 
-/// The sizes that a cached file records, as its artifact reads them.
+/// The sizes that a cached file records, read by its artifact.
 struct CachedFacts {
   struct Text {
     let rows: Int

@@ -50,7 +50,7 @@ struct ClipPreview {
 }
 
 extension ClipPreview {
-  /// The length of audio in seconds that is read if no bucket gives one.
+  /// The number of seconds of audio that is read if no bucket gives the length.
   private static let usualLength = 60.0
 
   /// The number of columns of a waveform.
@@ -74,7 +74,7 @@ extension ClipPreview {
     do {
       if count > 0 { try addFrames(path, bucket, count: count, side: side) }
     } catch let error as MediaError where error.kind == .noStream {
-      // audio without video
+      // An audio file without video.
     } catch {
       note = describe(error)
     }

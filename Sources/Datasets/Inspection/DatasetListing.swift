@@ -2,7 +2,7 @@ import Foundation
 import Media
 import Support
 
-/// A dataset as input of the checks.
+/// A dataset as the input of checks.
 struct DatasetListing: Sendable {
   struct Row: Sendable {
     /// The line in the dataset file, from 1; nil in a folder.

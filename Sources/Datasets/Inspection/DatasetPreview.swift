@@ -18,8 +18,8 @@ public struct DatasetPreview: Sendable {
   ///   - cache: nil to show the dataset file of the options, with the cache beside it if there is
   ///     one.
   ///   - decoder: decodes the latents, to show them instead of the media files' frames.
-  ///   - page: the path of the page, from which it plays the media files at their locations; nil
-  ///     for a page that plays none.
+  ///   - page: the path of the page, from which it links to the media files to play them; nil for a
+  ///     page that plays none.
   ///   - progress: called with the phase, the number of files or clips done, and of all.
   /// - Throws: the errors of `CacheChecker` for input that can't be used, and those of loading the
   ///   decoder's model.

@@ -1,4 +1,4 @@
-/// A finding of a check of a cached dataset.
+/// A problem that a check of a cached dataset has found.
 public struct DatasetProblem: Codable, Equatable, Sendable, CustomStringConvertible {
   public enum Kind: String, Codable, Sendable, CaseIterable {
     /// A file that can't be read: truncated, damaged or of an unknown format.

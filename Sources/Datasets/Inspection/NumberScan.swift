@@ -26,8 +26,8 @@ struct NumberScan: Equatable {
   private mutating func scan<Word: FixedWidthInteger>(
     _ largest: Word, infinity: Word, infinityIsNaN: Bool = false
   ) {
-    // Without their signs, floating-point numbers are ordered like integers. Infinity is above all
-    // numbers, and NaN above infinity.
+    // Without their signs, the bits of floating-point numbers are ordered like integers: infinity
+    // is above all finite values, and NaN above infinity.
     hasNaN = largest > infinity || (infinityIsNaN && largest == infinity)
     hasInfinity = largest == infinity && !infinityIsNaN
     isAllZero = largest == 0

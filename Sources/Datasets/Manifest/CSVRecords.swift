@@ -40,7 +40,8 @@ struct CSVRecords {
           Issue(
             [.line(start.line)], "text follows a closing quote",
             suggestion: "Double quotes inside a quoted field."))
-        // A quote that the next quote further down closes would swallow other rows.
+        // An unclosed quote would otherwise extend to the next quote in a later row and swallow the
+        // rows between.
         return skipLine(from: line > start.line ? start : (position, line))
       }
       record.places.append(first..<position)

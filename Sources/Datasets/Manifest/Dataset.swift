@@ -30,7 +30,7 @@ public struct Dataset: Sendable {
   public let columns: DatasetColumns
   /// The samples of valid rows. Their media may be missing or damaged.
   public let samples: [DatasetSample]
-  /// The problems of rows that can't be used. Their subjects are the line and, if a problem concerns
+  /// The problems of rows that can't be used. A problem's subject is the line and, if it concerns
   /// one sample, its media file.
   public let problems: [Issue]
   /// The files of a folder that are skipped, with the reason; empty for a dataset file.

@@ -6,7 +6,7 @@ import Support
 public struct Role: Hashable, Sendable {
   /// The default name of the column, which is upstream's.
   public let name: String
-  /// The names under which the column is found, the default one first.
+  /// The accepted names of the column, the default one first.
   public let columnNames: [String]
   /// Whether the column names a file.
   let isMedia: Bool

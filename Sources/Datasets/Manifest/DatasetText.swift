@@ -85,7 +85,7 @@ public struct DatasetText: Sendable {
   /// - Throws: `WritingError`.
   public func write(to target: String? = nil) throws {
     guard hasChanged || (target ?? path) != path else { return }
-    // A symbolic link is kept, and its target is replaced.
+    // A symbolic link stays, and its target is replaced.
     let place = URL(fileURLWithPath: target ?? path).resolvingSymlinksInPath().path
     try AtomicFile.write(Data(bytes), to: place) { [path] in
       WritingError(path: target ?? path, code: $0.code)

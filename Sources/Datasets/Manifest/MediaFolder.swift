@@ -120,7 +120,7 @@ struct MediaFolder {
     }
   }
 
-  /// Moves references and masks to their clips.
+  /// Assigns references and masks to their clips.
   ///
   /// - Returns: files beside them that are not used.
   private static func takeCompanions(_ found: inout [String: [Role: String]]) -> [SkippedFile] {
@@ -146,7 +146,7 @@ struct MediaFolder {
   }
 }
 
-/// The captions of a folder without a file that they belong to.
+/// The captions of a folder that belong to no media file.
 struct OrphanedCaptions {
   private(set) var skipped: [SkippedFile] = []
   /// A caption that was probably meant for a clip without one, by the clip's name.
@@ -167,7 +167,7 @@ struct OrphanedCaptions {
         skipped.append(SkippedFile(caption, "a caption whose \(media) is skipped"))
         continue
       }
-      // `a.mp4.txt` beside `a.mp4`, or names that differ in case and the like.
+      // `a.mp4.txt` beside `a.mp4`, or names that differ, for example, in case.
       let clip = (stem as NSString).deletingPathExtension
       let isDouble = files.contains(stem) && found[clip] != nil
       let likely = isDouble ? [clip] : folded[MissingFile.folded(stem)] ?? []

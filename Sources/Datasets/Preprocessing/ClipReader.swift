@@ -12,7 +12,7 @@ struct Clip: Sendable {
   let bucket: ResolutionBucket
   /// The size that the aspect ratio was computed from.
   let shape: Shape
-  /// The number of existing frames, as far as known from reading.
+  /// The number of frames in the file, as far as reading has shown.
   let available: FrameSupply
   let hasAudio: Bool
   let isImage: Bool
@@ -24,7 +24,7 @@ struct Clip: Sendable {
   let colorNotes: [String]
   /// The corrections that upstream does not make.
   let corrections: Set<Correction>
-  /// A clause that says which frames are damaged; nil if none is.
+  /// A clause that names the damaged frames; nil if there are none.
   let damage: String?
 
   /// The color conversions, for the metadata of the latents.
@@ -81,13 +81,13 @@ extension ClipReader {
   }
 }
 
-/// Reads clips in the size of the bucket that fits best.
+/// Reads clips at the size of the bucket that fits best.
 struct ClipReader: Sendable {
   let buckets: [ResolutionBucket]
   /// The frame rate that clips are converted to; nil keeps the rate of each clip.
   var frameRate: Double?
-  /// Whether clips are read like in upstream, which ignores rotation, the shape of pixels, and
-  /// variable frame rates.
+  /// Whether clips are read as upstream does, ignoring rotation, the shape of pixels, and variable
+  /// frame rates.
   var isCompatible = false
   /// Whether interlaced frames are deinterlaced to one image each.
   var deinterlaces = true
@@ -105,7 +105,7 @@ struct ClipReader: Sendable {
     // Headers can be wrong, so the frames of a clip that seems too short are counted.
     guard frameRate == nil, let count = reader.frameCount.value, count < shortest else { return }
     let found = try VideoReader.countFrames(path: path, upTo: shortest)
-    // If frames are missing, frames that are shown longer fill the bucket.
+    // If frames are missing, repeated frames fill the bucket.
     let shown = reader.duration.map { Int(min($0 * reader.frameRate.value, 1e9).rounded()) } ?? 0
     try requireLength(
       isCompatible || reader.isImage ? found : max(found, min(shown, shortest)), path)
@@ -114,8 +114,8 @@ struct ClipReader: Sendable {
   /// Reads the first frames of a clip, as many as its bucket has, scaled and cropped to the
   /// bucket's size.
   ///
-  /// The bucket depends on the number of frames that can be decoded, which the container may give
-  /// wrongly. So the bucket for a long clip is tried first, and a clip that ends early is read
+  /// The bucket depends on the number of frames that can be decoded, and the container's number may
+  /// be wrong. So the bucket for a long clip is tried first, and a clip that ends early is read
   /// again for a shorter one.
   ///
   /// - Throws: The errors of `check`, `MediaError` for frames that can't be decoded, and `Issue`
@@ -168,7 +168,7 @@ struct ClipReader: Sendable {
   /// Reads the first `count` frames of a file, or fewer if it ends early.
   ///
   /// - Parameter make: converts each frame.
-  /// - Returns: also the rate of the frames, and how their times agree with it.
+  /// - Returns: the frames, their reader, their rate, and how their times agree with it.
   func frames<Result>(
     _ path: String, count: Int, _ make: (VideoFrame) throws -> Result
   ) throws -> (frames: [Result], reader: VideoReader, rate: Double, clock: FrameClock.Reading) {

@@ -1,13 +1,13 @@
 /// The frame rate of a clip, derived from the times of its frames.
 ///
 /// Containers round timestamps, miscount lengths, and give mean rates if frames are missing. So the
-/// rate is the one at which most frames follow each other; before a frame that comes later than
-/// expected at this rate, others are missing.
+/// rate is the one at which most frames follow each other. If a frame comes later than expected at
+/// this rate, frames before it are missing.
 struct FrameClock: Equatable {
   enum Reading: Equatable {
     /// The frames follow the container's rate closely enough.
     case asDeclared
-    /// The frames come at this rate, but some are missing or shown longer. `count` is the number of
+    /// The frames have this rate, but some are missing or shown longer. `count` is the number of
     /// frame times without a frame.
     case gaps(rate: Double, count: Int)
     /// The frames follow no steady rate; `rate` is their mean.

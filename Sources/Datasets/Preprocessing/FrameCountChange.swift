@@ -27,8 +27,8 @@ struct FrameCountChange {
 }
 
 extension ClipReader {
-  /// Returns notes about a clip's bucket: that another frame rate made it a shorter one, or that it
-  /// is a still image.
+  /// Returns notes about a clip's bucket: that another frame rate has led to a shorter one, or that
+  /// the clip becomes a still image.
   ///
   /// - Parameters:
   ///   - available: The frames of the clip, at the rate of the bucket, if they were counted.

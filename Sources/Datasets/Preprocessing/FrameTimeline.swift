@@ -28,7 +28,7 @@ enum FrameTimeline {
   /// Reads frames at a steady rate. Frame k is the one on the screen at k / `rate` seconds, within
   /// half a frame's time.
   ///
-  /// - Parameter length: the seconds that the last frame is shown.
+  /// - Parameter length: the seconds for which the last frame is shown.
   /// - Returns: `count` frames, or fewer if the video ends.
   static func steady<Result>(
     _ count: Int, of reader: VideoReader, rate: Double, length: Double,

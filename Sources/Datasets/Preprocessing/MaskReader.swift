@@ -40,9 +40,9 @@ struct MaskReader: Sendable {
     return (try rasterizer.mask(read.frames, count: bucket.frames), note)
   }
 
-  /// Reads a mask like upstream (`process_videos.py`), which stretches the mask over the bucket
-  /// without cropping it like the clip, and groups frames by eights starting with the first one. A
-  /// mask that ends early has fewer latent frames.
+  /// Reads a mask as upstream does (`process_videos.py`): it is stretched over the bucket without
+  /// cropping, and frames are grouped by eights starting with the first one. A mask that ends early
+  /// has fewer latent frames.
   func compatibleCells(_ path: String, bucket: ResolutionBucket) throws -> Tensor {
     let rasterizer = MaskRasterizer(factors: factors, rule: .keepsWhite, grouping: .plain)
     let size = [bucket.height, bucket.width]

@@ -26,8 +26,8 @@ final class MediaEncoder {
   private var loadedVideo: VideoEncoder?
   private var loadedAudio: AudioEncoder?
 
-  /// Loads the models that these kinds of files certainly need, so that a model that can't be
-  /// loaded is reported at once.
+  /// Loads the models that these kinds of files certainly need, so that a failure is reported at
+  /// once.
   init(_ plan: PreprocessingPlan, _ artifacts: [any Artifact]) throws {
     self.plan = plan
     let components = artifacts.filter(\.preloadsModel).compactMap(\.component)
@@ -43,7 +43,7 @@ final class MediaEncoder {
     return encoder
   }
 
-  /// Audio is encoded in float32, like in upstream.
+  /// Audio is encoded in float32, as upstream does.
   private func audio() throws -> AudioEncoder {
     let encoder =
       try loadedAudio ?? plan.checkpoint.audioEncoder(dtype: .float32, device: plan.options.device)

@@ -17,7 +17,7 @@ public struct PreprocessingOptions: Sendable {
 
   /// The dataset file, `.json`, `.jsonl` or `.csv`, or a folder of media with captions beside them.
   public var dataset: String
-  /// The sizes to scale clips to; each clip gets the one that fits best.
+  /// The sizes to scale clips to; each clip gets the best fit.
   public var buckets: [ResolutionBucket]
   /// The lengths to cut audio without clips to, in seconds.
   public var audioDurations: [Double] = []

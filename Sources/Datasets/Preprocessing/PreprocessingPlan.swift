@@ -6,7 +6,7 @@ import NN
 import Support
 import TensorFiles
 
-/// The work that a dataset needs. Planning loads no model and decodes no long clip; it finds all
+/// The work that a dataset needs. Planning loads no model and decodes no long clip, and finds all
 /// problems that can be found before the work starts.
 public struct PreprocessingPlan: Sendable {
   let options: PreprocessingOptions
@@ -257,8 +257,8 @@ extension PreprocessingReport {
 
   /// Adds a sample whose media can't be used at all.
   ///
-  /// Files that an earlier run made are not removed, because their source may only have been moved,
-  /// but the report mentions them.
+  /// Files of an earlier run are kept, because their source may only have been moved, and the
+  /// report mentions them.
   mutating func add(_ error: any Error, _ sample: DatasetSample, _ check: SampleCheck) {
     add(sample.mainFolder, sample, describe(error), check)
   }

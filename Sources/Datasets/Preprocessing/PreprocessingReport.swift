@@ -47,12 +47,12 @@ public struct PreprocessingReport: Codable, Sendable {
   /// The number of samples whose files were all up to date.
   public var upToDate = 0
   public var counts: [CacheFolder: Count] = [:]
-  /// The number of clips without audio although audio is wanted.
+  /// The number of clips that lack the wanted audio.
   public var withoutAudio = 0
   /// The files of a dataset folder that are skipped, each with its reason. The first of several
   /// processes lists them.
   public var skipped: [SkippedFile] = []
-  /// The number of hidden files and folders that are skipped too.
+  /// The number of hidden files and folders, which are also skipped.
   public var hiddenFiles = 0
   /// The number of samples with silent audio, from this run or an earlier one.
   public var withSilentAudio = 0

@@ -10,7 +10,8 @@ import Torch
 public enum PreprocessingEvent: Sendable {
   public enum Phase: Sendable { case captions, media }
 
-  /// The models are being loaded; `total` samples follow, the others are cached already.
+  /// The models are being loaded; `total` samples will be encoded, and the others are already
+  /// cached.
   case loading(Phase, total: Int)
   case advanced(Phase, done: Int, total: Int)
 }
@@ -18,9 +19,9 @@ public enum PreprocessingEvent: Sendable {
 /// Encodes clips, audio and captions to the latents and text features that training reads, like
 /// upstream's dataset scripts. `docs/preprocessing.md` describes the files.
 ///
-/// Each file appears complete or not at all and carries its `Fingerprint`, so that a run that was
-/// killed can be resumed. The text encoder is freed before the VAEs are loaded, and media are read
-/// ahead of the encoders.
+/// Each file appears complete or not at all and contains its `Fingerprint`, so that a killed run
+/// can be resumed. The text encoder is freed before the VAEs are loaded, and media are read ahead
+/// of the encoders.
 public final class Preprocessor {
   private let plan: PreprocessingPlan
   private let notify: (PreprocessingEvent) -> Void
@@ -41,8 +42,8 @@ public final class Preprocessor {
   /// Does the work and writes the report, even if the work fails.
   ///
   /// - Throws: The errors of loading the models; `WritingError` or `TensorFileError` if the output
-  ///   can't be written (`isWritingFailure`); `TorchError` if memory runs out. A sample that can't be used is an entry of the report, not
-  ///   an error.
+  ///   can't be written (`isWritingFailure`); `TorchError` if memory runs out. A sample that can't
+  ///   be used is an entry of the report, not an error.
   public func run() throws -> PreprocessingReport {
     let began = Date()
     do {
@@ -71,7 +72,7 @@ public final class Preprocessor {
   public var currentReport: PreprocessingReport { report }
 
   private var isStopped = false
-  /// The number of clips that differ from upstream's reading, by the reason.
+  /// The number of clips that are read differently from upstream, by the reason.
   private var corrected: [Clip.Correction: Int] = [:]
 
   private func finish(_ began: Date) {

@@ -17,8 +17,8 @@ struct PreparedAudio: Sendable {
 
 /// Reads audio and its masks.
 struct SampleAudioReader: Sendable {
-  /// Whether audio is read like in upstream, which ignores timestamps and returns no audio if a
-  /// part of it can't be decoded.
+  /// Whether audio is read as upstream does, which ignores timestamps and returns no audio if a
+  /// part can't be decoded.
   var isCompatible = false
   /// The audio track of clips, and of other files that have several.
   var track = AudioTrackChoice.automatic
@@ -28,8 +28,8 @@ struct SampleAudioReader: Sendable {
   /// The max length of the audio of one clip, in seconds. Longer files aren't clips or have wrong
   /// times.
   private static let longest = 3600.0
-  /// The peak above which a note is given, in dB of full scale. Decoders of lossy codecs overshoot
-  /// a little.
+  /// The peak above which a note is given, in dB of full scale. Lossy codecs overshoot full scale a
+  /// little.
   private static let loudest = 3.0
 
   /// Reads the audio that belongs to a clip's frames, cut to their length or padded with silence.
@@ -82,7 +82,7 @@ struct SampleAudioReader: Sendable {
   ///   - most: the max length, in seconds.
   ///   - durations: the lengths to choose from, in seconds. The longest one that the audio fills is
   ///     used; empty for the whole audio.
-  /// - Returns: also the length of the file's audio, and how much of it is used, in seconds.
+  /// - Returns: the audio, its length in the file, and the used length, in seconds.
   /// - Throws: `MediaError`, also for audio that is shorter than all durations.
   func read(_ path: String, most: Double?, durations: [Double]) throws -> (
     audio: PreparedAudio, length: Double, seconds: Double

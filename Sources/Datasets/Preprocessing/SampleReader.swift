@@ -14,7 +14,7 @@ struct PreparedFile: Sendable {
     case audio(AudioClip)
     /// Values that are stored without encoding.
     case values(CachedValues)
-    /// Values that follow from the sample's other files, which are encoded first.
+    /// Values that are computed from the sample's other files, which are encoded first.
     case dependent(@Sendable (EncodedSample) throws -> CachedValues)
   }
 
@@ -37,9 +37,10 @@ struct PreparedSample: Sendable {
   /// not read.
   var clipStart: Double?
   var corrections: Set<Clip.Correction> = []
-  /// Whether the clip has no audio although audio is wanted.
+  /// Whether the clip lacks the wanted audio.
   var isSilent = false
-  /// An error that ends the run, since every other sample would fail too: memory has run out.
+  /// An error that ends the run because every other sample would fail too, such as exhausted
+  /// memory.
   var fatal: (any Error)?
 
   init(_ work: SampleWork) {
@@ -61,7 +62,7 @@ struct SampleReader: Sendable {
 
   func clips(_ buckets: [ResolutionBucket]) -> ClipReader { ClipReader(options, buckets: buckets) }
 
-  /// Reads masks, which are white on black whatever background clips are composited on.
+  /// Reads masks, which are always composited on black.
   var masks: MaskReader {
     var clips = clips
     clips.color.background = .black
@@ -119,7 +120,7 @@ struct SampleReader: Sendable {
     switch expectation {
     case .unknown: return
     case .absent:
-      // Latents of audio that the clip no longer has, or their mask, would go unnoticed.
+      // Otherwise, latents or masks of audio that the clip no longer has would stay unnoticed.
       check.file(artifact.folder, sample).removeIfOurs()
       try artifact.noteAbsence(inputs, in: &result)
     case .made(let fingerprint):
@@ -145,7 +146,7 @@ struct SampleReader: Sendable {
     return clip
   }
 
-  /// Reads the audio of a separate file: as long as the clip or, without a clip, as one of the
+  /// Reads the audio of a separate file, cut to the clip's length or, without a clip, to one of the
   /// durations.
   ///
   /// - Parameter isPadded: Whether audio that is shorter than the clip is padded with silence.
