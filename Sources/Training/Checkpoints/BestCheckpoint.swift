@@ -46,7 +46,7 @@ struct BestCheckpoint: Codable, Sendable, Equatable {
   ///   - record: the validation at the checkpoint's step, with a finite loss.
   ///   - validationSet: the value of `Trainer.validationSet`.
   ///   - isAveraged: whether the run also saves averaged weights.
-  ///   - isAveraged: whether there are averaged weights.
+  ///   - isExtra: whether it is saved only because its loss is the lowest.
   init(
     _ record: ValidationRecord, in folder: RunFolder, validationSet: String, isAveraged: Bool,
     isExtra: Bool
@@ -79,7 +79,7 @@ struct BestCheckpoint: Codable, Sendable, Equatable {
 }
 
 extension Trainer {
-  /// Identifies what the validation loss is measured on: samples, noise and sigmas.
+  /// Returns a text that identifies the samples, noise and sigmas of the validation loss.
   func validationSet(_ heldOut: PrecomputedDataset) throws -> String {
     FileIdentity.identity(
       ofNames: try heldOut.identities() + ["seed \(configuration.validation.heldOut.seed)"])

@@ -23,7 +23,7 @@ struct LoadedState {
   /// - Parameter weights: `…_step_00020.safetensors`; its state is `training_state_step_00020`, in
   ///   our format or the official trainer's.
   /// - Returns: nil if no such file exists.
-  /// - Throws: the problem of an existing file.
+  /// - Throws: the error of a file that exists but can't be used.
   init?(beside weights: String) throws {
     let folder = (weights as NSString).deletingLastPathComponent
     let name = (weights as NSString).lastPathComponent

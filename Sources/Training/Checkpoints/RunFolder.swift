@@ -68,7 +68,7 @@ struct RunFolder: Sendable {
     "\(checkpoints)/training_state_step_\(Self.number(step)).safetensors"
   }
 
-  // MARK: What is there
+  // MARK: Existing files
 
   private static func files(of folder: String) -> [String] {
     // A missing folder holds no files.

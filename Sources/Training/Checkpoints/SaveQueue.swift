@@ -10,11 +10,12 @@ final class SaveQueue: Sendable {
   private static let capacity = 3
 
   private let queue = WorkerQueue<Void>(name: "ltx save", capacity: capacity)
-  /// The errors that were not taken yet. Its lock is also held from making room to adding a job:
-  /// otherwise another caller might fill the room, and both would wait for results to be taken.
+  /// The errors that have not been taken yet. The lock is held from making room in the queue until
+  /// a job is added; otherwise another caller could fill the room, and both would wait for results
+  /// to be taken.
   private let errors = Mutex<[any Error]>([])
 
-  // Jobs that wait are done even if nobody waits for them.
+  // Pending jobs are finished even if nobody waits for them.
   deinit { queue.finish() }
 
   /// Adds a job. Waits if two jobs are pending.

@@ -16,7 +16,8 @@ final class StatePacing: Sendable {
 
   private let last = Mutex(Last())
 
-  /// Whether the cost of the last save is paid off. If so, starts a new one.
+  /// Whether enough time has passed since the last save to make up for its cost. If so, a new save
+  /// begins.
   var isDue: Bool {
     last.withLock { last in
       let now = ContinuousClock.now

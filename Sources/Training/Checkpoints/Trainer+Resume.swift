@@ -26,7 +26,8 @@ extension Trainer {
     return path
   }
 
-  /// Ranks that see different files would train different weights together.
+  /// Checks that all ranks start from the same state: if they saw different files, they would train
+  /// different weights together.
   private func requireSameStart() throws {
     guard group.worldSize > 1 else { return }
     let weights = parameters.map { (key: $0.key, tensor: $0.tensor) }
@@ -118,8 +119,8 @@ extension Trainer {
     trackerRunID = state.trackerRunID
   }
 
-  /// Restores the saved weights, all that a minimal state has. The optimizer starts from scratch,
-  /// as in the official trainer.
+  /// Restores the saved weights of a minimal state, which has nothing else. The optimizer starts
+  /// from scratch, as in the official trainer.
   private func restoreWeights(of state: TrainingState) throws {
     let path = folder.weights(step: state.step)
     let values = try model.values(of: path, parameters)

@@ -7,7 +7,7 @@ import Torch
 import Tracking
 
 extension Trainer {
-  /// A copy of the current state.
+  /// Returns a copy of the current state.
   private func state(isMinimal: Bool) throws -> TrainingState {
     var tensors: [String: Tensor] = [:]
     if !isMinimal {
@@ -21,7 +21,7 @@ extension Trainer {
       lossScale: lossScale, fingerprint: fingerprint, trackerRunID: trackerRunID, tensors: tensors)
   }
 
-  /// The copy is on the CPU, and later steps don't change it.
+  /// Returns a copy on the CPU that later steps don't change.
   private static func copy(_ tensor: Tensor) throws -> Tensor {
     let detached = try tensor.detach()
     return detached.device == .cpu ? try detached.clone() : try detached.to(.cpu)
@@ -85,8 +85,8 @@ extension Trainer {
     for path in saved.take() { events.saved(path) }
   }
 
-  /// Whether the state is also stored between checkpoints, so that a kill costs few steps. It isn't
-  /// if the user wants no states, or if it might fill the disk.
+  /// Whether the state is also stored between checkpoints, so that a kill costs few steps. It is
+  /// not stored if the user wants no states, or if it might fill the disk.
   private var storesState: Bool {
     guard configuration.checkpoints.saveTrainingState != .off else { return false }
     return stateBytes <= 8 << 30

@@ -74,10 +74,10 @@ extension SubjectTable {
 }
 
 extension TrainingConfiguration {
-  /// Notes such as the interpretation of older keys.
+  /// Notes, such as how older keys were read.
   public var notices: [ConfigurationNotice] { source.notices }
 
-  /// A problem with a value that is found after reading, with its position in the file.
+  /// Returns a problem with a value that is found after reading, with its position in the file.
   ///
   /// - Parameter key: a full name such as `lora.target_modules`; if the file lacks the key, the
   ///   problem is reported at its section.

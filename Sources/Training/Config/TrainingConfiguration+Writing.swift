@@ -60,7 +60,7 @@ extension TrainingConfiguration {
 }
 
 extension TrainingConfiguration.Optimization {
-  /// Whether a longer run begins in the same way as a shorter one.
+  /// Whether a longer run has the same first steps as a shorter one.
   fileprivate var scheduleIsIndependentOfSteps: Bool {
     switch schedulerType {
     case .constant: true

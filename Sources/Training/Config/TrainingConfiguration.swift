@@ -4,7 +4,7 @@ import NN
 import Optimizers
 import Support
 
-/// A training run, as its YAML file describes it.
+/// The configuration of a training run, from its YAML file.
 ///
 /// Sections, keys and defaults are those of the official trainer (ltx-trainer 1.2.0, `config.py`)
 /// in camel case; extensions are marked. A configuration that was loaded from a file has passed all
@@ -106,8 +106,8 @@ extension TrainingConfiguration {
     public var learningRates = ModuleRates()
     /// An extension: the decay of the average of the trained weights; nil for no average.
     public var emaDecay: Double?
-    /// An extension: the number of consecutive steps without a finite loss or gradient that stops
-    /// the run.
+    /// An extension: the number of consecutive steps without a finite loss or gradient after which
+    /// the run stops.
     public var maxSkippedSteps = 10
     public var enableGradientCheckpointing = false
   }
@@ -128,7 +128,8 @@ extension TrainingConfiguration {
     public var preprocessedDataRoot = ""
     /// 0 loads each batch when it is needed.
     public var numDataloaderWorkers = 2
-    /// An extension: how often a sample is trained on the empty prompt instead of its caption.
+    /// An extension: the probability that a sample is trained on the empty prompt instead of its
+    /// caption.
     public var captionDropout = 0.0
     /// An extension: whether latents and text features may come from another model file than
     /// `model_path`.
@@ -210,7 +211,7 @@ public struct ModuleRates: Sendable, Equatable, ExpressibleByDictionaryLiteral {
 }
 
 extension Rule<ModuleRates> {
-  /// Keys that the user chooses.
+  /// The rule for a section whose keys the user chooses.
   static func rates(_ range: NumberRange) -> Rule {
     .section(
       { reader in

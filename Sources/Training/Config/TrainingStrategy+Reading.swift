@@ -55,7 +55,7 @@ extension FlexibleStrategy: ConfigurationSection {
       video: video.map(\.isGenerated) ?? reader.has("video"),
       audio: audio.map(\.isGenerated) ?? reader.has("audio"), reader)
     if video?.isGenerated != true, audio?.isGenerated != true {
-      // A section with an error of its own may have been meant to be generated.
+      // A section with an error may have been meant to be generated.
       let isKnown = (video != nil || !reader.has("video")) && (audio != nil || !reader.has("audio"))
       if isKnown || (video == nil && audio == nil && !reader.has("video") && !reader.has("audio")) {
         reader.report("generates nothing; set is_generated to true for video, audio or both")

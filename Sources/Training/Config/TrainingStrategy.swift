@@ -1,6 +1,6 @@
 import LTX
 
-/// The training strategy: the generated modalities, and the parts of them that are conditions.
+/// The training strategy: the generated modalities, and their conditioned parts.
 public enum TrainingStrategy: Sendable, Equatable {
   case flexible(FlexibleStrategy)
   /// An older strategy: video from text, with or without audio.
@@ -59,7 +59,8 @@ extension [DataSource] {
   }
 }
 
-/// All modes, by generated modalities and their conditions. A nil modality is absent.
+/// The strategy that covers all modes, by generated modalities and their conditions. A nil modality
+/// is absent.
 public struct FlexibleStrategy: Sendable, Equatable {
   public var modalities: PerModality<ModalityStrategy?>
   /// An extension: the weights of the modalities in the loss.

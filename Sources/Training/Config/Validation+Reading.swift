@@ -133,8 +133,8 @@ extension ValidationSample: ConfigurationSection {
     Field("seed", \.seed, .optional(.integer(0 ... .max))),
   ]
 
-  /// Checks that a modality that is given as a whole has no other condition, and that one modality
-  /// is generated.
+  /// Checks that a wholly conditioned modality has no other condition, and that one modality is
+  /// generated.
   mutating func complete(_ reader: SectionReader) {
     let frozen = conditions.filter(\.isWhole)
     if Set(frozen.map(\.modality)) == .both {

@@ -6,8 +6,8 @@ import Torch
 /// state. Samples with equal keys are batched together; the remainders form smaller batches at the
 /// end of the epoch. A sample with repeats appears that many times in an epoch.
 ///
-/// If all samples have one key, a batch of four consists of the two batches of two at a smaller
-/// batch size, so accumulation and ranks can replace a larger batch.
+/// If all samples have one key, a batch of four consists of two batches of a run with batch size
+/// two, so accumulation and ranks can replace a larger batch.
 struct BatchOrder: Sendable {
   struct Batch: Sendable, Equatable {
     /// Indices into the dataset.

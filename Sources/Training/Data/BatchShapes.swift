@@ -13,8 +13,8 @@ struct BatchShapes: Sendable {
   /// The latent steps of each sample that are trained on, by folder of audio latents.
   private let steps: [String: [Int]]
 
-  /// The most by which a group's audio lengths may exceed the shortest one: 1 %, or one latent step
-  /// (0.04 s).
+  /// The limit by which a group's audio lengths may exceed the shortest one: 1 %, but at least one
+  /// latent step (0.04 s).
   static func tolerance(_ shortest: Int) -> Int { max(1, shortest / 100) }
 
   /// - Parameter batchSize: the batch size; with 1, nothing is cut.

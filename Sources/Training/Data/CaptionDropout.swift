@@ -36,7 +36,7 @@ struct CaptionDropout: Sendable {
   ///
   /// - Parameter position: the number of samples shown before it, over all epochs.
   func drops(position: Int) -> Bool {
-    // 53 bits make a uniform number in 0..<1.
+    // The upper 53 bits are a uniform number in 0..<1.
     Double(RandomSeed.mix(seed, "position", position) >> 11) * 0x1p-53 < probability
   }
 }

@@ -4,7 +4,7 @@ import LTX
 import Support
 import TensorFiles
 
-/// Checks before the first step that need only the headers of the files.
+/// Checks before the first step, which read only the headers of the files.
 extension PrecomputedDataset {
   /// Checks that a model can read every sample's latents and text features, and that masks fit.
   ///
@@ -165,8 +165,8 @@ extension PrecomputedDataset {
   }
 
   /// Identifies a dataset by its samples' names, the sizes of their files, and the sources in their
-  /// metadata. The official trainer's caches have no metadata, so a value that was changed in place
-  /// goes unnoticed there.
+  /// metadata. The official trainer's caches have no metadata, so values that were changed in place
+  /// go unnoticed.
   ///
   /// - Parameter emptyPrompt: the file that replaces dropped captions, if there is one.
   func identities(emptyPrompt: String? = nil) throws -> [String] {

@@ -160,7 +160,7 @@ public struct PrecomputedDataset: Sendable {
       let size = try ["num_frames", "height", "width"].map {
         Int(exactly: try file.number($0) ?? 0) ?? 0
       }
-      // Floating-point numbers don't overflow.
+      // Computed in floating point, which doesn't overflow.
       if size.reduce(1, { $0 * Double($1) }) == Double(shape[0]) { return [shape[1]] + size }
       throw Issue(
         [.file(file.path)], "holds \(shape[0]) latent tokens, but their dimensions are \(size)")
@@ -194,9 +194,9 @@ public struct CachedSample: Sendable {
   public let masks: [String: Tensor]
   /// The video's text features before the connectors: [S, Wv].
   public let videoFeatures: Tensor
-  /// The audio's, [S, Wa]; nil if they equal the video's.
+  /// The audio's text features, [S, Wa]; nil if they equal the video's.
   public let audioFeatures: Tensor?
-  /// [S], int64, 0 for padding.
+  /// The mask of the text tokens: [S], int64, 0 for padding.
   public let textMask: Tensor
 }
 

@@ -3,8 +3,8 @@ import Support
 
 /// A process that leads a process group of its own.
 ///
-/// Foundation's `Process` reports an end only after everything that the process started has ended.
-/// One rank's end must be known at once, because the others wait for it.
+/// Foundation's `Process` reports the end of a process only after all of its descendants have
+/// ended. The end of a rank must be known at once, because the others wait for it.
 struct ChildProcess: Sendable {
   let id: pid_t
 

@@ -14,7 +14,7 @@ public struct LaunchPlan: Sendable {
   public let masterHost: String
   public let masterPort: Int
 
-  /// torchrun's port if several machines must agree on one.
+  /// torchrun's port, which is used if several machines must agree on one.
   public static let standardPort = 29500
 
   /// - Parameters:

@@ -1,7 +1,7 @@
 import Foundation
 
 /// Copies a pipe to another file line by line, with a prefix before each line, so that the lines of
-/// several processes stay whole.
+/// several processes don't mix.
 final class LinePrefixer: Sendable {
   let pipe = Pipe()
   private let prefix: Data
@@ -22,8 +22,8 @@ final class LinePrefixer: Sendable {
     }
   }
 
-  /// Waits until everything is copied, but not forever: a process may leave others behind that hold
-  /// the pipe.
+  /// Waits for a limited time until everything is copied, because a process may leave others behind
+  /// that hold the pipe.
   func finish() {
     _ = end.wait(timeout: .now() + 2)
   }
@@ -33,7 +33,7 @@ final class LinePrefixer: Sendable {
     var followsReturn = false
     while case let data = pipe.fileHandleForReading.availableData, !data.isEmpty {
       rest += data
-      // Progress ends in a carriage return, and gets its own lines here.
+      // Progress lines end in a carriage return, and become separate lines here.
       while let index = rest.firstIndex(where: {
         $0 == UInt8(ascii: "\n") || $0 == UInt8(ascii: "\r")
       }) {

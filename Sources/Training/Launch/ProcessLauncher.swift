@@ -49,7 +49,7 @@ public final class ProcessLauncher: Sendable {
   ///   if a signal ended it.
   /// - Throws: `Issue` if one can't be started, after ending the processes that had been started.
   public func run() throws -> Int32 {
-    // Forked before this process opens anything that it alone should hold.
+    // Forked first, so that the guard does not inherit files that this process opens later.
     let launcherGuard = try LauncherGuard()
     let sources = passSignalsOn()
     defer { for source in sources { source.cancel() } }

@@ -8,7 +8,7 @@ import Tracking
 /// The forward and backward passes of one optimizer step: all its batches, on all ranks.
 ///
 /// Each sample counts the same in any batch, so accumulation and ranks give the gradients of one
-/// large batch, to rounding.
+/// large batch, up to rounding.
 struct StepComputation {
   /// The noise level and the losses of one sample.
   struct Sample: Sendable, Equatable {
@@ -29,7 +29,7 @@ struct StepComputation {
       gradients[key] = try gradients[key].map { try $0 + gradient } ?? gradient
     }
     forwardSeconds += result.forwardSeconds
-    // The sigma of the video if video is generated, as in the official trainer.
+    // The sample's sigma is that of the video if video is generated, as in the official trainer.
     let generated = [example.video, example.audio].compactMap { $0 }.first { $0.target != nil }
     func values(_ tensor: Tensor?) throws -> [Double]? {
       try tensor.map { try $0.to(.cpu, .float64).array() }
@@ -46,7 +46,7 @@ struct StepComputation {
     }
   }
 
-  /// Adds up the results of the ranks in place; afterwards, all ranks have the same.
+  /// Sums the results of the ranks in place, so that all ranks have the same result.
   ///
   /// - Parameters:
   ///   - parameters: the trained tensors, in an order that is the same on all ranks.

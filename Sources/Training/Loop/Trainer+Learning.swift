@@ -40,8 +40,8 @@ extension Trainer {
     return summary
   }
 
-  /// Reports what the run has learned, at its end. A failure gives a warning, so that the run is
-  /// not lost.
+  /// Reports at the end of a run what it has learned. A failure only gives a warning, so that the
+  /// run is not lost.
   func concludeLearning(_ events: TrainingEvents) -> LearningSummary? {
     guard group.isMain else { return nil }
     do {

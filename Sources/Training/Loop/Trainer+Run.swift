@@ -35,7 +35,8 @@ public struct TrainingResult: Sendable {
 }
 
 extension Trainer {
-  /// Trains until the configured number of steps is done or `shouldStop` says so, and then saves.
+  /// Trains until the configured number of steps is done or `shouldStop` returns true, and then
+  /// saves.
   ///
   /// Ranks other than 0 write no files.
   ///
@@ -70,7 +71,7 @@ extension Trainer {
     let steps = c.optimization.steps
 
     if first == 0 { try validate(events) }
-    // If an earlier start has measured it, it is the loss before training.
+    // If an earlier start has measured the validation loss, that is the loss before training.
     if group.isMain {
       validations = first > 0 ? try RecordedMetrics.validations(path: folder.metrics) : []
     }
@@ -98,7 +99,8 @@ extension Trainer {
       let isLast = completedSteps == steps || stops || gaveUp
       try validate(events)
       var improved: ValidationRecord?
-      // The last step is measured too: the losses before and after show what the run has changed.
+      // The loss is always measured after the last step, so that losses before and after can be
+      // compared.
       if isDue(c.validation.heldOutInterval) || completedSteps == steps {
         improved = try measureHeldOut(metrics, events).flatMap {
           c.checkpoints.keepBest && BestCheckpoint.isImprovement($0, over: best) ? $0 : nil

@@ -12,7 +12,7 @@ import Tracking
 
 /// Trains on a preprocessed dataset, step by step, according to a configuration.
 ///
-/// A run is a function of its configuration: the batches and the noise of a step follow from the
+/// A run is a function of its configuration: the batches and the noise of a step depend only on the
 /// seed and the step's number. A run that was killed therefore resumes exactly from its last stored
 /// state.
 public final class Trainer {
@@ -152,7 +152,8 @@ public final class Trainer {
       start: model.start?.identity, ranks: group.worldSize)
   }
 
-  /// Lets the first rank encode the prompts; the others load them from its cache.
+  /// Makes the sampler. The first rank encodes the prompts, and the others load them from its
+  /// cache.
   private static func sampler(
     _ c: TrainingConfiguration, _ dtype: DType, _ device: Device, _ group: ProcessGroup,
     _ warn: @escaping @Sendable (String) -> Void, _ preparing: (GenerationProgress) throws -> Void
@@ -236,7 +237,7 @@ public final class Trainer {
     let first = number * batchesPerStep
     let sizes = try (first..<first + batchesPerStep).map { try order.batch($0).samples.count }
     let total = sizes.reduce(0, +)
-    // Whether references are used is decided once for the whole step.
+    // The decision to use references holds for the whole step.
     let seed = RandomSeed.mix(UInt64(c.seed), "step", number)
     let references = try Generator(seed: seed)
     var computation = StepComputation()

@@ -15,7 +15,7 @@ extension Modality {
     }
   }
 
-  /// The number of tokens of one sample.
+  /// Returns the number of tokens of one sample.
   func tokenCount(_ shape: [Int]) -> Int {
     switch self {
     case .video: shape.suffix(3).reduce(1, *)
@@ -23,7 +23,7 @@ extension Modality {
     }
   }
 
-  /// The positions, [B, 3 or 1, T, 2]. Samples with different frame rates have their own positions.
+  /// Returns the positions, [B, 3 or 1, T, 2]. Each sample has the positions of its own frame rate.
   func positions(_ latents: CachedLatents, _ factors: CompressionFactors) throws -> Tensor {
     let shape = latents.tensor.shape
     func video(batch: Int, fps: Double) throws -> Tensor {
@@ -46,7 +46,7 @@ extension Modality {
 }
 
 extension Condition<CachedSource> {
-  /// The tokens that the condition gives, [B or 1, T]; nil for a reference, which gives none of the
+  /// Returns the conditioned tokens, [B or 1, T]; nil for a reference, which conditions none of the
   /// modality's own tokens.
   ///
   /// - Throws: `Issue` if a mask is missing or does not fit.

@@ -10,7 +10,8 @@ public enum CachedSource: Sendable, Equatable {
 
 /// The treatment of one modality in training: whether it is generated, and its conditions.
 public struct ModalityStrategy: Sendable, Equatable {
-  /// A modality that is not generated stays clean, has no loss, and only conditions the other one.
+  /// Whether the modality is generated. Otherwise it stays clean, has no loss, and only conditions
+  /// the other one.
   public var isGenerated = true
   /// The folder of its latents in the cache.
   public var latentsFolder = ""
@@ -21,7 +22,7 @@ public struct ModalityStrategy: Sendable, Equatable {
   /// References run at the target's frame rate and are scaled in space only: the older strategy
   /// `video_to_video`.
   public var referencesKeepTime = false
-  /// Whether a clip of one latent frame is never given as a whole: both older strategies.
+  /// Whether a clip of one latent frame is never wholly conditioned: both older strategies.
   public var sparesSingleFrames = false
 
   public init(
@@ -34,7 +35,7 @@ public struct ModalityStrategy: Sendable, Equatable {
 
   init() {}
 
-  /// The number of conditions that apply at random, which come first: in the older
+  /// The number of conditions that apply at random, which come first in `conditions`. In the older
   /// `video_to_video`, the reference always applies.
   public var drawnConditions: Int { referencesKeepTime ? 1 : conditions.count }
 }

@@ -28,7 +28,7 @@ public struct Objective: Sendable, Equatable {
       }, weighted: self)
   }
 
-  /// A loss times its weight. A weight of 1 adds no operation.
+  /// Multiplies a loss by its weight. A weight of 1 adds no operation.
   fileprivate static func weighted(_ loss: Tensor, by weight: Double) throws -> Tensor {
     weight == 1 ? loss : try loss * weight
   }

@@ -28,7 +28,7 @@ public struct ModalityBatch: Sendable {
   public var latents: CachedLatents
   /// References by the folder that a condition names.
   public var references: [String: CachedLatents]
-  /// Masks by folder: [B, F, H, W] or [B, T]; above 0.5 where the sample is given.
+  /// Masks by folder: [B, F, H, W] or [B, T]; above 0.5 where the sample is conditioned.
   public var masks: [String: Tensor]
 
   public init(
@@ -65,9 +65,9 @@ public typealias TrainingDraws = PerModality<ModalityDraws?>
 
 /// The random numbers behind one modality of a training example.
 public struct ModalityDraws: Sendable {
-  /// [B]; nil for a modality that is not generated.
+  /// The noise level, [B]; nil for a modality that is not generated.
   public var sigma: Tensor?
-  /// [B, T, C], standard normal; nil for a modality that is not generated.
+  /// The noise, [B, T, C], standard normal; nil for a modality that is not generated.
   public var noise: Tensor?
   /// A uniform number for each condition and sample; a condition applies if it is below the
   /// condition's probability. For a reference, the first number counts for the whole batch.
@@ -89,11 +89,11 @@ public struct ModalityDraws: Sendable {
 
 /// One modality with its noise and conditions, before the text is added.
 public struct NoisedModality: Sendable {
-  /// [B, T, C]: tokens of references first.
+  /// The tokens, [B, T, C], with those of references first.
   public var latent: Tensor
   /// Sigmas of the tokens: [B, T], or [B, 1] if all tokens of a sample have the same.
   public var timesteps: Tensor
-  /// [B]; 0 for a modality that is not generated.
+  /// The noise level, [B]; 0 for a modality that is not generated.
   public var sigma: Tensor
   /// [B, 3 or 1, T, 2]
   public var positions: Tensor

@@ -5,8 +5,7 @@ import NN
 import Torch
 import Tracking
 
-/// A summary of a run before it starts: what the terminal, the report page and the model card say
-/// about it.
+/// A summary of a run before it starts, for the terminal, the report page and the model card.
 public struct RunSummary: Sendable {
   public typealias Fact = (name: String, value: String)
 
@@ -91,8 +90,8 @@ extension Trainer {
       + (dataset.unmatchedCount > 0 ? ", \(dataset.unmatchedCount) without a match skipped" : "")
   }
 
-  /// The actual number of samples per step, which is smaller if batches of a shape with few samples
-  /// are not full.
+  /// The actual number of samples per step, which is smaller if a shape has too few samples for
+  /// full batches.
   private var samplesPerStep: String {
     let asked = configuration.optimization.batchSize * batchesPerStep
     let mean = Double(order.samplesPerEpoch * batchesPerStep) / Double(order.batchesPerEpoch)

@@ -12,7 +12,7 @@ public final class TrainingSession {
   public struct Options: Sendable {
     public var device: Device
     public var earlierRun: Trainer.EarlierRun
-    /// Whether only checks are made.
+    /// Whether the run is only checked, not started.
     public var isDryRun: Bool
 
     public init(
@@ -69,7 +69,7 @@ public final class TrainingSession {
       configuration, device: options.device, group: group, makesSamples: !options.isDryRun,
       warn: self.warn,
       preparing: preparing)
-    // A dry run replaces nothing.
+    // A dry run with `--overwrite` replaces nothing.
     let looksOnly = options.isDryRun && options.earlierRun == .overwrite
     resumedFrom = looksOnly ? nil : try trainer.prepareFolder(options.earlierRun)
   }

@@ -15,8 +15,8 @@ struct HeldOutLoss {
   )
   .map { ($0 + $1) / 2 }
 
-  /// Splits samples off a dataset: those with the smallest hashes of their names, so that samples
-  /// added later change the choice little.
+  /// Splits samples off a dataset: those whose names have the smallest hashes, so that adding
+  /// samples later changes the choice little.
   static func split(
     _ dataset: PrecomputedDataset, count: Int, seed: UInt64
   ) -> (training: PrecomputedDataset, heldOut: PrecomputedDataset) {
@@ -61,8 +61,8 @@ struct HeldOutLoss {
     }
     let totals = try group.allReduce(sums)
     let means = totals.prefix(count).map { $0 / Double(dataset.count) }
-    // A rank without samples does not know which losses the others have measured, but the
-    // strategies do.
+    // A rank without samples does not know which losses the others have measured; the strategies
+    // determine it.
     func part(_ strategy: ModalityStrategy?, _ index: Int) -> Double? {
       strategy?.isGenerated == true ? totals[index] / Double(dataset.count * count) : nil
     }

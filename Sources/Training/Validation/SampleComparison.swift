@@ -2,8 +2,8 @@ import Generation
 import LTX
 import NN
 
-/// Compares validation samples with the training data: a sample that differs shows something that
-/// the adapters never learned.
+/// Compares validation samples with the training data, because a sample that differs shows
+/// something that the adapters never learned.
 struct SampleComparison {
   private let configuration: TrainingConfiguration
   private let dataset: PrecomputedDataset

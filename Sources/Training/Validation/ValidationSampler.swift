@@ -8,8 +8,8 @@ import Torch
 
 /// Generates the samples of a configuration with the transformer that is being trained.
 ///
-/// It is created once before training. All problems are found then, and prompts and media are
-/// encoded and kept on the CPU, so that neither the text encoder nor the VAEs' encoders take memory
+/// It is created once before training. It then reports all problems, and encodes prompts and media
+/// and keeps them on the CPU, so that neither the text encoder nor the VAEs' encoders take memory
 /// later. The stages are those of `ltx generate`.
 public final class ValidationSampler {
   /// The modalities of the transformer that the samples need; nil without samples.
@@ -185,7 +185,7 @@ public final class ValidationSampler {
     return (models, try Checkpoint(models.files))
   }
 
-  /// The samples as checked plans. The problems of all samples are reported at once.
+  /// Returns the samples as checked plans. The problems of all samples are reported together.
   private static func plans(
     _ c: TrainingConfiguration, _ models: GenerationModels, blocks: Int, isDryRun: Bool = false
   ) throws -> ([ValidationRequest], [GenerationPlan]) {
@@ -220,7 +220,7 @@ public final class ValidationSampler {
     return (requests, plans)
   }
 
-  /// The prompts of all plans, each encoded once, on the CPU.
+  /// Returns the contexts of all prompts, each encoded once, on the CPU.
   private static func contexts(
     of plans: [GenerationPlan], _ encoder: InputEncoder, _ cache: PromptCache,
     _ warn: (String) -> Void,

@@ -33,7 +33,7 @@ struct ConfigurationNode {
 
 /// Parses YAML text into nodes.
 struct ConfigurationParser {
-  /// A limit on values, because aliases of aliases expand a small text enormously.
+  /// The max number of values, because aliases of aliases can make a small text enormous.
   private static let maximumNodes = 20_000
   private static let maximumDepth = 64
 

@@ -3,7 +3,7 @@ import NN
 import Optimizers
 import Support
 
-/// The findings of the readers of all sections.
+/// The problems and notes that the readers of all sections have found.
 final class ConfigurationReading {
   /// Whether named files and folders must exist.
   let checksPaths: Bool
@@ -22,8 +22,8 @@ final class ConfigurationReading {
 
 /// Reads a section key by key, and collects problems instead of stopping at the first one.
 ///
-/// An invalid value leaves the default in place, so that the rest is still checked. The default is
-/// never used, because the reading as a whole then throws.
+/// If a value is invalid, the default stays, so that the rest is still checked. The default is
+/// never used, because reading then throws at the end.
 final class SectionReader {
   /// The section's path, such as `validation.samples[0]`; empty for the whole configuration.
   let path: String
@@ -78,7 +78,7 @@ final class SectionReader {
   /// Reports a problem of the section as a whole.
   func report(_ message: String) { reading.report(path, place, message) }
 
-  /// Reports keys of a free-form section that its user rejects.
+  /// Reports keys of a free-form section that `body` rejects.
   func checkOptions(_ key: String, _ body: () throws(Issues) -> Void) {
     do {
       try body()

@@ -113,7 +113,7 @@ struct YAMLScalar {
 
 /// Conversions to a wanted type by pydantic's lax rules, which the official trainer relies on.
 extension YAMLScalar {
-  /// The integer of 3, 3.0, "3", "3.0", "1_000" or true.
+  /// The integer, from 3, 3.0, "3", "3.0", "1_000" or true.
   var asInteger: Int? {
     switch value {
     case .integer(let value): value
@@ -124,7 +124,7 @@ extension YAMLScalar {
     }
   }
 
-  /// The number of numbers, strings such as "1e-4", and true. May be infinite or NaN.
+  /// The number, from numbers, strings such as "1e-4", and true. It may be infinite or NaN.
   var asNumber: Double? {
     switch value {
     case .integer(let value): Double(value)
@@ -135,7 +135,7 @@ extension YAMLScalar {
     }
   }
 
-  /// The boolean of true, 1, 1.0, "yes" and the like.
+  /// The boolean, from true, 1, 1.0, "yes" and similar values.
   var asBool: Bool? {
     switch value {
     case .bool(let value): value
@@ -151,7 +151,7 @@ extension YAMLScalar {
     }
   }
 
-  /// The string of a string only: 1 and true need quotes.
+  /// The string, only from a string: 1 and true need quotes.
   var asText: String? { if case .text(let text) = value { text } else { nil } }
 
   private static func integerText(_ text: String) -> Int? {
