@@ -158,7 +158,7 @@ struct RetryPolicy: Sendable {
   /// The seconds before the second, third, … attempt.
   var delays: [Double]
 
-  /// About a minute in total, for requests whose result matters.
+  /// About a minute in total, for work that a user waits for.
   static let patient = RetryPolicy(delays: [1, 2, 4, 8, 16, 30])
   /// A few seconds, for checks before training.
   static let brief = RetryPolicy(delays: [1, 3])
