@@ -121,7 +121,7 @@ public struct RecordedMetrics: Sendable, Equatable {
 
   /// Reads only the validations of a file, which is fast for any number of steps.
   ///
-  /// - Throws: `Issue` where the file can't be read.
+  /// - Throws: `Issue` if the file can't be read.
   public static func validations(path: String) throws -> [ValidationRecord] {
     let data: Data
     do {
@@ -140,7 +140,7 @@ public struct RecordedMetrics: Sendable, Equatable {
     return found
   }
 
-  /// - Throws: `Issue` where the file can't be read.
+  /// - Throws: `Issue` if the file can't be read.
   public init(path: String) throws {
     self.init()
     let data: Data

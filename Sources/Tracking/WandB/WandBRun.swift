@@ -34,7 +34,7 @@ struct WandBRun: Sendable {
         "the Weights & Biases tag '\(tag)' has \(tag.count) characters", suggestion: "Give 1 to 64."
       )
     }
-    // whatever else it is
+    // Text that is not JSON gets the same message.
     guard case .object(let members)? = try? JSON(parsing: options.configuration) else {
       throw Issue("the configuration for Weights & Biases is no JSON object")
     }

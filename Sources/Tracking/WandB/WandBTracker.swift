@@ -161,7 +161,7 @@ public final class WandBTracker: RunTracker {
 
   public func finish(_ outcome: RunOutcome) throws {
     let code = outcome == .success ? 0 : outcome == .failed ? 1 : 255
-    // The server is told about the end even if the disk is full.
+    // The end is reported to the server even if the disk is full.
     defer { sender?.finish(exitCode: code) }
     try state.withLock { state in
       try commitRow(&state)
