@@ -2,8 +2,8 @@ import LTX
 import NN
 import Torch
 
-/// The changes of runs that continued from trained adapters, and of runs that train the weights
-/// themselves.
+/// The changes made by runs that continued from trained adapters, and by runs that train the
+/// weights themselves.
 extension AdapterChange {
   /// The change that a run has made to the adapters that it continued from.
   ///

@@ -84,9 +84,9 @@ public struct CheckpointFusion: Sendable {
     weight.dropLast("weight".count) + QuantizationDescription.tensorName
   }
 
-  /// Whether a matrix is one that fp8 files of LTX-2 have in fp8: those of attention and
-  /// feed-forward layers of the transformer's blocks, except for the gates of attention heads,
-  /// which are small and sensitive.
+  /// Whether a matrix is in fp8 in LTX-2's fp8 files: those of attention and feed-forward layers of
+  /// the transformer's blocks, except for the gates of attention heads, which are small and
+  /// sensitive.
   private static func isEligible(_ key: String, _ entry: TensorEntry) -> Bool {
     key.hasPrefix("\(Checkpoint.Prefix.transformer).transformer_blocks.") && entry.shape.count == 2
       && entry.dtype.isFloatingPoint && !key.hasSuffix(".to_gate_logits.weight")

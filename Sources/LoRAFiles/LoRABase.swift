@@ -124,8 +124,8 @@ extension LoRAFile {
     return nil
   }
 
-  /// A warning for a user who applies the LoRA to a checkpoint: that the file names another base
-  /// model. Layers of both versions have the same shapes, so nothing else would show it.
+  /// A warning if a user applies the LoRA to a checkpoint other than the base model that its file
+  /// names. Layers of both versions have the same shapes, so nothing else would reveal this.
   public func baseWarning(_ checkpoint: Checkpoint) throws -> String? {
     guard let declared = declaredBase else { return nil }
     let generation = try checkpoint.generation

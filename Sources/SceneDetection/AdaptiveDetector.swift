@@ -1,19 +1,19 @@
 import Media
 
-/// Finds hard cuts where a frame changes much more than the frames around it, so that fast camera
+/// Finds hard cuts, where a frame changes much more than the frames around it, so that fast camera
 /// movement does not count as a cut.
 ///
-/// PySceneDetect's `AdaptiveDetector`: the score of `ContentDetector` over the mean of its
-/// neighbors' scores.
+/// Equals PySceneDetect's `AdaptiveDetector`: the score of `ContentDetector` divided by the mean of
+/// its neighbors' scores.
 public struct AdaptiveDetector: SceneDetector {
   public static let defaultThreshold = 3.0
   public static let defaultWindow = 2
-  /// Frames that change less are not cuts, whatever their neighbors do.
+  /// The minimum score of a cut, regardless of its neighbors.
   public static let minimumScore = 15.0
 
-  /// A frame whose ratio is at least this starts a new scene.
+  /// The minimum ratio at which a frame starts a new scene.
   public let threshold: Double
-  /// Frames on each side that a frame is compared with.
+  /// The number of frames on each side that a frame is compared with.
   public let window: Int
   public var collectsMeasurements: Bool {
     get { change.measuresEdges }
@@ -29,7 +29,7 @@ public struct AdaptiveDetector: SceneDetector {
   private var lastCut: Int?
 
   /// - Parameters:
-  ///   - minimumSceneLength: in frames; cuts that come closer are left out.
+  ///   - minimumSceneLength: The minimum number of frames between cuts; closer ones are dropped.
   ///   - window: 1 or more.
   public init(
     threshold: Double = Self.defaultThreshold,
@@ -76,7 +76,7 @@ public struct AdaptiveDetector: SceneDetector {
   }
 
   public func firstOpenFrame(next: Int) -> Int {
-    // The next frame decides on the one that is `window` places before it.
+    // The next frame decides about the one that is `window` frames before it.
     let place = recent.count > 2 * window ? window + 1 : window
     return place < recent.count ? recent[place].frame : next
   }

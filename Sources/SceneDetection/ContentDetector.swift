@@ -3,23 +3,24 @@ import Media
 
 /// Finds hard cuts by the mean change of hue, saturation and brightness from one frame to the next.
 ///
-/// PySceneDetect's `ContentDetector` with its default weights (hue, saturation, brightness 1, edges
-/// 0), to the bit. Lengths are counted in frames, also where the frame rate varies.
+/// Equals PySceneDetect's `ContentDetector` with its default weights (1 for hue, saturation and
+/// brightness, 0 for edges) bit for bit. Lengths are counted in frames, even if the frame rate
+/// varies.
 public struct ContentDetector: SceneDetector {
   public static let defaultThreshold = 27.0
   public static let defaultMinimumSceneLength = 15
 
-  /// A frame whose score is at least this starts a new scene.
+  /// The minimum score at which a frame starts a new scene.
   public let threshold: Double
-  /// The change from the frame before, 0 to 255 (hue counts to 180); 0 for the first frame.
+  /// The change from the previous frame, 0 to 255 (180 for hue); 0 for the first frame.
   public var lastScore: Double { change.score }
 
   private var change: ContentChange
   private var merger: CutMerger
 
   /// - Parameters:
-  ///   - minimumSceneLength: in frames; closer cuts are merged.
-  ///   - lumaOnly: whether brightness alone counts.
+  ///   - minimumSceneLength: The minimum number of frames between cuts; closer ones are merged.
+  ///   - lumaOnly: Whether only brightness counts.
   public init(
     threshold: Double = Self.defaultThreshold,
     minimumSceneLength: Int = Self.defaultMinimumSceneLength,
@@ -47,15 +48,15 @@ public struct ContentDetector: SceneDetector {
   public func firstOpenFrame(next: Int) -> Int { merger.firstOpenFrame(next: next) }
 }
 
-/// The difference of a frame from the one before it: the mean absolute differences of hue,
+/// The difference of a frame from the previous one: the mean absolute differences of hue,
 /// saturation and value.
 struct ContentChange: Sendable {
   static let metricNames = ["content_val", "delta_edges", "delta_hue", "delta_lum", "delta_sat"]
 
   let lumaOnly: Bool
-  /// Edges do not count for the score; they are wanted for statistics only.
+  /// Whether edges are measured. They only matter for statistics, not for the score.
   var measuresEdges = false
-  /// 0 for the first frame.
+  /// The score; 0 for the first frame.
   private(set) var score = 0.0
   private(set) var measurements: [SceneMeasurement] = []
   private var previous: HSVPlanes?
@@ -89,13 +90,13 @@ struct ContentChange: Sendable {
     }
   }
 
-  /// The sum of absolute differences; 0 if there is nothing to compare with.
+  /// The sum of absolute differences; 0 if there is no previous frame.
   private func difference(_ a: [UInt8], _ b: [UInt8]) -> Int {
     a.count == b.count ? Int(cffmpeg_difference(a, b, a.count)) : 0
   }
 }
 
-/// OpenCV's conversion of 8-bit RGB to 8-bit HSV (hue 0 to 179), to the bit: fixed point of 12 bits
+/// OpenCV's conversion of 8-bit RGB to 8-bit HSV (hue 0 to 179), bit for bit: 12-bit fixed point
 /// with tables of reciprocals.
 struct HSVPlanes: Sendable {
   private(set) var hue: [UInt8] = []
@@ -109,7 +110,7 @@ struct HSVPlanes: Sendable {
     [0] + (1...255).map { Int32((full * 4096 / Double($0)).rounded(.toNearestOrEven)) }
   }
 
-  /// - Parameter rgb: pixels of three bytes.
+  /// - Parameter rgb: Pixels of three bytes.
   init(rgb: [UInt8]) {
     let pixels = rgb.count / 3
     hue = [UInt8](repeating: 0, count: pixels)

@@ -1,14 +1,14 @@
 import CFFmpeg
 import Media
 
-/// A kind of file that takes the streams of another unchanged.
+/// A container format that streams can be copied into without encoding.
 enum CopyContainer {
-  /// Endings in the order in which they are tried: of the source's family first.
+  /// File extensions in the order in which they are tried; the source's family comes first.
   ///
-  /// - Parameter isOriented: whether the frames have an orientation that the container must hold.
+  /// - Parameter isOriented: Whether the container must store an orientation of the frames.
   static func candidates(forMP4 isMP4: Bool, isOriented: Bool) -> [String] {
     if isMP4 { return ["mp4", "mov", "mkv"] }
-    // FFmpeg 5 writes no orientation into Matroska.
+    // FFmpeg 5 doesn't write an orientation to Matroska.
     return isOriented ? ["mp4", "mov", "mkv"] : ["mkv", "mov", "avi", "nut"]
   }
 
@@ -26,7 +26,7 @@ enum CopyContainer {
       remedy: "Leave out `copy`; the scenes are then encoded.")
   }
 
-  /// Whether a header can be written.
+  /// Whether the muxer of a file extension can write a header for the streams.
   private static func accepts(_ ending: String, _ readers: [PacketReader]) throws -> Bool {
     var format: UnsafeMutablePointer<AVFormatContext>?
     guard avformat_alloc_output_context2(&format, nil, nil, "scene." + ending) >= 0, let format
@@ -48,14 +48,14 @@ enum CopyContainer {
     return status >= 0
   }
 
-  /// Takes streams that the muxer calls experimental, as the source holds them already.
+  /// Allows streams that the muxer calls experimental, because the source already has them.
   static func allowEverything(_ format: UnsafeMutablePointer<AVFormatContext>) {
     format.pointee.strict_std_compliance = -2
   }
 
-  /// Adds a stream that says what a reader's says.
+  /// Adds a stream with the properties of a reader's.
   ///
-  /// - Parameter name: of the file, for errors.
+  /// - Parameter name: The file name for errors.
   static func addStream(
     like reader: PacketReader, to format: UnsafeMutablePointer<AVFormatContext>, name: String
   ) throws -> UnsafeMutablePointer<AVStream> {
@@ -70,8 +70,8 @@ enum CopyContainer {
       cffmpeg_copy_display_matrix(stream, source), .writing, file: name,
       "its rotation cannot be kept",
       remedy: remedy)
-    // A code for the codec that the container knows is kept, as it tells profiles apart; others are
-    // chosen again.
+    // A codec tag that the container supports is kept, because it distinguishes profiles; others
+    // are chosen again.
     let tag = source.pointee.codecpar.pointee.codec_tag
     let isKnown =
       format.pointee.oformat.pointee.codec_tag != nil
@@ -80,7 +80,8 @@ enum CopyContainer {
     stream.pointee.codecpar.pointee.codec_tag = isKnown ? tag : 0
     stream.pointee.time_base = source.pointee.time_base
     stream.pointee.avg_frame_rate = source.pointee.avg_frame_rate
-    // Muxers refuse streams whose container and codec differ in it; players go by the container.
+    // Muxers reject streams whose container and codec have different aspect ratios; players use the
+    // container's.
     let aspect = av_guess_sample_aspect_ratio(reader.format, source, nil)
     stream.pointee.sample_aspect_ratio = aspect
     stream.pointee.codecpar.pointee.sample_aspect_ratio = aspect

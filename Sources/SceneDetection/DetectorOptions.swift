@@ -1,22 +1,22 @@
 import Support
 
-/// A detector by its name and options, as the command line gives them. What is left out is
-/// PySceneDetect's default.
+/// A detector by its name and options, as on the command line. Missing options have PySceneDetect's
+/// defaults.
 public struct DetectorOptions: Equatable, Sendable {
   public enum Kind: String, CaseIterable, Sendable {
     /// Hard cuts, found by the change of colors.
     case content
-    /// Hard cuts, found by the change of colors relative to the frames around.
+    /// Hard cuts, found by the change of colors relative to the neighboring frames.
     case adaptive
     /// Fades through black.
     case threshold
-    /// Hard cuts, by the distribution of brightness.
+    /// Hard cuts, found by the distribution of brightness.
     case histogram
   }
 
   public var kind: Kind
   public var threshold: Double?
-  /// In frames.
+  /// The minimum length of a scene in frames.
   public var minimumSceneLength: Int?
   public var lumaOnly: Bool
   public var adaptiveWindow: Int?
@@ -68,7 +68,7 @@ public struct DetectorOptions: Equatable, Sendable {
     }
   }
 
-  /// The default threshold and the largest possible one.
+  /// The default threshold and the maximum.
   private var limits: (usual: Double, largest: Double) {
     switch kind {
     case .content: (ContentDetector.defaultThreshold, 255)

@@ -1,13 +1,13 @@
 import CFFmpeg
 import Media
 
-/// Shrinks frames for scene detection to 256 pixels on the longer side, as PySceneDetect does, or
-/// by a whole factor; smaller frames stay.
+/// Shrinks frames for scene detection to 256 pixels on the longer side, like PySceneDetect, or by
+/// an integer factor; smaller frames are unchanged.
 ///
-/// The arithmetic is OpenCV's `INTER_LINEAR` for 8 bits, to the bit: two neighbors each way
-/// without smoothing, weights of 11 bits, and the roundings of its vector code.
+/// The result equals OpenCV's `INTER_LINEAR` for 8 bits, bit for bit: two neighbors per axis
+/// without smoothing, 11-bit weights, and the rounding of its vector code.
 struct FrameShrinker {
-  /// For every target pixel: the source pixel, the one after it, and their weights out of 2048.
+  /// For every target pixel: the two neighboring source pixels, and their weights out of 2048.
   struct Axis {
     var first: [Int32] = []
     var second: [Int32] = []
@@ -38,7 +38,7 @@ struct FrameShrinker {
   let rows: Axis
   private let columns: Axis
 
-  /// - Parameter factor: nil: so that 256 pixels are left.
+  /// - Parameter factor: The factor to shrink by; nil shrinks to 256 pixels.
   init(width: Int, height: Int, factor: Int? = nil) {
     let factor = factor.map(Double.init) ?? Double(max(width, height)) / Double(Self.longerSide)
     shrinks = factor > 1
@@ -60,9 +60,9 @@ struct FrameShrinker {
   }
 
   /// - Parameters:
-  ///   - upper: for every target row, the index of the source row above it, as passed to `row`; the
+  ///   - upper: For every target row, the index of the source row above it, to pass to `row`; the
   ///     same for `lower`.
-  ///   - row: returns the address of a source row.
+  ///   - row: Returns the address of a source row.
   func shrink(
     _ upper: [Int32], _ lower: [Int32], index: Int, row: (Int) -> UnsafePointer<UInt8>
   ) -> DetectionFrame {
@@ -88,17 +88,17 @@ struct FrameShrinker {
   }
 }
 
-/// Makes the small images that detectors read from decoded frames.
+/// Creates the small images that detectors read from decoded frames.
 ///
-/// Shrinking reads only a few rows, so only these are converted to RGB from the common layout
-/// 4:2:0. Rows are converted in the pairs that share chroma, each pair by itself, so the bytes
-/// equal those of the whole frame.
+/// Shrinking reads only a few rows, so only these are converted to RGB if the layout is the common
+/// 4:2:0. Rows are converted in the pairs that share chroma, independently of other pairs, so the
+/// bytes equal those of the complete frame.
 final class DetectionFrameMaker {
   private let shrinker: FrameShrinker
   private let converter: PixelConverter
   private let file: String
   private let orientation: Orientation
-  /// Pairs of source rows that are needed, and where the rows of `shrinker.rows` are among them.
+  /// The needed pairs of source rows, and the positions of the rows of `shrinker.rows` among them.
   private let pairs: [Int]
   private let upper: [Int32]
   private let lower: [Int32]
@@ -148,7 +148,7 @@ final class DetectionFrameMaker {
       index: index, width: shrinker.width, height: shrinker.height, bytes: bytes)
   }
 
-  /// Libswscale converts frames of an odd height in another way, which looks at neighboring rows.
+  /// libswscale converts frames of an odd height differently, using neighboring rows.
   private func canPack(_ frame: UnsafeMutablePointer<AVFrame>) -> Bool {
     let format = AVPixelFormat(frame.pointee.format)
     return shrinker.shrinks && orientation == .upright && frame.pointee.height % 2 == 0

@@ -1,15 +1,15 @@
 import CFFmpeg
 import Media
 
-/// Finds hard cuts where the distribution of brightness changes from one frame to the next.
+/// Finds hard cuts, where the distribution of brightness changes from one frame to the next.
 ///
-/// PySceneDetect's `HistogramDetector`: the correlation (OpenCV's `HISTCMP_CORREL`) of histograms
-/// of the luma of `COLOR_BGR2YUV`, normalized by their Euclidean length.
+/// Equals PySceneDetect's `HistogramDetector`: the correlation (OpenCV's `HISTCMP_CORREL`) of
+/// histograms of the luma of `COLOR_BGR2YUV`, normalized by their Euclidean length.
 public struct HistogramDetector: SceneDetector {
   public static let defaultThreshold = 0.2
   public static let bins = 128
 
-  /// The distance below 1 to which the correlation must fall for a new scene, 0 to 1.
+  /// The distance from 1 to which the correlation must fall for a new scene, 0 to 1.
   public let threshold: Double
   public var collectsMeasurements = false
   public private(set) var measurements: [SceneMeasurement] = []
@@ -20,7 +20,8 @@ public struct HistogramDetector: SceneDetector {
   private var lastCut: Int?
   private var previous: [Float] = []
 
-  /// - Parameter minimumSceneLength: in frames; cuts that come closer are left out.
+  /// - Parameter minimumSceneLength: The minimum number of frames between cuts; closer ones are
+  ///   dropped.
   public init(
     threshold: Double = Self.defaultThreshold,
     minimumSceneLength: Int = ContentDetector.defaultMinimumSceneLength
@@ -48,7 +49,7 @@ public struct HistogramDetector: SceneDetector {
 
   public func firstOpenFrame(next: Int) -> Int { next }
 
-  /// - Parameter rgb: pixels of three bytes.
+  /// - Parameter rgb: Pixels of three bytes.
   static func histogram(of rgb: [UInt8]) -> [Float] {
     var counts = [Int64](repeating: 0, count: bins)
     cffmpeg_luma_histogram(rgb, rgb.count / 3, &counts)

@@ -1,21 +1,21 @@
 import Media
 
-/// Hands out a file's audio in stretches that follow the video's frames, by the container's clock.
+/// Splits a file's audio into segments that follow the video's frames on the container's clock.
 final class SceneAudio {
   let format: VideoWriter.Audio
   private let timeline: AudioTimeline
   private var chunk: AudioTimeline.Chunk?
   private var isAtEnd = false
-  /// The next sample to write, on the container's clock.
+  /// The position of the next sample to write, on the container's clock.
   private var position = 0
-  /// The first point on the container's clock where the audio breaks off, and why.
+  /// The first time on the container's clock at which the audio stops early, and the reason.
   private(set) var loss: (noun: String, seconds: Double, reason: String)?
 
-  /// The number of samples that were not finite, and the time of the first in seconds on the
+  /// The number of samples that were not finite, and the time of the first one in seconds on the
   /// container's clock.
   private var broken: (count: Int, seconds: Double)?
 
-  /// - Parameter channelCount: channels that the reader gives.
+  /// - Parameter channelCount: The number of the reader's channels.
   init(_ reader: AudioReader, channelCount: Int) {
     timeline = AudioTimeline(reader)
     format = VideoWriter.Audio(sampleRate: reader.sampleRate, channelCount: channelCount)
@@ -23,7 +23,7 @@ final class SceneAudio {
 
   /// Notes for the user so far, a sentence each.
   ///
-  /// - Parameter origin: the zero of reported times, in seconds on the container's clock.
+  /// - Parameter origin: The zero of reported times, in seconds on the container's clock.
   func notes(from origin: Double) -> [String] {
     var clauses = [timeline.reader.trackNote, timeline.reader.change].compactMap { $0 }
     clauses += timeline.notes(from: sample(at: origin))
@@ -39,8 +39,8 @@ final class SceneAudio {
 
   func start(at seconds: Double) { position = sample(at: seconds) }
 
-  /// Writes the samples from the end of the last call up to a time. Gaps become silence; after the
-  /// end of the audio, or after a gap too long to be one, nothing is added to this scene.
+  /// Writes the samples from the end of the previous call up to a time. Gaps become silence; after
+  /// the end of the audio, or after a gap that is too long, nothing is added to this scene.
   func copy(until seconds: Double, to writer: VideoWriter) throws {
     let end = sample(at: seconds)
     while position < end {
@@ -58,7 +58,7 @@ final class SceneAudio {
     }
   }
 
-  /// Encoders fail on samples that are not finite.
+  /// Replaces samples that are not finite, because encoders fail on them.
   private func finite(_ samples: ArraySlice<Float>, at position: Int) -> [Float] {
     var result = Array(samples)
     for i in result.indices where !result[i].isFinite {
@@ -78,8 +78,8 @@ final class SceneAudio {
     }
   }
 
-  /// The first chunk that ends after a sample. Audio that breaks off is not worth losing the video
-  /// for.
+  /// The first chunk that ends after a sample. If the audio stops early, the video is still
+  /// written.
   private func chunkReaching(_ sample: Int) throws -> AudioTimeline.Chunk? {
     while !isAtEnd {
       if let chunk, chunk.end > sample { return chunk }

@@ -1,15 +1,15 @@
 import CFFmpeg
 import Media
 
-/// Copies scenes out of a file without encoding, cut at keyframes: video, and audio that the
-/// container accepts.
+/// Copies scenes from a file without encoding, cut at keyframes: the video, and audio if the
+/// container accepts it.
 ///
-/// Two readers go through the file side by side, so that video and audio stay in step however they
+/// Two readers read the file in parallel, so that video and audio stay synchronized however they
 /// are interleaved.
 final class SceneCopier {
   /// The extension of a container that accepts the streams, preferably of the file's own family.
   let fileExtension: String
-  /// Sentences for the user.
+  /// Notes for the user, as sentences.
   private(set) var notes: [String] = []
   private let index: KeyframeIndex
   private let name: (Int, String) -> String
@@ -19,13 +19,13 @@ final class SceneCopier {
   private let folder: String
   private let video: PacketReader
   private let audio: PacketReader?
-  /// The frames dropped from the end of a scene, by the scene's index: their number and the time of
-  /// the first.
+  /// The frames dropped at the end of a scene, by the scene's index: their number and the time of
+  /// the first one.
   private(set) var losses: [Int: (count: Int, seconds: Double)] = [:]
 
   /// - Parameters:
-  ///   - audioTrack: which audio track is copied.
-  ///   - name: the place of a scene's file in the end, by its number and ending, for errors.
+  ///   - audioTrack: The audio track to copy.
+  ///   - name: Returns the final path of a scene's file, by its number and extension, for errors.
   /// - Throws: `MediaError` if the streams can't be copied.
   init(
     _ source: VideoReader, folder: String, index: KeyframeIndex,
@@ -61,12 +61,11 @@ final class SceneCopier {
   }
 
   /// - Parameters:
-  ///   - scenes: all found scenes with their keyframes, no two of which begin at the same; only
-  ///     kept ones are written.
-  ///   - end: where the last one ends in seconds on the container's clock; nil: at the end of the
+  ///   - scenes: All found scenes with different keyframes; only those to keep are written.
+  ///   - end: The end of the last scene in seconds on the container's clock; nil for the end of the
   ///     file.
-  ///   - progress: called with the number of packets read.
-  /// - Returns: the files, in order.
+  ///   - progress: Called with the number of packets read.
+  /// - Returns: The files, in order.
   func write(_ scenes: [FoundScene], end: Double?, progress: (Int) throws -> Void) throws
     -> [String]
   {
@@ -82,7 +81,7 @@ final class SceneCopier {
       current = nil
     }
     var count = 0
-    // Hidden packets at the end are needed by no frame.
+    // No frame needs the hidden packets at the end.
     let packetCount = index.count - index.hiddenEnd
     while count < packetCount, let packet = try video.peek() {
       guard packet.pointee.pts != cffmpeg_no_timestamp, let seconds = video.seconds(of: packet)
@@ -92,7 +91,7 @@ final class SceneCopier {
           "does not say when its frames are shown, so its scenes cannot be copied",
           remedy: "Leave out `copy`.")
       }
-      // Packets that come later are shown later still.
+      // Later packets are also shown later.
       if let end, next == scenes.count, (video.decodingSeconds(of: packet) ?? seconds) >= end - 1e-6
       {
         break
@@ -100,7 +99,7 @@ final class SceneCopier {
       let isKey = packet.pointee.flags & AV_PKT_FLAG_KEY != 0
       let isStart = count == 0 && scenes.first?.keyframe?.isFileStart == true
       if isStart || isKey, next < scenes.count, seconds >= starts[next] - 1e-6 {
-        // Audio begins when frames are shown.
+        // Audio begins when the first frame is shown.
         let shown = scenes[next].keyframe.map { max(seconds, $0.seconds) } ?? seconds
         try close(at: shown)
         start = isStart ? -.infinity : seconds
@@ -116,7 +115,7 @@ final class SceneCopier {
         next += 1
       }
       if let start, seconds < start - 1e-6 {
-        // Frames of an open group of pictures (GOP) that belong to the scene before, but can't be
+        // Frames of an open group of pictures (GOP) belong to the previous scene, but can't be
         // decoded without this one.
         let loss = losses[next - 2]
         if next > 1 {
@@ -149,7 +148,7 @@ final class SceneCopier {
   }
 }
 
-/// One file that packets are copied into.
+/// One file that packets are copied to.
 private final class CopiedScene {
   private let path: String
   private let start: Double
@@ -158,8 +157,8 @@ private final class CopiedScene {
   private var places: [ObjectIdentifier: Int32] = [:]
 
   /// - Parameters:
-  ///   - name: of the file in the end, for errors.
-  ///   - start: time on the source's clock that becomes 0; what is shown before it becomes hidden.
+  ///   - name: The final path of the file, for errors.
+  ///   - start: The time on the source's clock that becomes 0; earlier frames become hidden.
   init(
     path: String, name: String, start: Double, video: PacketReader, audio: PacketReader?,
     orientation: Orientation?
@@ -176,7 +175,7 @@ private final class CopiedScene {
     CopyContainer.allowEverything(format)
     for reader in [video, audio].compactMap({ $0 }) {
       let stream = try CopyContainer.addStream(like: reader, to: format, name: name)
-      // FFmpeg 5 does not read what some files say.
+      // FFmpeg 5 doesn't read the orientation of some files.
       if reader === video, let orientation, cffmpeg_stream_display_matrix(reader.stream) == nil {
         let size = video.stream.pointee.codecpar.pointee
         let status = orientation.displayMatrix(width: Int(size.width), height: Int(size.height))

@@ -1,8 +1,8 @@
 import Media
 
-/// An image as scene detectors read it: small, red, green, blue.
+/// A small RGB image for scene detectors.
 public struct DetectionFrame: Sendable {
-  /// Place in the video, from 0.
+  /// The index in the video, from 0.
   public let index: Int
   public let width: Int
   public let height: Int
@@ -10,53 +10,51 @@ public struct DetectionFrame: Sendable {
   public let bytes: [UInt8]
 }
 
-/// Finds cuts in a stream of frames. A detector keeps only what it needs of the past, so that
-/// memory does not grow with the video.
+/// Finds cuts in a sequence of frames. A detector keeps only what it needs from earlier frames, so
+/// that memory doesn't grow with the video.
 public protocol SceneDetector: Sendable {
   /// The names of the metrics, in the order of `SceneMeasurement.column`: PySceneDetect's names,
   /// sorted.
   var metricNames: [String] { get }
 
-  /// Whether `measurements` are wanted; they may cost time that finding cuts does not need.
+  /// Whether `measurements` are recorded; they may cost time that finding cuts doesn't need.
   var collectsMeasurements: Bool { get set }
 
-  /// The measurements of the last call of `process`. Frames come in ascending order for each
-  /// column.
+  /// The measurements of the last call of `process`. Frames are in ascending order for each column.
   var measurements: [SceneMeasurement] { get }
 
   /// The maximum delay of a measurement, in calls of `process`.
   var measurementDelay: Int { get }
 
-  /// Takes the next frame and gives the first frames of new scenes that became certain by it, which
-  /// may lie in the past.
+  /// Processes the next frame and returns the first frames of new scenes that are now certain,
+  /// which may be in the past.
   mutating func process(_ frame: DetectionFrame) -> [Int]
 
-  /// The first frame that can still become a cut, if `next` is the next frame to come: all before
-  /// it are settled. Never falls from one frame to the next.
+  /// The first frame that can still become a cut if `next` is the next frame. All earlier frames
+  /// are settled. The result never decreases.
   func firstOpenFrame(next: Int) -> Int
 }
 
-/// One number that a detector measured at a frame.
+/// A value that a detector measured at a frame.
 public struct SceneMeasurement: Equatable, Sendable {
   public let frame: Int
-  /// Index into `SceneDetector.metricNames`.
+  /// The index in `SceneDetector.metricNames`.
   public let column: Int
   public let value: Double
 }
 
-/// Keeps scenes from being shorter than a number of frames: cuts that come too close behind a cut
-/// are merged into one, placed at the last of them. PySceneDetect's `FlashFilter` in the mode
-/// `MERGE`.
+/// Enforces a minimum scene length: cuts that follow a cut too closely are merged into one, at the
+/// last of them. Equals PySceneDetect's `FlashFilter` in the mode `MERGE`.
 public struct CutMerger: Sendable {
   private let minimumLength: Int
   private var lastAbove: Int?
   private var hasCut = false
   private var mergeStart: Int?
 
-  /// - Parameter minimumLength: in frames; 0 or less lets every cut pass.
+  /// - Parameter minimumLength: The minimum length in frames; 0 or less accepts every cut.
   public init(minimumLength: Int) { self.minimumLength = minimumLength }
 
-  /// - Returns: the first frame of a new scene, if one became certain.
+  /// - Returns: The first frame of a new scene, if one is now certain.
   public mutating func process(frame: Int, isAbove: Bool) -> Int? {
     guard minimumLength > 0 else { return isAbove ? frame : nil }
     let previous = lastAbove ?? frame
@@ -78,8 +76,8 @@ public struct CutMerger: Sendable {
     return nil
   }
 
-  /// The first frame that can still become a cut: the last one above, if enough was merged for it
-  /// to count.
+  /// The first frame that can still become a cut: the last one above the threshold, if enough
+  /// frames were merged for it to count.
   public func firstOpenFrame(next: Int) -> Int {
     guard let mergeStart, let lastAbove, lastAbove - mergeStart >= minimumLength else {
       return next
@@ -88,7 +86,7 @@ public struct CutMerger: Sendable {
   }
 }
 
-/// A stretch of a video: frames `start ..< end`.
+/// A range of a video's frames: `start ..< end`.
 public struct Scene: Equatable, Sendable {
   public let start: Int
   public let end: Int
@@ -101,12 +99,12 @@ public struct Scene: Equatable, Sendable {
 }
 
 extension VideoReader {
-  /// Decodes the rest of the video and gives the scenes that the detector sees in it; without a
-  /// cut, one scene.
+  /// Decodes the rest of the video and returns the scenes that the detector finds; without a cut,
+  /// one scene.
   ///
-  /// Frames are shrunk first as PySceneDetect does, so that detectors see the same pixels.
-  /// - Parameter progress: called with the number of frames done.
-  /// - Throws: as `next()`.
+  /// Frames are shrunk first, like in PySceneDetect, so that detectors see the same pixels.
+  /// - Parameter progress: Called with the number of processed frames.
+  /// - Throws: The errors of `next()`.
   public func scenes(
     by detector: any SceneDetector, progress: (Int) throws -> Void = { _ in }
   ) throws -> [Scene] {

@@ -2,18 +2,18 @@ import Foundation
 import Media
 import Support
 
-/// The output folder of a split. Files are made in a hidden folder beside it and moved when all are
-/// complete; a split that fails or is stopped leaves the output folder unchanged.
+/// The output folder of a split. Files are written to a hidden folder beside it and moved when all
+/// are complete; if a split fails or is stopped, the output folder is unchanged.
 final class SceneFolder {
   let output: String
   /// The hidden folder.
   let staging: String
-  /// Folders made for it, the outermost first.
+  /// The folders created for it, the outermost first.
   private var made: [String] = []
   private var moves: [(from: String, name: String)] = []
   private var isDone = false
 
-  /// - Throws: `MediaError` if the folder cannot be made.
+  /// - Throws: `MediaError` if the folder can't be created.
   init(_ output: String, stem: String) throws {
     self.output = output
     staging = output + "/.\(stem).partial"
@@ -41,16 +41,16 @@ final class SceneFolder {
 
   deinit { if !isDone { discard() } }
 
-  /// A place for a file that gets a name in the output folder.
+  /// A temporary path for a file with a name in the output folder.
   func place(for name: String) -> String {
     moves.append((staging + "/" + name, name))
     return staging + "/" + name
   }
 
-  /// Names a file that lies in the hidden folder.
+  /// Sets the final name of a file in the hidden folder.
   func add(_ path: String, as name: String) { moves.append((path, name)) }
 
-  /// Moves everything into place, and removes files of an earlier run.
+  /// Moves everything to its destination, and removes files of an earlier run.
   func commit(removing stale: [String]) throws {
     for move in moves {
       let target = output + "/" + move.name
@@ -75,12 +75,12 @@ final class SceneFolder {
   }
 
   private func discard() {
-    // Nothing can be done about what cannot be removed; the next run tries again.
+    // If it can't be removed, the next run tries again.
     try? FileManager.default.removeItem(atPath: staging)
     TemporaryFiles.remove(staging)
     removeMade()
   }
 
-  /// Empty folders only.
+  /// Removes created folders that are empty.
   private func removeMade() { for folder in made.reversed() { rmdir(folder) } }
 }

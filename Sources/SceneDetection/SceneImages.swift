@@ -3,10 +3,10 @@ import Foundation
 import Media
 import Support
 
-/// Preview images of scenes: JPEGs of frames spread over each scene, chosen as in PySceneDetect.
+/// Preview images of scenes: JPEGs of frames distributed over each scene like in PySceneDetect.
 struct SceneImages {
-  /// The frames of a scene to show: the middle one, or one near its start, middles of equal parts,
-  /// one near its end.
+  /// The frames of a scene to show: one near its start, the middles of equal parts, and one near
+  /// its end; if there is only one, the middle.
   static func frames(of scene: Scene, count: Int) -> [Int] {
     let (start, length) = (Double(scene.start), Double(scene.length))
     let part = length / Double(count)
@@ -23,8 +23,8 @@ struct SceneImages {
   /// Decodes a video from its start and writes images.
   ///
   /// - Parameters:
-  ///   - wanted: the paths of the images by frame.
-  ///   - progress: called with the number of decoded frames.
+  ///   - wanted: The paths of the images by frame.
+  ///   - progress: Called with the number of decoded frames.
   static func write(
     of input: String, wanted: [Int: [String]], deinterlaces: Bool, progress: (Int) throws -> Void
   ) throws {

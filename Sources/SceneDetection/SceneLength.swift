@@ -1,13 +1,13 @@
 import Media
 import Support
 
-/// A length of time as the command line takes it: `123` frames, `2s` or `1.5s` seconds, or a time
-/// code `[HH:]MM:SS[.nnn]`.
+/// A length of time on the command line: `123` frames, `2s` or `1.5s` seconds, or a time code
+/// `[HH:]MM:SS[.nnn]`.
 public enum SceneLength: Equatable, Sendable {
   case frames(Int)
   case seconds(Double)
 
-  /// - Throws: `Issue` for any other text.
+  /// - Throws: `Issue` for any other string.
   public init(_ text: String) throws {
     if let count = Int(text), count >= 0 {
       self = .frames(count)
@@ -22,8 +22,8 @@ public enum SceneLength: Equatable, Sendable {
     }
   }
 
-  /// In frames at a rate, rounded to the nearest; lengths beyond all videos are cut to one that can
-  /// be counted.
+  /// The number of frames at a rate, rounded to the nearest; limited to a value that fits an
+  /// integer.
   public func frames(at rate: Rational) -> Int {
     switch self {
     case .frames(let count): count
@@ -45,7 +45,7 @@ public enum SceneLength: Equatable, Sendable {
     return total
   }
 
-  /// Digits with at most one point: no sign, exponent, `inf` or `nan`.
+  /// Parses digits with at most one point: no sign, exponent, `inf` or `nan`.
   private static func number(_ text: Substring) -> Double? {
     guard text.contains(where: \.isNumber), text.allSatisfy({ "0123456789.".contains($0) }) else {
       return nil

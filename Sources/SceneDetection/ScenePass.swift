@@ -1,13 +1,13 @@
 import CFFmpeg
 import Media
 
-/// Takes the frames of scenes in order.
+/// Receives the frames of scenes in order.
 protocol SceneSink: AnyObject {
   func begin(_ frame: UnsafeMutablePointer<AVFrame>, seconds: Double) throws
   func append(_ frame: UnsafeMutablePointer<AVFrame>, seconds: Double) throws
-  /// - Parameter keep: whether the scene stays; else nothing of it does.
+  /// - Parameter keep: Whether the scene is kept; otherwise nothing remains of it.
   func end(at seconds: Double, keep: Bool) throws
-  /// No more frames come; nothing stays of a scene that has begun.
+  /// Called if no more frames come; nothing remains of a scene that has begun.
   func abandon()
 }
 
@@ -16,32 +16,32 @@ struct FoundScene: Equatable {
   var scene: Scene
   let startSeconds: Double
   let endSeconds: Double
-  /// The last keyframe up to the scene's start; nil before scenes are copied.
+  /// The last keyframe at or before the scene's start; nil before scenes are copied.
   var keyframe: Keyframe?
-  /// Whether it is long enough.
+  /// Whether the scene is long enough.
   let isKept: Bool
 }
 
-/// One decoding pass over a video: finds its scenes and hands their frames on as soon as no cut can
-/// fall before them.
+/// One decoding pass over a video: finds its scenes and passes on their frames as soon as no cut
+/// can be placed before them.
 ///
 /// Frames are held by reference for as long as the detector can still place a cut before them. If
-/// that would take too much memory (a detector of fades waits for the end of the dark), frames are
-/// no longer handed on from there, and `handedOn` scenes are complete.
+/// that would take too much memory (a detector of fades waits for the end of the dark), no more
+/// frames are passed on, and only the first `handedOn` scenes are complete.
 final class ScenePass {
   struct Options {
     var range = SplitRange()
-    /// Divides width and height for the detector; nil: 256 pixels are left.
+    /// The divisor of width and height for the detector; nil shrinks to 256 pixels.
     var downscale: Int?
-    /// Frames that the detector does not see after each that it sees.
+    /// The number of frames that the detector skips after each frame that it sees.
     var frameSkip = 0
-    /// Scenes with fewer frames are not kept.
+    /// The minimum number of frames of scenes to keep.
     var minimumLength = 0
-    /// Stops when this many scenes are kept.
+    /// The number of kept scenes at which to stop.
     var maximumCount: Int?
-    /// Bytes of frames held back.
+    /// The maximum size of held frames in bytes.
     var heldLimit = 256 << 20
-    /// Keeps the times of all frames.
+    /// Whether to keep the times of all frames.
     var keepsTimes = false
   }
 
@@ -59,8 +59,8 @@ final class ScenePass {
   private var sink: (any SceneSink)?
   private let statistics: SceneStatistics?
 
-  /// Frames from `firstHeld` on are held back; those before it are done, and leave the array now
-  /// and then.
+  /// The frames from `firstHeld` are held; those before it are done, and are removed from the array
+  /// from time to time.
   private var held: [Held] = []
   private var firstHeld = 0
   private var heldBytes = 0
@@ -71,13 +71,13 @@ final class ScenePass {
   /// All scenes up to the last kept one.
   private(set) var scenes: [FoundScene] = []
   private(set) var keptCount = 0
-  /// When each frame is shown, on the container's clock, if they are kept.
+  /// The presentation time of each frame on the container's clock, if `keepsTimes`.
   private(set) var times: [Double] = []
-  /// Kept scenes whose frames were all handed on, from the first.
+  /// The number of kept scenes, from the first, whose frames were all passed on.
   private(set) var handedOn = 0
-  /// Time of the video's first frame on the container's clock.
+  /// The time of the video's first frame on the container's clock.
   private(set) var origin = 0.0
-  /// Frames looked at, without those before the range.
+  /// The number of processed frames, without those before the range.
   private(set) var frameCount = 0
   /// Whether the pass stopped before the video's end.
   private(set) var stoppedEarly = false
@@ -99,7 +99,7 @@ final class ScenePass {
     gate = RangeGate(options.range, rate: video.frameRate, frameCount: total)
   }
 
-  /// - Parameter progress: called with the number of frames decoded.
+  /// - Parameter progress: Called with the number of decoded frames.
   func run(progress: (Int) throws -> Void) throws {
     var index = 0
     var end: Double?
@@ -138,7 +138,7 @@ final class ScenePass {
       cuts += detector.process(try maker.make(frame, index: index))
       try statistics?.add(detector.measurements, frame: index, seconds: seconds - origin)
     }
-    // The first frame begins a scene anyway.
+    // The first frame begins a scene in any case.
     if frameCount == 0 { cuts.removeAll() }
     frameCount += 1
     let reference = sink == nil ? nil : try FrameReference(frame, file: video.path)
@@ -155,7 +155,7 @@ final class ScenePass {
     heldBytes = 0
   }
 
-  /// Hands on the frames before one that can still become a cut.
+  /// Passes on the frames before the first one that can still become a cut.
   private func settle(before limit: Int) throws {
     defer {
       if firstHeld > held.count / 2 {

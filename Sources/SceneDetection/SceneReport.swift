@@ -1,16 +1,16 @@
 import Foundation
 import Media
 
-/// `scenes.html`: the scenes of a split to look through. Each shows its first, middle and last
-/// frame side by side, and plays in the page.
+/// `scenes.html`, a page to browse the scenes of a split. Each scene shows its first, middle and
+/// last frame side by side, and plays in the page.
 struct SceneReport {
   let title: String
   let scenes: [WrittenScene]
-  /// Thumbnails of the scenes, in their order; fewer for the last scenes of very long videos.
+  /// Thumbnails of the scenes, in order; missing for the last scenes of very long videos.
   let strips: SceneStrips.Result
-  /// The folder of the page, absolute.
+  /// The absolute path of the page's folder.
   let folder: String
-  /// The video that was split, absolute: it plays where scenes have no files.
+  /// The absolute path of the video that was split, which is played if scenes have no files.
   let source: String
 
   var data: Data {
@@ -41,7 +41,7 @@ struct SceneReport {
       ClipPage.Image(link: ClipPage.link(from: folder, to: "\(folder)/\($0)"), name: $0)
     }
     var html = "<article>\n"
-    // Saved images show the same frames in full size.
+    // Saved images show the same frames at full size.
     if saved.count < 3 {
       html +=
         thumbnails.isEmpty && saved.isEmpty

@@ -5,88 +5,87 @@ import Support
 
 /// One scene of a split.
 public struct WrittenScene: Equatable, Sendable {
-  /// From 1, as in the file's name.
+  /// The number, from 1, as in the file's name.
   public let number: Int
   public let scene: Scene
-  /// Time of the first frame and of the frame after the last, in seconds from the video's first
-  /// frame.
+  /// The time of the first frame, and of the frame after the last one, in seconds from the video's
+  /// first frame.
   public let startSeconds: Double
   public let endSeconds: Double
-  /// Name within the output folder; nil if scenes were only looked for.
+  /// The file name in the output folder; nil if scenes are only detected.
   public let file: String?
-  /// The names of preview images within the output folder.
+  /// The names of preview images in the output folder.
   public let images: [String]
 }
 
-/// What `SceneSplitter.split` did.
+/// The result of `SceneSplitter.split`.
 public struct SplitResult: Equatable, Sendable {
   public let scenes: [WrittenScene]
-  /// Scenes that were found but are shorter than asked for.
+  /// The number of scenes that were found but are too short.
   public let droppedScenes: Int
-  /// Frames that were looked at.
+  /// The number of processed frames.
   public let frameCount: Int
-  /// Whether the whole video could be read, or as much as was asked for.
+  /// Whether the complete requested part of the video could be read.
   public let ending: Ending
-  /// Things the user should know, one sentence each.
+  /// Notes for the user, a sentence each.
   public let notes: [String]
 }
 
 /// The progress of a split.
 public struct SplitProgress: Equatable, Sendable {
   public enum Phase: Equatable, Sendable {
-    /// Scenes are found and, but for copies, written.
+    /// Scenes are detected and, unless they are copied, written.
     case splitting
-    /// Files that could not be written during the pass are written now.
+    /// Files that could not be written during the pass are written.
     case writing
     case copying
     case extractingImages
   }
   public let phase: Phase
-  /// Frames done, or packets where scenes are copied.
+  /// The number of processed frames, or of packets if scenes are copied.
   public let frame: Int
-  /// Nil where the container does not say.
+  /// The total number; nil if the container doesn't give it.
   public let frameCount: Int?
 }
 
-/// Cuts a video at its scene changes into files of their own.
+/// Splits a video at its scene changes into separate files.
 ///
-/// The video is decoded once, and its frames are never held in memory but for a few. Files are
-/// named `<stem>-Scene-001.mp4` and so on, beside a table `scenes.csv` and a page `scenes.html`. A
-/// video without any cut is one scene.
+/// The video is decoded once, with only a few frames in memory at a time. Files are named
+/// `<stem>-Scene-001.mp4` and so on, beside a table `scenes.csv` and a page `scenes.html`. A video
+/// without cuts is one scene.
 public struct SceneSplitter: Sendable {
-  /// The way scenes become files.
+  /// The way in which scenes become files.
   public enum Output: Equatable, Sendable {
-    /// Encoded, exact to the frame: H.264, with the video's audio as AAC.
+    /// Encoded, with frame accuracy: H.264, with the video's audio as AAC.
     case encoded
-    /// Copied without encoding, cut at the last keyframe up to each scene change.
+    /// Copied without encoding, cut at the last keyframe before or at each scene change.
     case copied
-    /// Not at all: scenes are only looked for.
+    /// No files: scenes are only detected.
     case none
   }
 
   public var output = Output.encoded
-  /// The audio track that scenes get.
+  /// The audio track for the scenes.
   public var audioTrack = AudioTrackChoice.automatic
-  /// Scenes with fewer frames are not written.
+  /// The minimum length of scenes to write.
   public var filterShorterThan: SceneLength?
-  /// Stops when this many scenes are found.
+  /// The number of scenes at which to stop.
   public var maximumCount: Int?
   public var range = SplitRange()
-  /// Divides width and height before the detector looks; nil: so that 256 pixels are left on the
-  /// longer side.
+  /// The divisor of width and height for the detector; nil shrinks the longer side to 256 pixels.
   public var downscale: Int?
-  /// Frames that the detector passes over after each that it looks at.
+  /// The number of frames that the detector skips after each frame that it sees.
   public var frameSkip = 0
   public var imagesPerScene = 0
-  /// Makes one image of each interlaced frame. Copies stay interlaced.
+  /// Whether to turn each interlaced frame into a single image. Copies remain interlaced.
   public var deinterlaces = true
   /// The path of a table of the detector's measurements.
   public var statisticsFile: String?
-  /// PySceneDetect's rate factor, with a preset that is faster and nearer to the source, in larger
-  /// files.
+  /// PySceneDetect's rate factor, with a faster preset that is closer to the source but makes
+  /// larger files.
   public var quality = VideoWriter.Quality(crf: 22, preset: "superfast")
-  /// Bytes of decoded frames held back while a cut can still fall before them; beyond it the video
-  /// is decoded twice.
+  /// The maximum size in bytes of decoded frames that are held while a cut can still be placed
+  /// before them; beyond it the video is decoded twice.
   var heldLimit = 256 << 20
 
   public static let tableName = "scenes.csv"
@@ -95,9 +94,9 @@ public struct SceneSplitter: Sendable {
 
   public init(filterShorterThan: SceneLength? = nil) { self.filterShorterThan = filterShorterThan }
 
-  /// Splits `input` into the folder `folder`, which is made if need be. Scenes of an earlier run on
-  /// the same video are replaced or, if its table lists them and they exist no more, removed; other
-  /// files are left alone. Nothing is changed there before all is done.
+  /// Splits `input` into `folder`, which is created if needed. Scenes of an earlier run on the same
+  /// video are replaced, or removed if its table lists them and they no longer exist; other files
+  /// are unchanged. Nothing is changed in the folder before everything is done.
   ///
   /// - Throws: `Issue` for a value out of range; `MediaError` if the video can't be read or a file
   ///   can't be written; the errors of `progress`.
@@ -163,7 +162,7 @@ public struct SceneSplitter: Sendable {
       ending: pass.stoppedEarly ? .complete : video.ending, notes: notes)
   }
 
-  /// The decoder's notes about the frames that were read.
+  /// The decoder's notes about the frames read.
   private func notes(on video: VideoReader, _ scenes: [WrittenScene]) throws -> [String] {
     var notes: [String] = []
     if let degrees = video.unusedRotation {
@@ -226,7 +225,8 @@ public struct SceneSplitter: Sendable {
     }
   }
 
-  /// The table of measurements must replace neither the video nor what the split writes.
+  /// Checks that the table of measurements replaces neither the video nor a file that the split
+  /// writes.
   private func checkStatisticsFile(input: String, folder: String, stem: String) throws {
     guard let statisticsFile else { return }
     func refuse(_ what: String) -> MediaError {
@@ -256,7 +256,7 @@ public struct SceneSplitter: Sendable {
       heldLimit: heldLimit, keepsTimes: output == .copied)
   }
 
-  /// Writes what the pass could not hand on, by decoding once more.
+  /// Writes the scenes that the pass could not pass on, by decoding once more.
   private func writeRest(
     of pass: ScenePass, _ strips: SceneStrips, input: String, in files: SceneFolder,
     notes: inout [String],
@@ -275,8 +275,8 @@ public struct SceneSplitter: Sendable {
     return writer.files
   }
 
-  /// Takes thumbnails that the pass has not taken: of scenes that it could not hand on, or that
-  /// were moved to keyframes.
+  /// Creates the thumbnails that the pass has not created: of scenes that it could not pass on, or
+  /// that were moved to keyframes.
   private func finish(
     _ strips: SceneStrips, of pass: ScenePass, showing scenes: [FoundScene], input: String,
     progress: (SplitProgress) throws -> Void
@@ -339,7 +339,7 @@ public struct SceneSplitter: Sendable {
     return (scenes, paths)
   }
 
-  /// Gives scenes their numbers and files their names.
+  /// Numbers the scenes and names the files.
   private func name(
     _ kept: [FoundScene], _ paths: [String?], stem: String, origin: Double, in files: SceneFolder
   ) throws -> [WrittenScene] {
@@ -383,7 +383,7 @@ public struct SceneSplitter: Sendable {
 }
 
 extension VideoWriter.Quality {
-  /// From the fastest to the one that saves most.
+  /// From the fastest preset to the most efficient.
   static let presets = [
     "ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow",
   ]
@@ -395,8 +395,8 @@ extension VideoReader {
 }
 
 extension [FoundScene] {
-  /// The scenes as they can be copied: each from its keyframe to the next one's. Scenes with one
-  /// keyframe become one.
+  /// The scenes as they can be copied: each from its keyframe to the next scene's. Scenes with the
+  /// same keyframe are merged.
   func movedToKeyframes() -> [FoundScene] {
     var result: [FoundScene] = []
     for found in self {
@@ -429,7 +429,7 @@ extension FoundScene {
       keyframe: key, isKept: keep)
   }
 
-  /// The scene as far as it could be copied.
+  /// The part of the scene that could be copied.
   fileprivate func withoutLast(_ count: Int, endSeconds: Double) -> FoundScene {
     FoundScene(
       scene: Scene(start: scene.start, end: max(scene.start + 1, scene.end - count)),

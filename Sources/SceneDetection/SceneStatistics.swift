@@ -2,11 +2,11 @@ import Foundation
 import Media
 import Support
 
-/// A detector's measurements as a table, written while they come: PySceneDetect's stats file, to
-/// the letter.
+/// A detector's measurements as a table, written as they arrive; equals PySceneDetect's stats file
+/// byte for byte.
 ///
-/// A row per frame that something was measured at, with its number from 1 and its time; `None`
-/// where a column has nothing.
+/// It has a row for each frame with a measurement, with its number from 1 and its time; missing
+/// values are `None`.
 final class SceneStatistics {
   private let file: AtomicFile
   private let columnCount: Int
@@ -14,7 +14,7 @@ final class SceneStatistics {
   private var rows: [(frame: Int, seconds: Double, values: [Double?])] = []
   private var text = ""
 
-  /// - Throws: `MediaError` if the file cannot be made.
+  /// - Throws: `MediaError` if the file can't be created.
   init(path: String, detector: any SceneDetector) throws {
     file = try AtomicFile(path: path, failing: MediaError.init(_:))
     columnCount = detector.metricNames.count
@@ -23,8 +23,8 @@ final class SceneStatistics {
   }
 
   /// - Parameters:
-  ///   - frame: the one that the detector has seen just now.
-  ///   - seconds: its time from the video's first frame.
+  ///   - frame: The frame that the detector has just processed.
+  ///   - seconds: Its time from the video's first frame.
   func add(_ measurements: [SceneMeasurement], frame: Int, seconds: Double) throws {
     rows.append((frame, seconds, Array(repeating: nil, count: columnCount)))
     for measurement in measurements {
@@ -35,19 +35,19 @@ final class SceneStatistics {
     if text.utf8.count > 1 << 16 { try write() }
   }
 
-  /// Writes the rows that still waited for a measurement.
+  /// Writes the rows that were waiting for a measurement.
   func flush() throws {
     for row in rows { append(row) }
     rows = []
     try write()
   }
 
-  /// Writes what is left; only the name is still missing then.
+  /// Writes the remaining rows; the file still has its temporary name.
   func finish() throws {
     try flush()
   }
 
-  /// Gives the finished file its name.
+  /// Renames the finished file.
   func commit() throws {
     try file.commit()
   }
@@ -65,7 +65,7 @@ final class SceneStatistics {
   }
 }
 
-/// Hours, minutes, seconds and thousandths: `00:01:02.500`.
+/// Formats hours, minutes, seconds and thousandths: `00:01:02.500`.
 func timeCode(_ seconds: Double) -> String {
   let thousandths = Int((min(max(seconds, 0), 1e12) * 1000).rounded(.toNearestOrEven))
   let (whole, rest) = (thousandths / 1000, thousandths % 1000)

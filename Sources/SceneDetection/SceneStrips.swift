@@ -2,10 +2,10 @@ import CFFmpeg
 import Foundation
 import Media
 
-/// Thumbnails of the first, the middle and the last frame of scenes, made while their frames pass.
+/// Thumbnails of the first, middle and last frame of scenes, created as their frames pass.
 ///
-/// The middle of a scene is known only at its end. So frames are held by reference at even
-/// distances, which double when there are too many: the frame shown lies within 6 % of the scene's
+/// The middle of a scene is known only at its end. So frames are held by reference at equal
+/// intervals, which double when there are too many: the frame shown is within 6 % of the scene's
 /// length from its middle, or within 25 % for very large frames. Only frames that are shown are
 /// converted.
 final class SceneStrips: SceneSink {
@@ -13,14 +13,14 @@ final class SceneStrips: SceneSink {
   struct Result: Equatable {
     /// JPEGs of each kept scene, in order.
     var scenes: [[Data]] = []
-    /// Width over height, with the shape of pixels.
+    /// The displayed width divided by the height.
     var aspect = 1.0
   }
 
   private let video: VideoReader
   private let converter: PixelConverter
   private(set) var result = Result()
-  /// The reason why no more thumbnails are made, as a sentence; a split continues without them.
+  /// The reason why no more thumbnails are created, as a sentence; a split continues without them.
   private(set) var failure: String?
 
   private var held: [(index: Int, frame: FrameReference)] = []
@@ -28,9 +28,10 @@ final class SceneStrips: SceneSink {
   private var distance = 1
   private var count = 0
 
-  /// Bytes of frames that are held for the middle.
+  /// The maximum size in bytes of frames held for the middle.
   private static let heldLimit = 64 << 20
-  /// Scenes with large thumbnails, and with thumbnails at all: a page stays below some 30 MB.
+  /// The maximum number of scenes with large thumbnails, and with any thumbnails, which keeps a
+  /// page below about 30 MB.
   private static let (largeScenes, allScenes) = (500, 2000)
 
   init(_ video: VideoReader) throws {
@@ -85,7 +86,7 @@ final class SceneStrips: SceneSink {
   }
 }
 
-/// Several takers of the same frames.
+/// Passes the same frames to several sinks.
 final class SceneSinks: SceneSink {
   private let sinks: [any SceneSink]
 
@@ -107,11 +108,11 @@ final class SceneSinks: SceneSink {
 }
 
 extension VideoReader {
-  /// Decodes a video from its start and hands on the frames of given scenes.
+  /// Decodes a video from its start and passes on the frames of given scenes.
   ///
   /// - Parameters:
-  ///   - scenes: ascending, without overlap.
-  ///   - progress: called with the number of frames decoded.
+  ///   - scenes: Scenes in ascending order, without overlap.
+  ///   - progress: Called with the number of decoded frames.
   func play(_ scenes: [FoundScene], into sink: any SceneSink, progress: (Int) throws -> Void) throws
   {
     var waiting = scenes[...]

@@ -1,7 +1,7 @@
 import Foundation
 import Media
 
-/// `scenes.csv`: what a split wrote, one line per scene.
+/// `scenes.csv`, a table of the scenes that a split wrote, one line per scene.
 struct SceneTable {
   static let header = "index,start_frame,end_frame,start_seconds,end_seconds,file"
   /// The folder that holds the table.
@@ -19,11 +19,11 @@ struct SceneTable {
     return Data(([header] + lines).map { $0 + "\n" }.joined().utf8)
   }
 
-  /// The scenes of one video that the table lists, and their preview images; empty if the table
-  /// does not exist or is not ours.
+  /// The scenes of one video in the table, and their preview images; empty if the table doesn't
+  /// exist or was not written by ltx.
   func files(ofStem stem: String) throws -> [String] {
     guard let data = FileManager.default.contents(atPath: path) else { return [] }
-    // Scalars, not characters: a comma that bears an accent still ends a field.
+    // Unicode scalars, not characters, because a comma with a combining accent still ends a field.
     let lines = String(decoding: data, as: UTF8.self).unicodeScalars.split(separator: "\n")
     guard lines.first.map({ String($0) }) == Self.header else { return [] }
     let scenes = lines.dropFirst().compactMap { line in
@@ -54,13 +54,13 @@ struct SceneTable {
 /// `<stem>-Scene-001.mp4`, or `<stem>-Scene-001-01.jpg` for a preview image.
 struct SceneName {
   let text: String
-  /// The scene's number with its zeros.
+  /// The scene's number with leading zeros.
   let number: String
   /// The image's number.
   let image: String?
   let fileExtension: String
 
-  /// - Parameter count: how many scenes there are; three digits at least.
+  /// - Parameter count: The number of scenes; numbers have at least three digits.
   init(stem: String, number: Int, of count: Int, fileExtension: String) {
     self.number = Self.padded(number, digits: max(3, String(count).count))
     image = nil
@@ -76,7 +76,7 @@ struct SceneName {
     text = "\(stem)-Scene-\(self.number)-\(number).jpg"
   }
 
-  /// Nil for a name of another form or video.
+  /// Nil for a name of another format or video.
   init?(_ text: String, stem: String) {
     let prefix = stem + "-Scene-"
     guard text.hasPrefix(prefix), let dot = text.lastIndex(of: ".") else { return nil }

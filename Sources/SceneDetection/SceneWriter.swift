@@ -2,17 +2,17 @@ import CFFmpeg
 import Foundation
 import Media
 
-/// Writes scenes frame by frame with their audio, each as an MP4 of its own, named `1.mp4` and so
-/// on in a folder.
+/// Writes scenes frame by frame with their audio, each to a separate MP4, named `1.mp4` and so on
+/// in a folder.
 final class SceneWriter: SceneSink {
   private let folder: String
   private let quality: VideoWriter.Quality
   let video: VideoReader
   private var audio: SceneAudio?
   private var current: (writer: VideoWriter, path: String, startSeconds: Double)?
-  /// Finished files, in order.
+  /// The finished files, in order.
   private(set) var files: [String] = []
-  /// Sentences for the user.
+  /// Notes for the user, as sentences.
   var notes: [String] {
     let origin = video.firstSeconds ?? 0
     let notes =
@@ -24,13 +24,13 @@ final class SceneWriter: SceneSink {
   }
   private var ownNotes: [String] = []
   private let firstNumber: Int
-  /// Shows transparent pixels on a background, which H.264 can't hold.
+  /// Composites transparent pixels on a background, because H.264 has no alpha.
   private var compositor: PixelConverter?
-  /// Unit of the time stamps. Frames keep their times: on the grid of a constant rate, where frames
-  /// may be missing, else finely.
+  /// The unit of the time stamps. Frames keep their times: on the grid of a constant rate, where
+  /// frames may be missing, or else in a fine unit.
   private let timeBase: Rational?
 
-  /// - Parameter firstNumber: of the first file.
+  /// - Parameter firstNumber: The number of the first file.
   init(
     video: VideoReader, folder: String, quality: VideoWriter.Quality, firstNumber: Int = 1,
     audioTrack: AudioTrackChoice = .automatic
@@ -48,7 +48,7 @@ final class SceneWriter: SceneSink {
     if video.hasAudio { try openAudio(video.path, audioTrack) }
   }
 
-  /// - Throws: if the frames of a video cannot be coded.
+  /// - Throws: `MediaError` if the frames of a video can't be encoded.
   static func check(_ video: VideoReader) throws {
     let size = "frames of \(video.width)x\(video.height) cannot be coded as H.264"
     if video.width < 2 || video.height < 2 {
@@ -61,8 +61,8 @@ final class SceneWriter: SceneSink {
     }
   }
 
-  /// Audio that can't be used is reported and does not lose the video. A requested track that the
-  /// file does not have is an error.
+  /// Opens the audio. Audio that can't be used is reported, and the video is written without it. A
+  /// requested track that the file does not have is an error.
   private func openAudio(_ input: String, _ track: AudioTrackChoice) throws {
     do {
       let source = try AudioReader(path: input, track: track)

@@ -1,14 +1,14 @@
 import Media
 
-/// The part of a video that is split.
+/// The part of a video to split.
 public struct SplitRange: Equatable, Sendable {
   /// The start of the range.
   public var start: SceneLength?
-  /// The end of the range, from the video's beginning; the frame there is excluded.
+  /// The end of the range, from the video's beginning; the frame at that time is excluded.
   public var end: SceneLength?
   /// The length of the range.
   public var duration: SceneLength?
-  /// Frames left out at the video's end, as the container counts them.
+  /// The number of frames to skip at the video's end, counted by the container.
   public var skipEnd = 0
 
   public init(
@@ -22,24 +22,25 @@ public struct SplitRange: Equatable, Sendable {
   }
 }
 
-/// Tells for one frame after the other whether it is in the range.
+/// Returns for consecutive frames whether they are in the range.
 struct RangeGate {
   enum Place { case before, inside, after }
 
   private let range: SplitRange
   private let halfFrame: Double
-  /// The first frame that is left out at the end.
+  /// The first frame to skip at the end.
   private let lastFrame: Int?
   private var first: (index: Int, seconds: Double)?
 
-  /// - Parameter frameCount: of the video; needed if frames are left out at its end.
+  /// - Parameter frameCount: The number of the video's frames, which is needed to skip frames at
+  ///   its end.
   init(_ range: SplitRange, rate: Rational, frameCount: Int?) {
     self.range = range
     halfFrame = 0.5 / rate.value
     lastFrame = range.skipEnd > 0 ? frameCount.map { max(0, $0 - range.skipEnd) } : nil
   }
 
-  /// - Parameter seconds: from the video's first frame.
+  /// - Parameter seconds: The time from the video's first frame.
   mutating func place(index: Int, seconds: Double) -> Place {
     if let start = range.start, !isReached(start, index: index, seconds: seconds) { return .before }
     if let end = range.end, isReached(end, index: index, seconds: seconds) { return .after }

@@ -1,17 +1,19 @@
 import CFFmpeg
 import Media
 
-/// Finds fades through black: a cut lies between the frame that becomes darker than a level and the
-/// frame that is brighter again.
+/// Finds fades through black: a cut is between the frame that becomes darker than a level and the
+/// frame that becomes brighter again.
 ///
-/// PySceneDetect's `ThresholdDetector` without a scene after a last fade-out, its default.
+/// Equals PySceneDetect's `ThresholdDetector` with its default, which has no scene after a final
+/// fade-out.
 public struct ThresholdDetector: SceneDetector {
   public static let defaultThreshold = 12.0
   public static let metricName = "average_rgb"
 
-  /// The mean of all bytes of a frame, 0 to 255, below which it is dark.
+  /// The mean of all bytes of a frame, 0 to 255, below which the frame is dark.
   public let threshold: Double
-  /// The position of the cut within the dark: -1 at its beginning, 0 in the middle, 1 at its end.
+  /// The position of the cut within the dark part: -1 at its beginning, 0 in the middle, 1 at its
+  /// end.
   public let fadeBias: Double
   public var collectsMeasurements = false
   public private(set) var measurements: [SceneMeasurement] = []
@@ -24,8 +26,8 @@ public struct ThresholdDetector: SceneDetector {
   private var lastChange = 0
 
   /// - Parameters:
-  ///   - threshold: its fraction is dropped, as PySceneDetect drops it.
-  ///   - minimumSceneLength: in frames, from one fade-in to the next.
+  ///   - threshold: The level; its fraction is dropped, like in PySceneDetect.
+  ///   - minimumSceneLength: The minimum number of frames from one fade-in to the next.
   ///   - fadeBias: -1 to 1.
   public init(
     threshold: Double = Self.defaultThreshold,

@@ -23,8 +23,8 @@ public final class AdapterDropout: Sendable {
 
   /// Runs a forward and backward pass with masks. Outside of a pass nothing is dropped.
   ///
-  /// - Parameter number: A number that is unique in the run: it counts steps, their parts and
-  ///   ranks.
+  /// - Parameter number: A number that is unique in the run, such as a count over steps,
+  ///   accumulated batches and ranks.
   public func inPass<R>(_ number: Int, _ body: () throws -> R) rethrows -> R {
     pass.withLock { $0 = number }
     defer { pass.withLock { $0 = nil } }

@@ -48,8 +48,8 @@ public struct Linear: Sendable {
     return y
   }
 
-  /// The output with an adapter that depends on the weight. Each changes the layer as if it were
-  /// alone.
+  /// The output with an adapter that depends on the weight. Each such adapter changes the layer as
+  /// if it were the only one.
   private func separately(_ x: Tensor) throws -> Tensor {
     let base = try layer.weight.matmul(x)
     var y = try bias.map { try (base + $0).to(base.dtype) } ?? base
