@@ -3,8 +3,8 @@ import NN
 import Testing
 import Torch
 
-/// Every plan gives the same loss and the same gradients, which are those of plain autograd over
-/// the whole stack.
+/// Every plan gives the same loss and the same gradients, equal to those of plain autograd over the
+/// complete stack.
 @Suite struct BlockStackTests {
   private static let plans: [[ActivationPolicy]] = [
     [.keep, .keep, .keep, .keep], [.recompute, .recompute, .recompute, .recompute],
@@ -51,9 +51,9 @@ import Torch
         == ["block2"])
   }
 
-  /// Recomputation keeps the blocks' inputs alone, so more blocks cost little more memory.
+  /// Recomputation keeps only the blocks' inputs, so additional blocks need little memory.
   @Test func recomputeHoldsLessMemory() async {
-    // In a process of its own: other tests make tensors meanwhile.
+    // In a separate process, because other tests allocate tensors at the same time.
     await #expect(processExitsWith: .success) {
       func held(_ policy: ActivationPolicy) throws -> Int {
         let stack = try ToyStack(trained: [true, true, true, true], width: 256)
@@ -87,8 +87,8 @@ private struct Bundle: TensorBundle {
   func replacing(_ tensors: [Tensor]) -> Bundle { Bundle(tensors: tensors) }
 }
 
-/// Two streams that read each other, and a shared modulation: the shape of a transformer block in
-/// small.
+/// Two modalities that read each other, and a shared modulation: a small version of a transformer
+/// block.
 private struct ToyBlock: Block {
   let weight: WeightSlot
   let parameters: [Parameter]
@@ -146,7 +146,7 @@ private struct ToyStack {
     return (try loss.item(), gradients)
   }
 
-  /// One graph over all blocks, differentiated at once.
+  /// The gradients of one graph over all blocks, differentiated at once.
   func plainGradients(inputRequiresGrad: Bool) throws -> (loss: Double, gradients: [String: Tensor])
   {
     let leaves = try input.map { inputRequiresGrad ? try $0.asLeaf() : $0 }

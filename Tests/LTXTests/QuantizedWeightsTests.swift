@@ -129,7 +129,7 @@ import Torch
     let bound = try largest * (0.5 / 127 + (dtype == .bfloat16 ? 0x1p-8 : 1e-6))
     let error = try (layer.weight.to(.float32) - matrix.to(.float32)).abs()
     #expect(try error.lessOrEqual(to: bound).all().item() == 1)
-    // it does round
+    // rounding must occur
     #expect(try error.amax([1]).slice(0, to: 6).greater(than: 0).all().item() == 1)
 
     let x = try random.normal([5, 300]).to(dtype)

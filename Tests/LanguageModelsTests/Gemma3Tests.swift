@@ -92,8 +92,8 @@ import Torch
     let model = try TinyGemma3(replacing: ["embed_tokens.weight": embedding])
     let exact = try model.states([prompt]).select(0, 0)
     #expect(try difference(exact, .full(exact.shape, Scalar(1.375 * 12.0.squareRoot()))) < 1e-6)
-    // sqrt(12) = 3.4641 is 3.46875 in bfloat16, and its product 4.78125; without that rounding it
-    // is 4.75.
+    // sqrt(12) = 3.4641 is 3.46875 in bfloat16, which gives 4.78125; without that rounding the
+    // product is 4.75.
     let rounded = try model.states([prompt], dtype: .bfloat16).select(0, 0)
     #expect(try Tensor.isEqual(rounded, .full(rounded.shape, 4.78125)))
   }
@@ -111,7 +111,8 @@ import Torch
     let padded = try model.states(
       [Array(repeating: 0, count: 5) + prompt],
       mask: [Array(repeating: 0, count: 5) + prompt.map { _ in 1 }])
-    // Positions count the padding, but only their differences matter: all but rounding is the same.
+    // Positions count the padding, but only their differences matter: the results are equal up to
+    // rounding.
     #expect(try difference(padded.narrow(2, 5, 8), plain) < 1e-4)
     #expect(try padded.isFinite().all().item() == 1)
   }
@@ -132,7 +133,7 @@ import Torch
   }
 
   @Test func slidingLayersReachAsFarAsTheirWindow() throws {
-    // In two sliding layers of window 4 a token reaches 6 back; the global layer after them,
+    // In two sliding layers of window 4 a token reaches 6 back; the global layer after them reaches
     // everything.
     let model = try TinyGemma3()
     let before = try model.states([prompt])

@@ -6,7 +6,7 @@ import Torch
 
 @testable import LanguageModels
 
-/// A Gemma 3 of random numbers in a folder of its own, as `transformers` would write it; removed
+/// A Gemma 3 with random weights in a temporary folder, in the format of `transformers`; removed
 /// with the value.
 final class TinyGemma3 {
   let folder: String
@@ -25,9 +25,9 @@ final class TinyGemma3 {
   }
 
   /// - Parameters:
-  ///   - changes: to the text configuration; NSNull takes a key out.
-  ///   - prefix: of the keys.
-  ///   - replacing: tensors by their key after the prefix; nil leaves one out.
+  ///   - changes: Changes of the text configuration; NSNull removes a key.
+  ///   - prefix: The prefix of the keys.
+  ///   - replacing: Tensors by their key after the prefix; nil omits one.
   init(
     _ changes: [String: Any] = [:], prefix: String = "language_model.model",
     replacing: [String: Tensor?] = [:], dtype: DType = .float32
@@ -81,8 +81,7 @@ final class TinyGemma3 {
     return all
   }
 
-  /// The hidden states of some ids, [states, N, S, D] in float32; without a mask there is no
-  /// padding.
+  /// The hidden states for ids, [states, N, S, D] in float32; without a mask there is no padding.
   func states(_ ids: [[Int]], mask: [[Int]]? = nil, dtype: DType? = nil) throws -> Tensor {
     let mask = mask ?? ids.map { $0.map { _ in 1 } }
     let shape = [ids.count, ids[0].count]
@@ -102,7 +101,7 @@ final class TinyGemma3 {
 /// The largest difference of two tensors.
 func difference(_ a: Tensor, _ b: Tensor) throws -> Double { try (a - b).abs().max().item() }
 
-/// What `body` throws, as text.
+/// The text of the error that `body` throws.
 func message(_ body: () throws -> Void) -> String {
   do {
     try body()

@@ -4,8 +4,8 @@ import Testing
 
 @testable import LanguageModels
 
-/// Files that are damaged, or that ask for more than there is: an error that says what and where,
-/// never a crash.
+/// Files that are damaged, or that need unsupported features: an error says what and where, and
+/// nothing crashes.
 @Suite struct TokenizerFileTests {
   typealias Problem = Support.Issue
 
@@ -39,7 +39,7 @@ import Testing
     try Tokenizer(json: Array(text.utf8), file: "t.json")
   }
 
-  /// The good file with one part exchanged.
+  /// The error for the valid file with one part replaced.
   private func error(replacing part: String, with other: String) throws -> Problem? {
     try #require(good.contains(part), "\(part)")
     return #expect(throws: Problem.self, "\(part) -> \(other)") {
@@ -183,8 +183,8 @@ import Testing
     ) { try load(good + "x") }
   }
 
-  /// Every beginning of a good file, and the file with any one byte changed: loads or says what is
-  /// wrong.
+  /// Every prefix of a valid file, and the file with any one byte changed, loads or throws an
+  /// error.
   @Test func damageNeverCrashes() throws {
     let bytes = Array(good.utf8)
     for length in bytes.indices {

@@ -14,7 +14,7 @@ enum TokenizerFixtures {
     var text: String
     var ids: [Int]
     var decoded: String
-    /// Decoded without special tokens, where that differs.
+    /// The text decoded without special tokens, if it differs.
     var skipped: String?
   }
 
@@ -41,13 +41,13 @@ enum TokenizerFixtures {
 
   struct Variant {
     var name: String
-    /// Its tokenizer.json.
+    /// The content of its tokenizer.json.
     var json: [UInt8]
     var size: Int
-    /// What each id alone decodes to.
+    /// The decoded text of each single id.
     var each: [String]
     var cases: [Case]
-    /// "ab" with the template around it.
+    /// The ids of "ab" with the template around it.
     var framed: [Int]
   }
 
@@ -77,7 +77,7 @@ enum TokenizerFixtures {
   }
 }
 
-/// A text in which every scalar can be seen, so that failures and comparisons don't hide canonical
+/// A text in which every scalar is visible, so that failures and comparisons don't hide canonical
 /// equivalence.
 func scalars(_ text: String) -> String {
   text.unicodeScalars.map { $0.escaped(asASCII: true) }.joined()

@@ -4,7 +4,7 @@ import Testing
 
 @testable import LanguageModels
 
-/// Ids and texts against Hugging Face's `tokenizers`, exactly.
+/// Compares ids and texts with Hugging Face's `tokenizers`, exactly.
 @Suite struct TokenizerTests {
   let tokenizer: Tokenizer
   let fixture: TokenizerFixtures.Cases
@@ -92,7 +92,7 @@ import Testing
     let variant = try #require(
       try TokenizerFixtures.variants().first { $0.name == "template around" })
     // This template puts [1, 5] before the text and twice after it; the vocabulary has no <bos> to
-    // go first.
+    // put first.
     #expect(variant.framed == [1, 5, 8, 1, 5, 1, 5])
     let tokenizer = try Tokenizer(json: variant.json, file: "small.json")
     let missing = Support.Issue(
@@ -132,7 +132,8 @@ import Testing
     #expect(tokenizer.vocabularySize == fixture.size)
   }
 
-  /// One piece of 300,000 scalars: seconds in a debug build, hours if merging were quadratic.
+  /// One piece of 300,000 scalars takes seconds in a debug build, but would take hours if merging
+  /// were quadratic.
   @Test(.timeLimit(.minutes(1))) func longTextsTakeTimeInProportion() throws {
     let unit = "the camera pans over a harbour "
     let once = try tokenizer.encode(unit, addBOS: false)

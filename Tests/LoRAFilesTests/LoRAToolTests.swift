@@ -109,7 +109,7 @@ import Torch
       let (change, whole) = (try #require(got[report.path]), try #require(want[report.path]))
       let energy = try whole.square().sum().item()
       #expect(abs(report.energy - energy) < 1e-9 * energy)
-      // The best approximation is a projection: what it keeps and what it loses add up.
+      // The best approximation is a projection: the kept and the lost energy add up.
       let kept = try change.square().sum().item()
       let lost = try (whole - change).square().sum().item()
       #expect(abs(report.keptEnergy - kept) < 1e-5 * energy)
@@ -136,7 +136,7 @@ import Torch
     let (same, whole) = try lora.resized(to: .energy(1))
     #expect(whole.allSatisfy { $0.newRank == $0.oldRank && $0.keptShare == 1 })
     #expect(try zip(same.layers, lora.layers).allSatisfy { try Tensor.isEqual($0.up, $1.up) })
-    // A rank beyond what a merge of one LoRA with itself needs has no cost.
+    // Resizing a merge of a LoRA with itself restores the LoRA's rank.
     let twice = try LoRA.merged([(fewer, 0.5), (fewer, 0.5)])
     let (once, all) = try twice.resized(to: .energy(0.999999))
     #expect(once.layers.allSatisfy { $0.rank == 1 })

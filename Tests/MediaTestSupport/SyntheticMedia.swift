@@ -2,7 +2,7 @@ import Foundation
 import Media
 import Testing
 
-/// A folder that is removed when the test is done.
+/// A temporary folder, removed when the test is done.
 package final class TemporaryFolder {
   package let path: String
 
@@ -55,7 +55,7 @@ package func scenes(_ lengths: [Int], width: Int = 64, height: Int = 48) -> [RGB
   }
 }
 
-/// One second of this is `rate` samples of a sine whose phase tells the time.
+/// Samples of a sine whose phase reveals the time; one second is `rate` samples.
 package func tone(from start: Int, count: Int, rate: Int, channels: Int) -> [[Float]] {
   (0..<channels).map { channel in
     (start..<(start + count)).map { i in
@@ -112,13 +112,13 @@ package func psnr(_ a: RGBFrame, _ b: RGBFrame) -> Double {
   return 10 * log10(255 * 255 * Double(a.bytes.count) / Double(sum))
 }
 
-/// The media error that the body throws.
+/// The `MediaError` that the body throws.
 package func mediaError(_ body: () throws -> Void) -> MediaError? {
   do { try body() } catch { return error as? MediaError }
   return nil
 }
 
-/// Runs the `ffmpeg` command line, which makes what the library here does not write.
+/// Runs the `ffmpeg` command line program, to create files that the library here doesn't write.
 package func ffmpeg(
   _ arguments: [String], in folder: TemporaryFolder,
   sourceLocation: SourceLocation = #_sourceLocation
@@ -134,7 +134,7 @@ package func ffmpeg(
   #expect(process.terminationStatus == 0, "ffmpeg failed", sourceLocation: sourceLocation)
 }
 
-/// Runs the program `ffmpeg` and gives what it prints.
+/// Runs the program `ffmpeg` and returns its output.
 @discardableResult
 package func ffmpeg(_ arguments: [String], in folder: String) throws -> String {
   let process = Process()

@@ -3,7 +3,7 @@ import Optimizers
 import Testing
 import Torch
 
-/// Against bitsandbytes' CPU functions, and `AdamW8bit` itself on the CPU.
+/// Compares with bitsandbytes' CPU functions, and with `AdamW8bit` itself on the CPU.
 @Suite struct AdamW8bitTests {
   private static let shapes = ["matrix", "square", "small", "vector"]
   private let fixture: Fixture
@@ -65,7 +65,7 @@ import Torch
     return [("default", AdamW8bit.Options()), ("options", options)]
   }
 
-  /// All codes and largest numbers are equal; what is in float32 to two roundings of each step.
+  /// All codes and scales are equal; float32 values are equal to within two roundings per step.
   @Test func stepsAreThoseOfBitsandbytesAdamW8bit() throws {
     for (name, options) in Self.options {
       let optimizer = try trained(options)
@@ -90,9 +90,9 @@ import Torch
     }
   }
 
-  /// A float64 parameter is stepped in float32 by libtorch's operations, as any is on a GPU.
-  /// libtorch's roots are off by their last bit here and there, so parameters agree to a rounding
-  /// of the change; codes and largest numbers are equal.
+  /// The step of a float64 parameter is computed in float32 by libtorch's operations, like every
+  /// step on a GPU. libtorch's square roots may differ in their last bit, so parameters are equal
+  /// to within a rounding of the change; codes and scales are equal.
   @Test func theKernelAndLibtorchsOperationsAgree() throws {
     for (name, options) in Self.options {
       let kernel = try trained(options)
@@ -108,7 +108,7 @@ import Torch
     }
   }
 
-  /// Large enough for several threads, and the last block is not full.
+  /// The tensor is large enough for several threads, and its last block is not full.
   @Test func threadsChangeNothing() throws {
     let generator = try Generator(seed: 3)
     let start = try generator.normal([401, 1003])

@@ -5,7 +5,7 @@ import TensorFiles
 import Testing
 import Torch
 
-/// A file of `Tests/Fixtures/optimizers`, which `Tests/Oracles/optimizers.py` makes.
+/// A file of `Tests/Fixtures/optimizers`, written by `Tests/Oracles/optimizers.py`.
 struct Fixture {
   let file: SafetensorsFile
 
@@ -17,7 +17,7 @@ struct Fixture {
 
   func tensor(_ key: String) throws -> Tensor { try file.tensor(key) }
 
-  /// A value of the file's metadata that is JSON.
+  /// A JSON value in the file's metadata.
   func metadata<Value: Decodable>(_ key: String, _ type: Value.Type = Value.self) throws -> Value {
     try JSONDecoder().decode(Value.self, from: Data(#require(file.metadata[key]).utf8))
   }
@@ -31,7 +31,7 @@ struct Fixture {
   }
 }
 
-/// The largest difference relative to the largest number that is wanted.
+/// The largest difference, relative to the largest expected value.
 func relativeError(_ found: Tensor, _ wanted: Tensor) throws -> Double {
   guard wanted.count > 0 else { return 0 }
   let difference = try (found.to(.float64) - wanted.to(.float64)).abs().max().item()
@@ -39,13 +39,13 @@ func relativeError(_ found: Tensor, _ wanted: Tensor) throws -> Double {
 }
 
 extension Optimizer {
-  /// The state as a file of it gives it back.
+  /// The state after it was written to a file and read back.
   func stored() throws -> [String: Tensor] {
     let path = FileManager.default.temporaryDirectory.appendingPathComponent(
       "\(UUID()).safetensors"
     ).path
     try writeSafetensors(state.map { ($0.key, $0.tensor) }, to: path)
-    // what is left over is the system's
+    // if this fails, the system cleans up
     defer { try? FileManager.default.removeItem(atPath: path) }
     let file = try SafetensorsFile(path: path)
     return try Dictionary(

@@ -16,7 +16,7 @@ import Torch
     #expect(try GradientClipping.clip(gradients, to: 0) == 13)
     #expect(try gradients[2].item() == 12)
     #expect(try GradientClipping.clip(gradients, to: 6.5) == 13)
-    // As PyTorch: 1e-6 in the denominator.
+    // Like PyTorch, this adds 1e-6 to the denominator.
     #expect(abs(try gradients[2].item() - 6) < 1e-5)
     #expect(abs(try GradientClipping.norm(gradients).item() - 6.5) < 1e-5)
     #expect(try GradientClipping.clip([], to: 1) == 0)

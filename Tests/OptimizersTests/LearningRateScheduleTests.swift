@@ -4,7 +4,7 @@ import Support
 import Testing
 import Torch
 
-/// Against PyTorch's schedulers over whole runs, at three base rates.
+/// Compares with PyTorch's schedulers over complete runs, at three base rates.
 @Suite struct LearningRateScheduleTests {
   private struct Case: Decodable {
     let kind: String
@@ -13,9 +13,9 @@ import Torch
     let params: [String: JSON]
   }
 
-  /// PyTorch goes from step to step and gathers roundings. The last two cases are what accelerate's
-  /// optimizer steps at when the scheduler is called for each of one and of three batches that are
-  /// accumulated.
+  /// PyTorch computes rates step by step and accumulates rounding errors. The last two cases are
+  /// the rates of accelerate's optimizer if the scheduler is called for every batch, with one and
+  /// with three accumulated batches.
   @Test func ratesArePyTorchsWithTheOfficialTrainersDefaults() throws {
     let fixture = try Fixture("schedules")
     let cases: [Case] = try fixture.metadata("cases")
@@ -57,7 +57,7 @@ import Torch
       let schedule = try LearningRateSchedule(kind, steps: 8)
       #expect(schedule.learningRate(base: 1, at: 8) == schedule.learningRate(base: 1, at: 1000))
     }
-    // Periods that outgrow all integers.
+    // Periods that grow beyond all integers.
     let schedule = LearningRateSchedule(
       .cosineWithRestarts(first: 1 << 40, factor: 1 << 40, minimum: 0), steps: .max)
     #expect(schedule.learningRate(base: 1, at: .max).isFinite)

@@ -113,7 +113,7 @@ import Torch
     #expect(all[0].parameters.map(\.key) == Self.keys)
   }
 
-  /// Names match whole, and in a row.
+  /// Names must match completely and consecutively.
   @Test(arguments: ["to_", "attn1.to_k", "blocks.0", "", "0.0", "weight.weight"])
   func aPatternWithoutAParameterIsAnError(_ pattern: String) throws {
     let parameters = try Self.keys.map { Parameter(key: $0, tensor: try .zeros([1])) }
@@ -121,7 +121,7 @@ import Torch
       try ParameterGroup.groups(
         of: parameters, learningRate: 1, rates: [("attn1", 1), (pattern, 2), ("to_q", 3)])
     }
-    // All that has to_q is the first pattern's.
+    // The first pattern matches everything that contains to_q.
     #expect(error?.all.map(\.subject) == [[.name(pattern)], ["to_q"]])
   }
 

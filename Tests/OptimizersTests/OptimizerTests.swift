@@ -5,9 +5,9 @@ import Support
 import Testing
 import Torch
 
-/// Optimizers against the libraries that they are known from: eight steps on a tall, a wide and a
+/// Compares optimizers with their best-known implementations: eight steps on a tall, a wide and a
 /// square matrix, one that begins at zeros, a vector and a cube, with gradients that depend on the
-/// parameters and a rate that changes.
+/// parameters and a changing rate.
 @Suite struct OptimizerTests {
   private struct Case: Decodable {
     let name: String
@@ -40,7 +40,7 @@ import Torch
       .optimizer([ParameterGroup(parameters, learningRate: test.rate)])
   }
 
-  /// One step; `square` takes no part in step 3.
+  /// Takes one step; `square` has no gradient in step 3.
   private func step(_ optimizer: any Optimizer, _ number: Int, rate: Double) throws {
     var gradients: [String: Tensor] = [:]
     for parameter in optimizer.parameters where (parameter.key, number) != ("square", 3) {
@@ -52,15 +52,16 @@ import Torch
     try optimizer.step(gradients, learningRate: rate * rates[number])
   }
 
-  /// float32 on both sides, operations in the same order but for sums: a few roundings of each
-  /// step. Muon's matrix products are in bfloat16, where another order of additions moves a change
-  /// of about 0.01 by up to 1%.
+  /// Both sides compute in float32 with the same order of operations except in sums, which gives a
+  /// few roundings per step. Muon's matrix products are in bfloat16, where another order of
+  /// additions changes a step of about 0.01 by up to 1%.
   private static func tolerance(_ kind: String, _ key: String) -> Double {
     switch (kind, key) {
-    // A sum of both signs that nearly cancel.
+    // A sum whose positive and negative terms nearly cancel.
     case ("prodigy", "prodigy.d_numerator"): 5e-4
-    // A running sum of both signs, whose rounding differs between processors: 1.07e-5 without vector
-    // instructions, 1.39e-5 with AVX2 and AVX-512 on one Xeon, below 1e-5 on another.
+    // A running sum of positive and negative terms, whose rounding differs between processors:
+    // 1.07e-5 without vector instructions, 1.39e-5 with AVX2 and AVX-512 on one Xeon, below 1e-5 on
+    // another.
     case ("prodigy", _) where key.hasSuffix(".s"): 3e-5
     case ("prodigy", _): 1e-5
     case ("muon", _): 1e-3
@@ -69,7 +70,7 @@ import Torch
   }
 
   @Test func parametersAndStateAreTheLibraries() throws {
-    // 8 bits: AdamW8bitTests
+    // AdamW8bitTests tests 8 bits
     #expect(Set(cases.map(\.kind)).count == OptimizerKind.allCases.count - 1)
     for test in cases {
       let optimizer = try optimizer(test, parameters())
@@ -104,7 +105,7 @@ import Torch
       let first = try optimizer(test, parameters())
       for number in 0..<4 { try step(first, number, rate: test.rate) }
       let state = try first.stored()
-      // Made from parameters of the run's start or of its middle: a stored state fits both.
+      // Created from parameters of the run's start or of its middle: a stored state fits both.
       for middle in [false, true] {
         let parameters =
           try middle
@@ -136,7 +137,7 @@ import Torch
       let options = try OptimizerOptions(
         #require(OptimizerKind(rawValue: test.kind)), params: test.params)
       let planned = parameters.reduce(0) { $0 + options.stateBytes(shape: $1.tensor.shape) }
-      // Counters, and of Prodigy also a start of zeros, which takes one number.
+      // Counters, and for Prodigy also a start of zeros, which takes one value.
       let zeros = try fixture.tensor("start.zeros").count * 4
       let state = try options.optimizer([ParameterGroup(parameters, learningRate: test.rate)])
         .stateBytes
@@ -195,7 +196,7 @@ import Torch
     }
     for (a, b) in zip(exact, rounded) {
       #expect(b.tensor.dtype == .bfloat16)
-      // Three steps of at most 0.01 each (Muon's scaled by the shape), in eight bits.
+      // Three steps of at most 0.01 each (for Muon, scaled by the shape), in eight bits.
       let difference = try (a.tensor.detach() - b.tensor.detach().to(.float32)).abs().max().item()
       #expect(difference < 0.03, "\(a.key): \(difference)")
     }
@@ -237,7 +238,7 @@ import Torch
     #expect(error?.all.map(\.subject) == [["relative_step"]])
   }
 
-  /// Each part of each state, with another shape or dtype, or a count that is not one.
+  /// Each part of each state, with another shape or dtype, or an invalid count.
   @Test(arguments: OptimizerKind.allCases)
   func aStateThatDoesntFitIsRefusedByItsKey(_ kind: OptimizerKind) throws {
     struct Missing: Error {}
@@ -274,7 +275,7 @@ import Torch
     try optimizer.restore { try #require(state[$0]) }
   }
 
-  /// On the CPU nothing moves; what is left to see is that nothing is lost.
+  /// On the CPU nothing moves; the test checks that nothing is lost.
   @Test(arguments: OptimizerKind.allCases)
   func theStateComesBackFromTheHostAsItWas(_ kind: OptimizerKind) throws {
     struct Failure: Error {}

@@ -5,7 +5,7 @@ import Testing
 @testable import Media
 @testable import SceneDetection
 
-/// Whatever is given to a split, the folder holds whole scenes or nothing.
+/// Whatever the input of a split, the folder contains complete scenes or nothing.
 @Suite struct SceneBadInputTests {
   private func expectNothing(
     _ path: String, _ folder: TemporaryFolder, _ kinds: [MediaError.Kind],
@@ -39,7 +39,7 @@ import Testing
     }
     try ffmpeg(["-f", "lavfi", "-i", "sine=d=1", folder.file("sound.m4a")], in: folder.path)
     try expectNothing(folder.file("sound.m4a"), folder, [.noStream])
-    // A video track of no frames.
+    // A video track without frames.
     try ffmpeg(
       [
         "-f", "lavfi", "-i", "color=size=64x64:duration=1", "-frames:v", "0", "-c:v", "ffv1",
@@ -69,7 +69,7 @@ import Testing
     }
   }
 
-  /// Random bytes in the headers: a split ends with scenes or a sentence.
+  /// With random bytes in the headers, a split ends with scenes or an error.
   @Test func scrambledFilesDoNotCrash() throws {
     let folder = try TemporaryFolder()
     let whole = try write(
@@ -131,12 +131,12 @@ import Testing
       #expect(
         error?.kind == .badOption && error?.file == path && error?.what.contains(size) == true)
       #expect(!FileManager.default.fileExists(atPath: folder.file("out")))
-      // Looking alone works.
+      // Detection alone works.
       var splitter = SceneSplitter()
       splitter.output = .none
       #expect(try splitter.split(path, into: folder.file("look")).scenes.count == 1)
     }
-    // An odd size loses its last row and column.
+    // A video of an odd size loses its last row and column.
     let odd = folder.file("odd.mkv")
     try ffmpeg(
       [
@@ -192,7 +192,7 @@ import Testing
         error?.kind == .writing && error?.remedy.isEmpty == false, "\(String(describing: error))")
       #expect(try FileManager.default.contentsOfDirectory(atPath: disk).isEmpty)
     }
-    // Images and tables are never left half written either.
+    // Images and tables are never left incomplete either.
     var splitter = SceneSplitter()
     splitter.output = .none
     splitter.imagesPerScene = 9
@@ -222,7 +222,7 @@ import Testing
       mediaError { _ = try SceneSplitter().split(path, into: locked + "/out") }?.kind == .writing)
   }
 
-  /// A folder in the way of a file, and a place that refuses even root.
+  /// A folder with the name of an output file, and a location that rejects even root.
   @Test func placesThatTakeNoFilesAreRefused() throws {
     let folder = try TemporaryFolder()
     let path = try write(scenes([20, 20]), to: folder.file("film.mp4"))
@@ -240,7 +240,7 @@ import Testing
   }
 }
 
-/// Runs a program without its output and gives its exit status; -1 if it cannot be run.
+/// Runs a program without its output and returns its exit status; -1 if it can't be run.
 private func system(_ program: String, _ arguments: [String]) -> Int32 {
   let process = Process()
   process.executableURL = URL(fileURLWithPath: "/usr/bin/env")

@@ -6,13 +6,13 @@ import Testing
 @testable import Media
 @testable import SceneDetection
 
-/// Scenes have the colors of their video, and say so.
+/// Scenes have the colors of their video, and notes report conversions.
 @Suite struct SceneColorTests {
   private let folder: TemporaryFolder
 
   init() throws { folder = try TemporaryFolder() }
 
-  /// Splits a video without cuts; its only scene and the notes.
+  /// Splits a video without cuts and returns its only scene and the notes.
   private func scene(_ name: String) throws -> (path: String, notes: [String]) {
     var splitter = SceneSplitter()
     splitter.quality = .init(crf: 4, preset: "veryfast")
@@ -61,7 +61,7 @@ import Testing
     }
   }
 
-  /// The tone curve of a scene is that of the whole video.
+  /// A scene has the tone curve of the complete video.
   @Test func theBrightestPixelStaysKnown() throws {
     try gradient(
       [

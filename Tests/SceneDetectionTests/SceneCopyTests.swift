@@ -5,7 +5,8 @@ import Testing
 @testable import Media
 @testable import SceneDetection
 
-/// Scenes that are copied hold what their table says, in a container that takes their streams.
+/// Copied scenes contain the frames that their table lists, in a container that supports their
+/// streams.
 @Suite struct SceneCopyTests {
   private let folder: TemporaryFolder
 
@@ -33,7 +34,8 @@ import Testing
       ] + options + [name], in: folder)
   }
 
-  /// The frames of the source are those of the scenes, one after the other, where the table says.
+  /// Checks that the frames of the scenes are those of the source, in sequence and as listed in the
+  /// table.
   private func requireAgreement(_ result: SplitResult, with name: String) throws {
     let source = try readAll(folder.file(name)).frames
     #expect(result.scenes.first?.scene.start == 0 && result.scenes.last?.scene.end == source.count)
@@ -62,7 +64,6 @@ import Testing
     try requireAgreement(result, with: words[0])
   }
 
-  /// The end, too.
   @Test func framesAfterTheEndOfAnEditListStayHidden() throws {
     try makeFilm("film.mp4", [30, 20], ["-bf", "0"])
     var bytes = try Data(contentsOf: URL(fileURLWithPath: folder.file("film.mp4")))
@@ -94,7 +95,7 @@ import Testing
         "-f", "lavfi", "-i", "testsrc=size=64x64:rate=25:duration=1", "-f", "lavfi", "-i",
         "sine=sample_rate=48000:duration=1", "-shortest",
       ] + words.dropFirst(2) + [words[0]], in: folder)
-    // An earlier run's scene in another container goes.
+    // An earlier run's scene in another container is removed.
     try FileManager.default.createDirectory(
       atPath: folder.file("out"), withIntermediateDirectories: true)
     let old = words[1] == "nut" ? "a-Scene-002.mp4" : "a-Scene-002.nut"

@@ -11,7 +11,8 @@ import Testing
 
   init() throws { folder = try TemporaryFolder() }
 
-  /// A second of video and audio as a transport stream, which can be appended to another one.
+  /// Creates a second of video and audio as a transport stream, which can be appended to another
+  /// one.
   private func stream(_ name: String, channels: Int = 1, from seconds: Int = 0) throws -> Data {
     try ffmpeg(
       [
@@ -34,7 +35,7 @@ import Testing
     let path = folder.file("film.ts")
     try data.write(to: URL(fileURLWithPath: path))
     let result = try SceneSplitter().split(path, into: folder.file("out"))
-    // The demuxer marks a packet as damaged at the joint of the two streams.
+    // The demuxer marks a packet as damaged where the two streams join.
     let notes = result.notes.filter { !$0.hasPrefix("Damage:") }
     let samples = try sampleCount(folder.file("out/film-Scene-001.mp4"))
     #expect(try VideoReader.countFrames(path: folder.file("out/film-Scene-001.mp4")) == 50)
@@ -47,7 +48,7 @@ import Testing
     }
   }
 
-  /// With frames held back and without.
+  /// Tests with and without holding frames.
   @Test(arguments: [256 << 20, 0]) func audioThatChangesOnTheWayIsConverted(heldLimit: Int) throws {
     let data = try stream("a.ts") + stream("b.ts", channels: 2, from: 1)
     let path = folder.file("film.ts")
@@ -65,7 +66,7 @@ import Testing
     #expect(abs(samples - 2 * 48000) < 4800, "\(samples)")
   }
 
-  /// Matroska may claim a constant rate whatever its frames do.
+  /// Matroska may claim a constant rate regardless of its frames.
   @Test func framesKeepTheirTimesWhateverTheFileSaysOfItsRate() throws {
     try ffmpeg(
       [
@@ -86,7 +87,7 @@ import Testing
     #expect(zip(source, written).allSatisfy { abs($0 - $1) < 0.002 })
   }
 
-  /// The last cluster of a file gets the largest time that there is.
+  /// The last cluster of a file gets the largest possible time.
   @Test func timesOutOfRangeAreSkipped() throws {
     let path = folder.file("film.mkv")
     try ffmpeg(
@@ -96,8 +97,8 @@ import Testing
         "matroska", "-live", "1", "-cluster_time_limit", "500", path,
       ], in: folder)
     var data = try Data(contentsOf: URL(fileURLWithPath: path))
-    // Its size in two bytes, a checksum, and its time in two bytes become no known size and a time
-    // in eight bytes.
+    // Its two-byte size, checksum and two-byte time are replaced by an unknown size and an
+    // eight-byte time.
     let cluster = try #require(data.range(of: Data([0x1F, 0x43, 0xB6, 0x75]), options: .backwards))
       .upperBound
     try #require(
@@ -125,7 +126,7 @@ import Testing
     }
   }
 
-  /// Frames that are shown before a keyframe, but decoded with its help.
+  /// Frames that are shown before a keyframe, but need it to be decoded.
   @Test func copiesTellWhatOpenGroupsLose() throws {
     let plain = try write(scenes([24, 48]), to: folder.file("plain.mp4"))
     let path = folder.file("film.mkv")
@@ -149,7 +150,7 @@ import Testing
     #expect(result.notes.first?.hasPrefix(lost == 1 ? "1 frame is" : "\(lost) frames are") == true)
   }
 
-  /// A quotation mark or comma that bears an accent is one character, but no less a mark.
+  /// A quotation mark or comma with a combining accent is one character, but still ends a field.
   @Test func marksWithAccentsInNamesAreMarks() throws {
     let name = "x\"\u{301} onload=alert(1) y=<\u{301},\u{301}"
     let path = try write(scenes([3]), to: folder.file(name + ".mp4"))

@@ -6,7 +6,7 @@ import Testing
 @testable import SceneDetection
 
 @Suite struct SceneFilmTests {
-  /// Hard cuts, fades and dissolves, by all detectors with many options: the very same frames.
+  /// Hard cuts, fades and dissolves, with all detectors and many options: the frames are equal.
   @Test(arguments: ["cuts", "fades", "dissolves", "large"])
   func scenesAreScenedetects(name: String) throws {
     let folder = try TemporaryFolder()
@@ -20,8 +20,8 @@ import Testing
     }
   }
 
-  /// Tables to the letter; but correlations may differ in the last places, for their sums run in
-  /// another order.
+  /// Tables are equal byte for byte, except that correlations may differ in the last digits because
+  /// their sums are computed in another order.
   @Test(arguments: [("cuts", 2), ("fades", 2), ("large", 1)])
   func statisticsAreScenedetects(name: String, count: Int) throws {
     let folder = try TemporaryFolder()
@@ -42,7 +42,7 @@ import Testing
     }
   }
 
-  /// Numbers to eleven places.
+  /// Rounds numbers to eleven places.
   private func rounded(_ table: String) -> [String] {
     table.split(separator: "\n").map { line in
       line.split(separator: ",").map { field in
@@ -52,7 +52,7 @@ import Testing
     }
   }
 
-  /// Rows converted in pairs give the bytes of the whole frame.
+  /// Rows converted in pairs equal those of the complete frame.
   @Test func packedRowsGiveTheSameImages() throws {
     let folder = try TemporaryFolder()
     let film = try #require(SceneFilms.read().first { $0.name == "large" })
@@ -69,8 +69,8 @@ import Testing
     }
   }
 
-  /// While frames are held back, those handed on are settled; written in one pass or, without room
-  /// to hold any, in two.
+  /// Frames that are passed on while others are held are final. Scenes are written in one pass or,
+  /// if there is no room to hold frames, in two.
   @Test(arguments: ["content", "adaptive", "threshold", "histogram"])
   func onePassAndTwoWriteTheSameScenes(kind: String) throws {
     let folder = try TemporaryFolder()
@@ -87,7 +87,7 @@ import Testing
       let result = try splitter.split(path, into: out, by: detector) {
         phases.insert("\($0.phase)")
       }
-      // One frame is 28800 bytes; a histogram never waits.
+      // One frame is 28800 bytes; a histogram detector never holds frames.
       let holds = kind == "threshold" || kind == "content"
       #expect(
         phases.contains("writing") == (limit == 100_000 && holds), "\(kind) \(limit) \(phases)")
@@ -101,11 +101,12 @@ import Testing
       contents.append(frames)
     }
     #expect(contents[0].count == 215 && contents[1].count == 215)
-    // The encoder's threads make small differences from run to run; another frame would be far off.
+    // The encoder's threads cause small differences between runs; a different frame would differ
+    // far more.
     for (one, other) in zip(contents[0], contents[1]) { #expect(psnr(one, other) > 38) }
   }
 
-  /// A cut never falls before what a detector called settled.
+  /// A cut is never placed before frames that a detector called settled.
   @Test func detectorsKeepWhatTheySayIsSettled() throws {
     var seed: UInt64 = 5
     func random(_ bound: UInt64) -> Int {

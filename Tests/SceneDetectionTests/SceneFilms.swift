@@ -5,7 +5,7 @@ import Testing
 @testable import Media
 @testable import SceneDetection
 
-/// Films cut together from real clips, and what PyPI's scenedetect finds in them:
+/// Films assembled from real clips, and the results of PyPI's scenedetect for them:
 /// Tests/Oracles/scenes.py.
 struct SceneFilms: Decodable {
   struct Film: Decodable {
@@ -58,7 +58,7 @@ struct SceneFilms: Decodable {
     .deletingLastPathComponent()
     .deletingLastPathComponent().appendingPathComponent(".deps/media").path
 
-  /// Makes a film, and checks that it is the one that was measured.
+  /// Creates a film, and checks that it is the one that was measured.
   static func make(_ film: Film, in folder: TemporaryFolder) throws -> String {
     let path = folder.file(film.name + ".mkv")
     try ffmpeg(film.command.split(separator: " ").map(String.init) + [path], in: clips)

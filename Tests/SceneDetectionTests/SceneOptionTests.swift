@@ -92,8 +92,8 @@ import Testing
     let plain = try write(
       scenes([20, 33, 17, 16]), to: folder.file("plain.mp4"),
       audio: .init(sampleRate: 16000, channelCount: 1), crf: 2)
-    // Keyframes at 0, 20, 40, 53, 80; so the cut at 70 moves back to 53, where there is one
-    // already.
+    // Keyframes are at 0, 20, 40, 53 and 80, so the cut at 70 moves back to 53, which already has a
+    // cut.
     let path = folder.file("film.mp4")
     try ffmpeg(
       [
@@ -109,7 +109,7 @@ import Testing
       }
       let out = folder.file("out" + kind)
       let result = try splitter.split(folder.file("film." + kind), into: out)
-      // 17 and 16 frames are too short each.
+      // 17 and 16 frames are both too short.
       #expect(ranges(result) == [[0, 20], [20, 53]])
       #expect(result.droppedScenes == 1)
       #expect(result.notes.count == 1 && result.notes[0].hasPrefix("1 cut has no keyframe"))
@@ -198,7 +198,7 @@ import Testing
     #expect(
       found.entries.map(\.output)
         == ["A.mkv", "a.mp4", "b", "sub/a"].map { folder.file("out/" + $0) })
-    // Not into itself, by whatever name.
+    // The output must not be the input folder, in any spelling.
     for output in ["out", "sub/../out/"] {
       let error = mediaError {
         _ = try VideoFolder(folder.file("out"), output: folder.file(output))

@@ -5,7 +5,7 @@ import Testing
 @testable import Media
 @testable import SceneDetection
 
-/// Against PyPI's scenedetect; the fixture is made by Tests/Oracles/scenes.py.
+/// Compares with PyPI's scenedetect; Tests/Oracles/scenes.py writes the fixture.
 @Suite struct SceneOracleTests {
   struct Fixture: Decodable {
     struct Clip: Decodable {
@@ -73,7 +73,7 @@ import Testing
           scores.append(detector.lastScore)
         }
       }
-      // The same integers are added and divided in the same order, so not one bit may differ.
+      // The same integers are added and divided in the same order, so every bit must be equal.
       #expect(scores == clip.scores, "\(clip.width)x\(clip.height)")
       #expect(cuts == clip.cuts)
     }

@@ -5,13 +5,13 @@ import Testing
 @testable import Media
 @testable import SceneDetection
 
-/// `scenes.html`: what it shows, and where its links lead.
+/// The content and the links of `scenes.html`.
 @Suite struct ScenePageTests {
   private let folder: TemporaryFolder
 
   init() throws { folder = try TemporaryFolder() }
 
-  /// The images of a page that it holds itself, decoded.
+  /// Decodes the images that are embedded in a page.
   private func images(_ page: String) throws -> [RGBFrame] {
     try page.components(separatedBy: "data:image/jpeg;base64,").dropFirst().enumerated().map {
       place, text in
@@ -33,7 +33,7 @@ import Testing
     let page = try page("out")
     let shown = try images(page)
     #expect(shown.count == 9)
-    // Of 40 frames every fourth is held: 16 is the nearest to 19, and 20 as near.
+    // Of 40 frames every fourth is held: 16 and 20 are the nearest to 19.
     for (image, frame) in zip(shown, [0, 7, 14, 15, 15 + 20, 54, 55, 64, 74]) {
       #expect((image.width, image.height) == (64, 48))
       #expect(psnr(image, frames[frame]) > 26, "\(frame)")
@@ -57,7 +57,7 @@ import Testing
   }
 
   @Test func copiesShowTheFramesThatTheyHold() throws {
-    // Keyframes at 0 and 20 only; the cut at 30 moves back to 20.
+    // Keyframes are only at 0 and 20, so the cut at 30 moves back to 20.
     let frames = scenes([30, 20])
     let plain = try write(frames, to: folder.file("plain.mp4"), crf: 2)
     try ffmpeg(

@@ -123,7 +123,7 @@ import Testing
     let rate = Rational(24000, 1001)
     #expect(try SceneLength("48").frames(at: rate) == 48)
     #expect(try SceneLength("2s").frames(at: rate) == 48)
-    // Longer than any video, and than an integer holds.
+    // Longer than any video, and too long for an integer.
     #expect(try SceneLength("9999999999999999:00:00").frames(at: rate) > 1 << 40)
     #expect(try SceneLength("1.5s").frames(at: Rational(25)) == 38)
     #expect(try SceneLength("00:01:02.5").frames(at: Rational(10)) == 625)

@@ -28,7 +28,7 @@ import Testing
     let name = (living.temporaryPath as NSString).lastPathComponent
     let tag = name.dropLast(".partial".count).suffix(19).prefix(6)
     let dead = ".out.safetensors.ltx-\(tag)0000000000abc.partial"
-    // The file of another host, whose process may be alive.
+    // The file of another host, whose process may still be running.
     let elsewhere =
       ".out.safetensors.ltx-\(tag == "zzzzzz" ? "yyyyyy" : "zzzzzz")0000000000abc.partial"
     let strangers = [".out.partial", "x.ltx-\(tag)0000000000abc.partial", ".y.ltx-abc.partial"]
@@ -37,7 +37,7 @@ import Testing
     try FileManager.default.moveItem(atPath: living.temporaryPath, toPath: inside.file(name))
     _ = try file(inside.file("new"))
     #expect(inside.names == ([elsewhere, name] + strangers).sorted())
-    // Lock files go with their holders.
+    // Lock files are removed with their holders.
     let locked = try Folder(folder.file("locked"))
     let held = try OutputLock(folder: locked.path, purpose: "a test") { Issue.record("\($0)") }
     let text = try #require(locked.text(".ltx.lock"))
@@ -46,7 +46,7 @@ import Testing
     _ = try file(locked.file("new"))
     #expect(locked.names == [".b.ltx.lock", ".ltx.lock"])
     held.release()
-    // Nobody has written to it for an hour.
+    // A file that nobody has written to for an hour.
     let other = try Folder(folder.file("other"))
     try other.write("half", elsewhere)
     try FileManager.default.setAttributes(
@@ -85,7 +85,7 @@ import Testing
     #expect(
       message { _ = try file(folder.file("early")) } == "\(folder.path)/early: \(words)")
     #expect(folder.names == ["early"])
-    // One that appears while the file is written.
+    // A folder that appears while the file is written.
     do {
       let late = try file(folder.file("late"))
       try makeFolder("late")
@@ -132,7 +132,7 @@ import Testing
   }
 }
 
-/// A folder that goes away with the test.
+/// A temporary folder, removed with the test.
 final class Folder: Sendable {
   let path: String
 
@@ -155,7 +155,7 @@ final class Folder: Sendable {
   }
 }
 
-/// The words for what a body throws.
+/// The text of the error that a body throws.
 func message(_ body: () throws -> Void) -> String {
   do { try body() } catch { return describe(error) }
   return "(nothing was thrown)"

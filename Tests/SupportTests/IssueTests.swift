@@ -68,7 +68,7 @@ import Testing
     #expect(table.name(of: []) == nil)
     #expect(table.name(of: ["conditions", 1, .file("a.png")]) == "--image: a.png")
     #expect(table.name(of: ["conditions", 1, "mask", .file("m.png")]) == "--mask: m.png")
-    // A position without an entry of its own.
+    // A position without its own entry.
     #expect(table.name(of: ["conditions", 7, "strength"]) == "--condition: strength")
     #expect(
       table.describe(Problem(["guidance", "video", "cfg"], "must be finite (got nan)"))

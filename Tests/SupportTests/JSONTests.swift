@@ -161,7 +161,8 @@ import Testing
     }
   }
 
-  /// Every beginning of a good text, and the text with any one byte changed: a value or an error.
+  /// Every prefix of a valid text, and the text with any one byte changed, gives a value or an
+  /// error.
   @Test func `Damage never crashes`() throws {
     let text = Array(
       #" {"a":[1,-2.5e+3,"x\u00e9\n",true,false,null,{}],"é":{"b":"\ud83c\udfac"}} "#.utf8)
@@ -202,7 +203,8 @@ import Testing
   }
 
   @Test func `Quoted strings are read back`() throws {
-    // Not arguments of the test: they would be printed, zero bytes among them.
+    // These aren't arguments of the test, because they would be printed, including their zero
+    // bytes.
     for text in [
       "", "a \"b\" \\ c", "tab\tline\nreturn\r", "\u{0}\u{1F}\u{7F}\u{85}\u{2028}", "ü 🎬 /",
     ] {

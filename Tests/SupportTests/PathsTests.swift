@@ -3,7 +3,7 @@ import Testing
 
 @testable import Support
 
-/// Folders and files, and what makes a folder fail.
+/// Folders and files, and reasons why creating a folder fails.
 @Suite struct PathsTests {
   private let root = NSTemporaryDirectory() + "ltx-paths-\(UUID().uuidString)"
 

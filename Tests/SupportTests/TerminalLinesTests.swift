@@ -34,10 +34,10 @@ import Testing
   }
 }
 
-/// A terminal that rewraps its lines when its window changes.
+/// A terminal that rewraps its lines when its window is resized.
 private struct Screen {
   var columns: Int
-  /// Unwrapped lines, and where the cursor is among them.
+  /// The unwrapped lines, and the position of the cursor in them.
   var lines: [[Character]] = [[]]
   var line = 0
   var column = 0
@@ -53,7 +53,7 @@ private struct Screen {
 
   var text: String { lines.map { String($0) }.joined(separator: "\n") }
 
-  /// Rows of a line.
+  /// The number of rows of a line.
   private func rows(_ line: Int) -> Int { max(1, (lines[line].count + columns - 1) / columns) }
 
   private var rowInLine: Int { (isFull ? column - 1 : column) / columns }

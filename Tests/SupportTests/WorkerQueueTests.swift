@@ -4,7 +4,7 @@ import Testing
 
 @testable import Support
 
-/// Order, errors, back-pressure, and the ends of a queue.
+/// The order, errors, back-pressure and end of a queue.
 @Suite struct WorkerQueueTests {
   private struct Failure: Error, Equatable { let number: Int }
 
@@ -15,7 +15,7 @@ import Testing
     func add(_ number: Int) { numbers.withLock { $0.append(number) } }
   }
 
-  /// A door that holds jobs back until it is opened.
+  /// A gate that blocks jobs until it is opened.
   private final class Gate: Sendable {
     private let semaphore = DispatchSemaphore(value: 0)
     func pass() { semaphore.wait() }
@@ -45,7 +45,7 @@ import Testing
     #expect(queue.count == 0 && queue.isIdle)
   }
 
-  /// A job that ends before an earlier one waits for its turn; an error takes the place of a result.
+  /// A job that ends before an earlier one waits for its turn; an error counts as a result.
   @Test func errorsComeInTheirPlace() throws {
     let queue = WorkerQueue<Int>(name: "test", threads: 2, capacity: 4)
     let (gate, isDone) = (Gate(), Gate())

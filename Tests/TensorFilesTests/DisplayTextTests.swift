@@ -20,7 +20,7 @@ import Testing
         == String(repeating: "a", count: 200) + "... (340 bytes in all)")
     #expect(
       String(repeating: "ab", count: 13_000_000).displayed(limit: 3) == "aba... (26.0 MB in all)")
-    // One visible character can hold any number of marks.
+    // One visible character can have any number of marks.
     let marks = "e" + String(repeating: "\u{301}", count: 10_000)
     #expect(marks.displayed().unicodeScalars.count < 250)
   }

@@ -2,7 +2,7 @@ import Foundation
 import TensorFiles
 import Testing
 
-/// Files of another kind than safetensors.
+/// Files in formats other than safetensors.
 @Suite struct ForeignFormatTests {
   private let scratch: ScratchFolder
 

@@ -4,11 +4,11 @@ import TestSupport
 import Testing
 import Torch
 
-/// Whatever a file holds, reading it gives tensors that can be read to the end, or a
+/// Whatever a file contains, reading it gives tensors that can be read completely, or a
 /// `TensorFileError`.
 ///
-/// `LTX_FUZZ_FILES=1000000` reads that many files of each kind instead of 10,000, `LTX_FUZZ_SEED=n`
-/// others.
+/// `LTX_FUZZ_FILES=1000000` sets the number of files of each kind instead of 10,000;
+/// `LTX_FUZZ_SEED=n` selects others.
 @Suite struct FuzzTests {
   private let files: Int
   private let seed: UInt64
@@ -30,8 +30,7 @@ import Torch
       "\"I64\"",
       "[0,0]", "[1,2,3]", "{}", String(repeating: "[", count: 300), "4294967296", " ",
     ].map { Array($0.utf8) }
-    // Every second file gets the right header length again, so that the change gets past the first
-    // check.
+    // Every second file gets the correct header length, so that the change passes the first check.
     let repair: ([UInt8]) -> [UInt8] = { content in
       guard let brace = content.lastIndex(of: UInt8(ascii: "}")), brace >= 8 else { return content }
       let end = content[(brace + 1)...].firstIndex { $0 != UInt8(ascii: " ") } ?? content.count
@@ -66,7 +65,7 @@ import Torch
       .map {
         Array($0.utf8)
       }
-    // Then changed pickles in whole archives.
+    // After that, archives with a changed pickle.
     let pickles = try seeds.map { try Self.pickle(in: $0) }
     let storages = (0..<12).map {
       (name: "x/data/\($0)", content: [UInt8](repeating: 1, count: 96))
@@ -78,7 +77,7 @@ import Torch
     }
   }
 
-  /// The pickle of an archive as `torch.save` writes it: the first entry.
+  /// The pickle of an archive written by `torch.save`: the first entry.
   private static func pickle(in archive: [UInt8]) throws -> [UInt8] {
     let start = try #require(archive.firstRange(of: [0x80, 2])?.lowerBound)
     let rest = archive[start...]
@@ -88,7 +87,7 @@ import Torch
     return Array(rest[..<(try #require(ends.min()))])
   }
 
-  /// - Parameter complete: makes a file of a changed seed.
+  /// - Parameter complete: Creates a file from a changed seed.
   private func run(
     _ format: String, _ seeds: [[UInt8]], _ words: [[UInt8]],
     _ complete: ([UInt8]) -> [UInt8] = { $0 },
@@ -120,7 +119,7 @@ import Torch
       "\(format): \(files) mutated files, \(accepted) accepted, refused: "
         + refused.sorted { $0.value > $1.value }.map { "\($0.key.rawValue) \($0.value)" }.joined(
           separator: ", "))
-    // Mutations that never get anywhere, or never do harm, would test nothing.
+    // If all mutations were accepted, or all rejected, nothing would be tested.
     #expect(accepted > files / 100)
     #expect(refused.count >= 6)
   }
@@ -130,8 +129,8 @@ import Torch
     var bytes = original
     for _ in 0..<Int.random(in: 1...3, using: &random) {
       guard !bytes.isEmpty else { break }
-      // Half of all changes hit the first 300 bytes, where a header lies, or the last, where a
-      // zip's directory does.
+      // Half of all changes hit the first 300 bytes, where a header is, or the last ones, where a
+      // zip's directory is.
       let near = min(bytes.count, 300)
       let place =
         switch Int.random(in: 0..<4, using: &random) {
@@ -174,7 +173,7 @@ import Torch
     }
   }
 
-  /// Touches every byte, here and in libtorch.
+  /// Reads every byte, here and in libtorch.
   private func readAll(_ tensor: Tensor) throws {
     let copy = UnsafeMutableRawBufferPointer.allocate(byteCount: tensor.byteCount, alignment: 1)
     defer { copy.deallocate() }

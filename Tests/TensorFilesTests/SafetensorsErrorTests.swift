@@ -3,7 +3,7 @@ import TensorFiles
 import Testing
 import Torch
 
-/// A malformed file and what it must be called.
+/// A malformed file and the expected error.
 struct MalformedHeader: CustomTestStringConvertible, Sendable {
   let kind: TensorFileError.Kind
   let header: String
@@ -137,7 +137,7 @@ struct MalformedHeader: CustomTestStringConvertible, Sendable {
     let missing = try failure { try writeSafetensors([("a", one)], to: folder("no/such/x")) }
     #expect(missing?.kind == .notWritten)
 
-    // A folder in the file's place.
+    // A folder with the name of the file.
     try FileManager.default.createDirectory(
       atPath: folder("taken"), withIntermediateDirectories: false)
     #expect(
@@ -204,7 +204,7 @@ struct MalformedHeader: CustomTestStringConvertible, Sendable {
   }
 
   @Test func oneFileNeedsNoIndex() throws {
-    #expect(try kind() == .badIndex)  // two of them do
+    #expect(try kind() == .badIndex)  // two files need one
     try FileManager.default.removeItem(atPath: folder("model-2.safetensors"))
     #expect(try openTensors(at: folder.path).keys == ["a", "extra"])
     #expect(try openTensors(at: folder("model-1.safetensors")).keys == ["a", "extra"])

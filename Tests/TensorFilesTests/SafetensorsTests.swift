@@ -99,7 +99,7 @@ import Torch
     weak let observed = file
     file = nil
     #expect(observed == nil)
-    // a deleted file stays readable through its map
+    // a deleted file remains readable through its map
     try FileManager.default.removeItem(atPath: folder("x"))
     #expect(try first.sum().item() == Double(3 * count))
   }
@@ -118,11 +118,11 @@ import Torch
     let file = try SafetensorsFile(path: path)
     let last = try file.tensor("b").narrow(0, size / 8 - 4, 4)
     #expect(try last.array(of: Float.self) == [0, 0, 0, 0])
-    // Generous: it is microseconds, but this machine may be busy. Reading 40 GB takes more than ten
-    // seconds.
+    // The limit is generous: opening takes microseconds, but this machine may be busy. Reading 40
+    // GB takes more than ten seconds.
     #expect(ContinuousClock.now - start < .seconds(2))
-    // Other tests run beside this one and libtorch may be loaded meanwhile; 40 GB would still stand
-    // out.
+    // Other tests run at the same time and may load libtorch, but reading 40 GB would still be
+    // noticed.
     #expect(try residentBytes() - before < 4 << 30)
   }
 
@@ -175,8 +175,8 @@ import Torch
     #expect(try SafetensorsFile(name: "x", content: safetensors(escaped, data: 1)).keys == ["😀/"])
   }
 
-  /// Strings of every length and alignment with escapes, control characters and other alphabets in
-  /// every place.
+  /// Strings of every length and alignment, with escapes, control characters and other alphabets in
+  /// every position.
   @Test func metadataIsWhatJSONSays() throws {
     let pieces = [
       "", "a", "seven77", "eight888", "\"", "\\", "/", "\n", "\u{1}", "\u{7f}", "é", "日本", "😀",

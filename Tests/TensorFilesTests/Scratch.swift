@@ -3,7 +3,7 @@ import TensorFiles
 import Testing
 import Torch
 
-/// A folder of its own for a test, removed with the value.
+/// A temporary folder for a test, removed with the value.
 final class ScratchFolder {
   let path: String
 
@@ -32,7 +32,7 @@ final class ScratchFolder {
   }
 }
 
-/// A safetensors file with a header and a number of data bytes, which count up.
+/// A safetensors file with a header and a number of data bytes, which count up from 0.
 func safetensors(_ header: String, data count: Int, aligned: Bool = false) -> [UInt8] {
   var json = Array(header.utf8)
   while aligned && json.count % 8 != 0 { json.append(UInt8(ascii: " ")) }

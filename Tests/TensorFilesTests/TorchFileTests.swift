@@ -3,7 +3,7 @@ import TensorFiles
 import Testing
 import Torch
 
-/// The files that Tests/Oracles/pt_files.py makes.
+/// The files written by Tests/Oracles/pt_files.py.
 enum PtFixtures {
   static let folder = URL(fileURLWithPath: #filePath).deletingLastPathComponent()
     .deletingLastPathComponent()
@@ -30,7 +30,7 @@ enum PtFixtures {
   }
 }
 
-/// A zip archive with stored entries, as `torch.save` lays it out.
+/// A zip archive of uncompressed entries in the layout of `torch.save`.
 func storedZip(_ entries: [(name: String, content: [UInt8])]) -> [UInt8] {
   func little(_ numbers: (Int, bytes: Int)...) -> [UInt8] {
     numbers.flatMap { number, bytes in

@@ -2,7 +2,7 @@ import TensorFiles
 import Testing
 import Torch
 
-/// Written files are read again. `Tests/Oracles/check_pt_files.py` checks that PyTorch reads them.
+/// Written files are read back. `Tests/Oracles/check_pt_files.py` checks that PyTorch reads them.
 @Suite struct TorchFileWriterTests {
   @Test func everyTypeComesBack() throws {
     let scratch = try ScratchFolder()

@@ -1,7 +1,6 @@
 import Foundation
 
-/// A headless Chromium, where one is installed. Tests of pages run without one too, and look at
-/// less.
+/// A headless Chromium, if one is installed. Without it, tests of pages check less.
 public enum Browser {
   public static let path: String? = {
     let folders = (ProcessInfo.processInfo.environment["PATH"] ?? "").split(separator: ":")
@@ -14,14 +13,14 @@ public enum Browser {
     public let description: String
   }
 
-  /// Opens a page in a frame of some width and runs a script in it.
+  /// Opens a page in a frame of a given width and runs a script in it.
   ///
   /// - Parameters:
-  ///   - page: a file. Another one is made beside it for the time of the call.
-  ///   - width: of the frame, in pixels: headless windows can't be as narrow as a phone.
-  ///   - script: the body of an asynchronous function of `page`, the frame's window, and
+  ///   - page: The file. Another one is created beside it during the call.
+  ///   - width: The width of the frame in pixels; headless windows can't be as narrow as a phone.
+  ///   - script: The body of an asynchronous function of `page`, the frame's window, and
   ///     `wait(milliseconds)`.
-  /// - Returns: what the script returns, as JSON.
+  /// - Returns: The result of the script, as JSON.
   public static func run(_ page: String, width: Int, _ script: String) throws -> Any {
     guard let path else { throw Failure(description: "no browser is installed") }
     let folder = (page as NSString).deletingLastPathComponent
@@ -47,8 +46,8 @@ public enum Browser {
     try FileManager.default.createDirectory(atPath: profile, withIntermediateDirectories: true)
     let process = Process()
     process.executableURL = URL(fileURLWithPath: "/usr/bin/env")
-    // Without virtual time, which does not wait for media, so the page logs its result when it has
-    // one.
+    // Virtual time doesn't wait for media, so it isn't used; instead, the page logs its result when
+    // it has one.
     process.arguments = [
       "timeout", "120", path, "--headless", "--no-sandbox", "--disable-gpu",
       "--window-size=1400,1000",
@@ -61,15 +60,15 @@ public enum Browser {
     process.standardError = log
     try process.run()
     let data = Self.result(in: log.fileHandleForReading)
-    // `timeout` leads a process group of its own. SIGTERM would be blocked: the mask of this thread
-    // is inherited.
+    // `timeout` leads its own process group. SIGTERM would be blocked, because the mask of this
+    // thread is inherited.
     kill(-process.processIdentifier, SIGKILL)
     process.waitUntilExit()
     guard let data else { throw Failure(description: "the browser gave no result in two minutes") }
     return try JSONSerialization.jsonObject(with: data, options: .fragmentsAllowed)
   }
 
-  /// Waits for the output that the page logs; nil if the browser exits first.
+  /// Waits for the page to log its result; nil if the browser exits first.
   private static func result(in log: FileHandle) -> Data? {
     var text = Data()
     while case let part = log.availableData, !part.isEmpty {

@@ -1,7 +1,7 @@
 import Foundation
 import Testing
 
-/// Runs FFmpeg's command line program, for files that the libraries here don't write.
+/// Runs FFmpeg's command line program, to create files that the libraries here don't write.
 public func runFFmpeg(_ arguments: [String]) throws {
   let process = Process()
   process.executableURL = URL(fileURLWithPath: "/usr/bin/env")

@@ -48,10 +48,10 @@ private struct ModelRecipe: Decodable {
     self = try JSONDecoder().decode(Self.self, from: Data(contentsOf: URL(filePath: path)))
   }
 
-  /// Writes the model unless the file is there.
+  /// Writes the model unless the file exists.
   ///
   /// - Throws: `Issue` if the file is not the one that the fixtures were computed with, because
-  ///   this processor or libtorch draws other random numbers.
+  ///   this processor or libtorch generates other random numbers.
   func write(to path: String) throws {
     guard try !isWritten(path) else { return }
     let name = URL(filePath: path).deletingPathExtension().lastPathComponent

@@ -5,7 +5,7 @@ import NN
 import TensorFiles
 import Torch
 
-/// The checkpoint and the LoRA files that Tests/Oracles made, and a folder for what tests write.
+/// The checkpoint and the LoRA files from Tests/Oracles, and a folder that tests write to.
 public final class LoRAFixture {
 
   public static func lora(_ name: String) throws -> LoRAFile {
@@ -30,7 +30,7 @@ public final class LoRAFixture {
 
   public func path(_ name: String) -> String { "\(folder)/\(name)" }
 
-  /// Writes a file of matrices with these keys, and a few others.
+  /// Writes a file of matrices with these keys, and a few other tensors.
   public func file(
     _ shapes: [String: [Int]], metadata: [String: String] = [:], name: String = "a.safetensors"
   ) throws -> String {
@@ -54,7 +54,7 @@ public final class LoRAFixture {
       })
   }
 
-  /// The largest difference, relative to the largest wanted number.
+  /// The largest difference, relative to the largest expected value.
   public static func distance(_ got: Tensor, _ want: Tensor) throws -> Double {
     let (g, w) = (try got.to(.float64), try want.to(.float64))
     return try (g - w).abs().max().item() / w.abs().max().item()
@@ -117,10 +117,9 @@ extension [Parameter] {
 }
 
 extension LoRAFixture {
-  /// Writes a file with an adapter of a kind for some layers of `checkpoint()`, as if it had been
-  /// trained.
+  /// Writes a file with an adapter of a kind for some layers of `checkpoint()`, as after training.
   ///
-  /// - Parameter modules: paths in ComfyUI's format.
+  /// - Parameter modules: The paths in ComfyUI's format.
   public func file(
     of kind: AdapterKind, _ modules: [String], settings: AdapterSettings = .init(rank: 2, alpha: 3),
     name: String = "kind.safetensors"

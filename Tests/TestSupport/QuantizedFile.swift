@@ -3,7 +3,7 @@ import NN
 import TensorFiles
 import Torch
 
-/// Quantized layers for tests, made from first principles.
+/// Quantized layers for tests, computed from the definitions.
 public enum QuantizedFile {
   /// An element of the rotation: the regular Hadamard matrix of order 4 has -1 where the indices
   /// add up to 3, and the Kronecker power multiplies over the digits to base 4.
@@ -48,8 +48,8 @@ public enum QuantizedFile {
     "{\"format\": \"int8_tensorwise\", \"convrot\": true, \"convrot_groupsize\": \(group)}"
   }
 
-  /// A copy of a checkpoint, every matrix for which `isQuantized` holds in INT8 ConvRot with the
-  /// largest group that fits.
+  /// Writes a copy of a checkpoint in which every matrix that `isQuantized` accepts is in INT8
+  /// ConvRot, with the largest group that fits.
   public static func writeConvRot(
     _ source: any TensorSource, to path: String, where isQuantized: (String) -> Bool
   ) throws {

@@ -2,15 +2,15 @@ import Foundation
 import Synchronization
 import Torch
 
-/// Runs `body` as each rank of a group, each on a thread of its own, and returns the ranks' results
-/// in their order. Gloo does not mind that the ranks are in one process.
+/// Runs `body` as each rank of a group, each on its own thread, and returns the ranks' results in
+/// order. Gloo allows several ranks in one process.
 public func asRanks<R: Sendable>(
   _ count: Int,
   timeouts: ProcessGroup.Timeouts = .init(joining: .seconds(60), collective: .seconds(60)),
   joining: [Int]? = nil, _ body: @escaping @Sendable (ProcessGroup) throws -> R
 ) throws -> [Result<R, any Error>] {
-  // libtorch looks up the names of addresses when it connects, which a name server may delay by
-  // seconds. All is connected before the time-outs that are under test begin.
+  // libtorch looks up host names when it connects, which a name server may delay by seconds. All
+  // connections are made before the timeouts under test begin.
   var place = Rendezvous(host: "127.0.0.1", port: 0)
   var members: [(ranks: ProcessRanks, store: RendezvousStore)] = []
   for rank in joining ?? Array(0..<count) {

@@ -1,6 +1,6 @@
 import Foundation
 
-/// A folder of its own for a test, removed with the value.
+/// A temporary folder for a test, removed with the value.
 public final class Scratch: Sendable {
   public let url: URL
 

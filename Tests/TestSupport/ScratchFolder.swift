@@ -1,7 +1,7 @@
 import Foundation
 import Testing
 
-/// A folder of its own for a test, which is removed when the test is done.
+/// A temporary folder for a test, removed when the test is done.
 public final class ScratchFolder: Sendable {
   public let path: String
 
@@ -20,7 +20,7 @@ public final class ScratchFolder: Sendable {
 
   public func file(_ name: String) -> String { path + "/" + name }
 
-  /// Writes a text file, and the folders above it.
+  /// Writes a text file, and creates its parent folders.
   @discardableResult
   public func write(_ text: String, to name: String) throws -> String {
     let url = URL(fileURLWithPath: file(name))
@@ -30,7 +30,7 @@ public final class ScratchFolder: Sendable {
     return url.path
   }
 
-  /// All files below a folder, hidden ones too, by their sorted relative paths.
+  /// The sorted relative paths of all files below a folder, including hidden ones.
   public func files(below folder: String = ".") -> [String] {
     let root = folder == "." ? path : file(folder)
     guard let found = FileManager.default.enumerator(atPath: root) else { return [] }
@@ -42,7 +42,7 @@ public final class ScratchFolder: Sendable {
   }
 }
 
-/// Returns the error that the body throws, as text.
+/// The text of the error that the body throws.
 public func message(of body: () throws -> Void) -> String {
   do { try body() } catch { return "\(error)" }
   return "(nothing was thrown)"

@@ -1,12 +1,12 @@
 import Foundation
 import Testing
 
-/// A file system in memory that is soon full. Mounting needs root.
+/// A small file system in memory that fills up quickly. Mounting it requires root.
 public final class SmallDisk {
   public let path: String
   private let scratch: ScratchFolder
 
-  /// Whether one can be mounted here.
+  /// Whether it can be mounted here.
   public static let isPossible: Bool = {
     do {
       _ = try SmallDisk(kilobytes: 64)

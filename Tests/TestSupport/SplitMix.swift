@@ -1,4 +1,4 @@
-/// SplitMix64: small, seeded, the same numbers everywhere.
+/// SplitMix64: a small generator whose numbers are the same on every machine for a seed.
 public struct SplitMix: RandomNumberGenerator {
   private var state: UInt64
 

@@ -1,16 +1,16 @@
 import Foundation
 import LTX
 
-/// The tiny model of a generation, written once for all tests of a process; they only read it.
+/// The tiny model of a generation, written once for all tests of a process, which only read it.
 public struct TinyModelFiles: Sendable {
   public let checkpoint: String
   public let textEncoder: String
-  /// The folder of all its files.
+  /// The folder with all its files.
   public let folder: String
 
   public static func ltx2() throws -> TinyModelFiles { try first.get() }
 
-  /// Copies of the files, for a test that changes them.
+  /// Copies the files, for a test that changes them.
   public func copy(to folder: String) throws -> TinyModelFiles {
     try FileManager.default.copyItem(atPath: self.folder, toPath: folder)
     return TinyModelFiles(folder: folder)

@@ -55,7 +55,7 @@ import Torch
   @Test func mistakesAreOfTheAutogradKind() throws {
     for body: () throws -> Void in [
       { _ = try grad(of: [Tensor.scalar(1)], wrt: [x]) },  // no graph
-      { _ = try grad(of: [(x * 2)], wrt: [x]) },  // not a scalar, and no gradient of it
+      { _ = try grad(of: [(x * 2)], wrt: [x]) },  // not a scalar, and gradOutputs is missing
       { _ = try grad(of: [x.sum()], wrt: [Tensor.scalar(1)]) },  // an input outside of any graph
       {  // a tensor that the graph needs was overwritten
         let y = try x * 1
@@ -87,7 +87,7 @@ import Torch
     #expect(try x.to(.bfloat16).requiresGrad)
   }
 
-  /// Whether an operation on a leaf is recorded here.
+  /// Whether operations on a leaf are recorded here.
   private func records() throws -> Bool { try (x * 2).requiresGrad }
 
   @Test func scopesNest() throws {

@@ -1,8 +1,8 @@
 import Testing
 import Torch
 
-/// The layers that are one operation, against the operations that they stand for: values and
-/// gradients in float32, to a few roundings of the sums.
+/// Compares fused layers with the operations that they replace: values and gradients in float32, to
+/// within a few roundings of the sums.
 @Suite struct FusedTests {
   let generator: Generator
 
@@ -29,7 +29,7 @@ import Torch
     }
   }
 
-  // Large enough for several threads, widths that fill no vector.
+  // Large enough for several threads, with widths that don't fill a vector.
   @Test(arguments: [[2, 3, 10], [1, 300, 130], [2, 200, 257]])
   func rmsNorm(_ shape: [Int]) throws {
     let x = try generator.normal(shape)
@@ -48,7 +48,7 @@ import Torch
   @Test(arguments: [1, 40])
   func modulation(tokens: Int) throws {
     let x = try generator.normal([2, 40, 50])
-    // In training they are rows of one tensor, not contiguous.
+    // In training they are rows of one tensor, which are not contiguous.
     let rows = try generator.normal([2, tokens, 3, 50])
     func several(_ x: Tensor, _ rows: Tensor) throws -> Tensor {
       try x.rmsNorm([50], eps: 1e-6) * (1 + rows.select(2, 1)) + rows.select(2, 2)
@@ -72,7 +72,7 @@ import Torch
     let angles = try generator.normal([batch, tokens, heads, width / heads / 2])
     let tables = try [angles.cos(), angles.sin()]
     let x = try generator.normal([batch, tokens, width])
-    // As RotaryEmbedding makes the tables, and in another order of the memory.
+    // The tables of RotaryEmbedding, and the same in another memory order.
     for transposed in try [
       tables.map { try $0.transpose(1, 2) }, tables.map { try $0.transpose(1, 2).contiguous() },
     ] {
@@ -119,17 +119,17 @@ import Torch
     }
   }
 
-  // One sample, fewer than a filter reaches, one piece exactly, several with a rest.
+  // One sample, fewer than a filter's reach, exactly one piece, several pieces with a rest.
   @Test(arguments: [1, 2, 5, 512, 1300])
   func antialiasedSnake(_ samples: Int) throws {
-    // Angles of up to hundreds of turns.
+    // Angles of up to hundreds of revolutions.
     let x = try generator.normal([2, 3, samples]) * 20
     let alpha = try generator.normal([3]).exp() * 3
     let inverseBeta = try generator.normal([3]).exp()
     let (up, down) = (try generator.normal([12]) / 4, try generator.normal([12]) / 4)
     let one = try x.antialiasedSnake(alpha: alpha, inverseBeta: inverseBeta, up: up, down: down)
     #expect(one.shape == x.shape)
-    // In float64, which takes the steps one by one.
+    // In float64, the unfused operations are used.
     let several = try x.to(.float64).antialiasedSnake(
       alpha: alpha.to(.float64), inverseBeta: inverseBeta.to(.float64), up: up.to(.float64),
       down: down.to(.float64))
@@ -142,8 +142,8 @@ import Torch
       .conv1d(down.to(.float64).reshape([1, 1, 12]).repeated([3, 1, 1]), stride: [2], groups: 3)
     let scale = try wanted.abs().max().item()
     #expect(try (several - wanted).abs().max().item() < 1e-12 * scale)
-    // An angle is rounded where it is computed: a hundred turns in float32 leave four digits of the
-    // sine.
+    // Angles are rounded when they are computed: at a hundred revolutions, float32 leaves four
+    // digits of the sine.
     #expect(try (one.to(.float64) - wanted).abs().max().item() < 1e-5 * scale)
   }
 }

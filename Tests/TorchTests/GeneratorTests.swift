@@ -2,7 +2,7 @@ import Foundation
 import Testing
 import Torch
 
-/// What Tests/Oracles/random_numbers.py recorded.
+/// The numbers recorded by Tests/Oracles/random_numbers.py.
 private struct PyTorchNumbers: Decodable {
   let normalVectorised: [Double]
   let normalScalar: [Double]
@@ -50,7 +50,7 @@ private struct PyTorchNumbers: Decodable {
 
   @Test func statesAreSavedAndRestored() throws {
     let generator = try Generator(seed: 3)
-    _ = try generator.normal([5])  // an odd number leaves one in stock
+    _ = try generator.normal([5])  // an odd count leaves one number cached
     let state = try generator.state()
     #expect(state.dtype == .uint8)
     let numbers = try generator.normal([9])

@@ -10,7 +10,7 @@ import Testing
   @Test func noLauncherOneProcess() throws {
     #expect(try ProcessRanks(environment: ["PATH": "/bin"]) == nil)
     #expect(try ProcessGroup.fromEnvironment(["PATH": "/bin"]) == nil)
-    // A group of one needs no place to meet.
+    // A group of one needs no rendezvous.
     let group = try #require(try ProcessGroup.fromEnvironment(["RANK": "0", "WORLD_SIZE": "1"]))
     #expect(group === ProcessGroup.single)
   }
@@ -22,9 +22,9 @@ import Testing
       try ProcessRanks(environment: torchrun) == ProcessRanks(rank: 5, worldSize: 8, localRank: 1))
     #expect(
       try ProcessRanks(environment: slurm) == ProcessRanks(rank: 3, worldSize: 4, localRank: 1))
-    // torchrun inside of a job
+    // torchrun inside a job
     #expect(try ProcessRanks(environment: slurm.merging(torchrun) { $1 })?.rank == 5)
-    // A job's own number of tasks counts less than the step's.
+    // The step's number of tasks takes precedence over the job's.
     #expect(
       try ProcessRanks(environment: slurm.merging(["SLURM_STEP_NUM_TASKS": "16"]) { $1 })?.worldSize
         == 16)

@@ -2,7 +2,7 @@ import Foundation
 import Testing
 import Torch
 
-/// The books count the whole process, so these tests run in a process of their own, one after
+/// The statistics cover the entire process, so these tests run in a separate process, one after
 /// another.
 @Suite(.serialized) struct MemoryTests {
   @Test func liveBytesRiseAndFallExactly() async throws {

@@ -4,7 +4,7 @@ import Testing
 
 @testable import Torch
 
-/// Ranks that don't come, go away, or do something else than the others.
+/// Ranks that don't join, end early, or call other operations than the others.
 @Suite struct ProcessGroupFailureTests {
   private static let short = ProcessGroup.Timeouts(joining: .seconds(2), collective: .seconds(2))
 
@@ -34,7 +34,7 @@ import Testing
       if group.rank == 1 { Thread.sleep(forTimeInterval: 4) }
       let start = ContinuousClock.now
       let error = try torchFailure { try group.barrier() }
-      // The group is of no use any more, and says so instead of waiting.
+      // The group can no longer be used, and throws instead of waiting.
       let later = try torchFailure { try group.allReduce([Tensor.zeros([1])]) }
       return (error, later, ContinuousClock.now - start)
     }
@@ -64,7 +64,7 @@ import Testing
     ]
     let results = try asRanks(2) { group in
       let errors = try others.map { other in try torchFailure { try other(group) } }
-      // The ranks have stayed in step.
+      // The ranks are still synchronized.
       return (errors, try group.allReduce([1]))
     }
     for result in results {

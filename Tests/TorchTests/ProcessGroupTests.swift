@@ -5,7 +5,7 @@ import Testing
 
 @testable import Torch
 
-/// The error that a rank must have met.
+/// The error that a rank must have thrown.
 func collectiveFailure<R>(_ result: Result<R, any Error>) throws -> TorchError {
   let error = #expect(throws: TorchError.self) { try result.get() }
   let known = try #require(error)
@@ -17,7 +17,7 @@ func collectiveFailure<R>(_ result: Result<R, any Error>) throws -> TorchError {
   /// Buffers of many sizes, including empty ones.
   private static let shapes = [[3, 5], [], [1], [7, 2, 4], [0, 3], [1000], [128, 33]]
 
-  /// Reproducible numbers that no other rank has.
+  /// Reproducible numbers that differ between ranks.
   private static func numbers(rank: Int, scale: Double = 1) throws -> [Tensor] {
     try shapes.enumerated().map {
       try Generator(seed: UInt64(rank * 1000 + $0)).normal($1) * scale
@@ -51,8 +51,8 @@ func collectiveFailure<R>(_ result: Result<R, any Error>) throws -> TorchError {
     let (first, again) = (try run(), try run())
     #expect(first.allSatisfy { $0 == first[0] })
     #expect(again == first)
-    // Four additions in another order may round apart by some units of the last place of the
-    // largest summand (about 4).
+    // Four additions in another order may differ by a few units in the last place of the largest
+    // summand (about 4).
     let terms = try (0..<4).map { try Self.numbers(rank: $0) }
     for index in Self.shapes.indices {
       let local = try terms.dropFirst().reduce(terms[0][index]) { try $0 + $1[index] }
@@ -90,7 +90,7 @@ func collectiveFailure<R>(_ result: Result<R, any Error>) throws -> TorchError {
       2,
       { group in
         let scale = Double(group.rank + 1)
-        // Not contiguous: its columns are summed where they lie.
+        // Not contiguous: its columns are summed in place.
         let matrix = try Tensor([1.0, 2, 3, 4, 5, 6], shape: [2, 3]) * scale
         let turned = try matrix.transpose(0, 1)
         let tensors = [

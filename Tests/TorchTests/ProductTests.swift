@@ -1,11 +1,11 @@
 import Testing
 import Torch
 
-/// Linear layers of a size at which oneDNN may stand in for MKL, against float64: values and
+/// Compares linear layers of sizes at which oneDNN may replace MKL with float64: values and
 /// gradients in float32.
 @Suite struct ProductTests {
-  // Rows, inputs, outputs: below and above what oneDNN is used for; sizes that fill no vector;
-  // narrow ones.
+  // Rows, inputs, outputs: below and above the threshold for oneDNN; sizes that don't fill a
+  // vector; narrow ones.
   @Test(
     arguments: [
       [7, 9, 5], [128, 96, 160], [131, 257, 133], [512, 1024, 16], [512, 16, 1024], [300, 15, 400],
@@ -27,14 +27,14 @@ import Torch
         let scale = try b.abs().max().item()
         #expect(try (a.to(.float64) - b).abs().max().item() <= 3e-6 * scale)
       }
-      // The same numbers each time.
+      // The results are the same each time.
       for (a, b) in zip(found, try results([input, weight] + bias, .float32)) {
         #expect(try (a - b).abs().max().item() == 0)
       }
     }
   }
 
-  /// The layer's output and the gradients of all that goes in.
+  /// The layer's output and the gradients of all its inputs.
   private func results(_ tensors: [Tensor], _ dtype: DType) throws -> [Tensor] {
     let leaves = try tensors.map { try $0.to(dtype).asLeaf() }
     let y = try leaves[0].linear(leaves[1], leaves.count > 2 ? leaves[2] : nil)

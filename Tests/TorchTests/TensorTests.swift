@@ -54,7 +54,7 @@ import Torch
   }
 
   @Test func rounding() throws {
-    // 1 + 2^-9 lies halfway between two bfloat16 numbers and rounds to the even one.
+    // 1 + 2^-9 is halfway between two bfloat16 numbers and is rounded to the even one.
     #expect(
       try Tensor([1.001953125, 1.01] as [Float]).to(.bfloat16).array(of: Float.self) == [
         1, 1.0078125,
@@ -81,7 +81,7 @@ import Torch
   }
 }
 
-/// Tells when it is released.
+/// Reports when it is released.
 final class Witness: Sendable {
   private let onRelease: @Sendable () -> Void
   init(_ onRelease: @escaping @Sendable () -> Void) { self.onRelease = onRelease }

@@ -2,7 +2,7 @@ import Foundation
 import Testing
 import Torch
 
-/// The error that `body` must throw.
+/// The `TorchError` that `body` must throw.
 func torchFailure(_ body: () throws -> Void) throws -> TorchError {
   let error = #expect(throws: TorchError.self, performing: body)
   return try #require(error)
