@@ -2,7 +2,7 @@ import Foundation
 import LTX
 import Testing
 
-/// `ltx dataset` and `ltx decode` on a cache that `ltx preprocess` made of a real clip.
+/// `ltx dataset` and `ltx decode` on a cache that `ltx preprocess` created from a real clip.
 @Suite struct DatasetCommandTests {
   @Test func checksCountsShowsAndDecodes() throws {
     let workshop = try Workshop()

@@ -3,8 +3,7 @@ import LTX
 import TestSupport
 import Testing
 
-/// Streams that can't be written to: they kill no command, and a command whose result is lost
-/// fails.
+/// Streams that can't be written to don't kill a command, but a command whose result is lost fails.
 @Suite struct StandardStreamTests {
 
   /// Runs the program in a shell, for its redirections.
@@ -43,7 +42,7 @@ import Testing
       (">/dev/full", "No space left on device"), (">&-", "Bad file descriptor"),
       ("| true", "Broken pipe"),
     ] {
-      // The reader must have closed the pipe before.
+      // The reader must have closed the pipe by then.
       let result = try run(
         redirection == "| true" ? "(sleep 0.3; \(command)) | true" : command + redirection,
         in: workshop.path)

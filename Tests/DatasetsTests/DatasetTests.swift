@@ -311,8 +311,8 @@ import Testing
     #expect("\(found.problems[0])".contains(problem), "\(found.problems)")
   }
 
-  /// Whatever the bytes, a dataset is read or refused, and every row is either a sample or a
-  /// problem.
+  /// Whatever the bytes, a dataset is either read or rejected, and every row is either a sample or
+  /// a problem.
   @Test(arguments: [
     "[\n{\"video\": \"a\", \"caption\": \"b \\\" c\"},\n{\"video\": \"d\", \"caption\": [1, {\"e\": null}]}\n]",
     "video,caption\na.mp4,\"x, \"\"y\"\"\nz\"\r\nb.mp4,w\n",

@@ -136,7 +136,7 @@ import Testing
     // Another clip of the same name.
     try writeClip("a.mp4", shade: 120)
     #expect(try run(options("data.csv", blur)).made == 1)
-    // A file of another origin is neither used nor replaced, unless requested.
+    // A file from elsewhere is neither used nor replaced, unless requested.
     try FileManager.default.removeItem(atPath: folder.file("a_reference.mp4"))
     try writeClip("a_reference.mp4")
     let foreign = try Data(contentsOf: URL(fileURLWithPath: folder.file("a_reference.mp4")))
@@ -205,7 +205,7 @@ import Testing
     #expect(try run(options("data.csv")).upToDate == 1)
     let finished = "\u{FEFF}video,caption,reference_video\r\na.mp4,better,a_reference.mp4\r\n"
     #expect(try self.text("data.csv") == finished)
-    // If nothing is to be written, an edit does no harm.
+    // If nothing is written, an edit does no harm.
     let idle = try options("data.csv").plan()
     try folder.write(edited, to: "data.csv")
     #expect(try DerivedColumnMaker(idle).run().upToDate == 1)

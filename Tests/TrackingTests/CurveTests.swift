@@ -30,18 +30,18 @@ import Testing
     #expect(thin.steps.count <= 2000 && thin.steps.count > 900)
     #expect(thin.steps == thin.steps.sorted() && Set(thin.steps).count == thin.steps.count)
     #expect(thin.steps.first == 1 && thin.steps.last == count)
-    // all are points of the curve
+    // all points belong to the curve
     #expect(zip(thin.steps, thin.values).allSatisfy { whole.values[$0 - 1] == $1 })
     #expect(thin.values.max() == whole.values.max() && thin.values.min() == whole.values.min())
-    // every spike is among them
+    // all spikes are included
     let spikes = whole.steps.filter { $0 % 9973 == 0 }
     #expect(Set(spikes).isSubset(of: Set(thin.steps)))
-    // and any eighth of the run has its own extremes
+    // and every eighth of the run keeps its own extremes
     for part in 0..<8 {
       let range = part * count / 8 + 1...(part + 1) * count / 8
       let all = zip(whole.steps, whole.values).filter { range.contains($0.0) }.map(\.1)
       let some = zip(thin.steps, thin.values).filter { range.contains($0.0) }.map(\.1)
-      // Spans may reach over the parts' ends.
+      // Spans may extend beyond the ends of the parts.
       #expect(abs((all.max() ?? 0) - (some.max() ?? -1)) < 0.05)
       #expect(abs((all.min() ?? 0) - (some.min() ?? -1)) < 0.05)
     }
@@ -87,7 +87,8 @@ import Testing
 
   // MARK: Charts
 
-  /// Points of a line as the page's script reads them: from the path, by the ranges of the axes.
+  /// The points of a line as the page's script reads them: from the path, scaled by the ranges of
+  /// the axes.
   private func points(_ svg: String) throws -> [[Double]] {
     func numbers(_ name: String) throws -> [Double] {
       let start = try #require(svg.range(of: "\(name)=\"")?.upperBound)
@@ -126,7 +127,7 @@ import Testing
     ).svg
     let shown = try points(svg)
     #expect(shown.count == values.count)
-    // A hundredth of a pixel of 210.
+    // A hundredth of a pixel out of 210.
     let tolerance = 1e-4 * max((values.max() ?? 0) - (values.min() ?? 0), abs(values[0]) / 5, 1e-12)
     for (index, value) in values.enumerated() {
       #expect(abs(shown[index][0] - Double(index + 1)) < 0.01)
@@ -155,7 +156,7 @@ import Testing
     #expect(axes.valueTicks.map(Axes.label) == ["0.1", "1", "10", "100", "1000"])
   }
 
-  /// Numbers at the ends of what there is must not stop a run.
+  /// Extreme numbers must not stop a run.
   @Test(
     arguments: [
       [-.greatestFiniteMagnitude, .greatestFiniteMagnitude], [0, .leastNonzeroMagnitude],

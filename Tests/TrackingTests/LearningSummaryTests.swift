@@ -74,7 +74,7 @@ import Testing
     #expect(summary([far]).isSuspicious)
   }
 
-  /// Blocks in up to four stretches, whose norms add up as vectors do.
+  /// Blocks are combined into up to four ranges, whose norms add up like vectors.
   @Test func theChangeByDepth() {
     var result = summary([video])
     result.blocks = (0..<8).map {

@@ -12,7 +12,7 @@ import Testing
       ValidationMedia(name: "s", path: "\(folder.path)/\(name)", caption: ""), side: side)
   }
 
-  /// Brightness in the middle of each quarter, row by row.
+  /// The brightness in the middle of each quarter, row by row.
   private func quarters(_ image: MediaPreview.Image) throws -> [Int] {
     let path = folder.path + "/sheet.jpg"
     try image.data.write(to: URL(fileURLWithPath: path))
@@ -74,7 +74,7 @@ import Testing
     let clip = try AudioClip.read(path: path)
     #expect(audio.sampleRate == 16000 && audio.channels == 2)
     #expect(clip.sampleRate == 16000 && clip.sampleCount == audio.samples)
-    // a second, but for AAC's blocks
+    // one second, rounded to AAC's frames
     #expect(abs(clip.duration - 1) < 0.1)
   }
 

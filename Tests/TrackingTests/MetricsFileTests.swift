@@ -104,7 +104,7 @@ import Testing
     try file.close()
     let again = try MetricsFile(path: path, goingOnFrom: 1)
     #expect(try RecordedMetrics(path: path).validations.map(\.loss) == [3, 2])
-    // and is counted once if it is done again
+    // a repeated step is counted once
     try again.append(ValidationRecord(step: 1, loss: 2.5, seconds: 1))
     #expect(try RecordedMetrics(path: path).validations.map(\.loss) == [3, 2.5])
   }
@@ -115,7 +115,7 @@ import Testing
     #expect(try RecordedMetrics(path: path).steps.map(\.step) == [1])
   }
 
-  /// A kill may cut a line anywhere.
+  /// A kill may truncate a line at any position.
   @Test func aLineThatWasCutOffIsDropped() throws {
     try write(1...3)
     let whole = try Data(contentsOf: URL(fileURLWithPath: path))
@@ -130,7 +130,7 @@ import Testing
     }
   }
 
-  /// Files after a power failure.
+  /// The files after a power failure.
   @Test func damageAtTheEndGoesAndInTheMiddleIsReported() throws {
     try write(1...3)
     var text = try lines()
@@ -144,7 +144,7 @@ import Testing
     #expect(read.steps.map(\.step) == [1, 3, 4])
   }
 
-  /// Lines of versions before this one hold fewer keys.
+  /// Lines of earlier versions have fewer keys.
   @Test func linesOfEarlierVersionsAreRead() throws {
     let line =
       #"{"gradient_norm":0.5,"learning_rate":0.001,"loss":1.5,"seconds":0.25,"step":7,"tensor_bytes":12}"#

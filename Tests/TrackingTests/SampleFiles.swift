@@ -4,7 +4,7 @@ import Media
 /// The folder `Tests`.
 let tests = URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
 
-/// Media as a validation leaves them.
+/// Media files like those that validation writes.
 enum SampleFiles {
   private static func frame(_ index: Int, _ width: Int, _ height: Int) -> RGBFrame {
     let pixels = (0..<height).flatMap { y in

@@ -8,7 +8,7 @@ import Testing
     #expect(SigmaBuckets.quarters.labels == ["0.00-0.25", "0.25-0.50", "0.50-0.75", "0.75-1.00"])
   }
 
-  /// `bisect_right(boundaries, sigma) - 1`, kept within the buckets.
+  /// The expected index is `bisect_right(boundaries, sigma) - 1`, limited to the buckets.
   @Test(arguments: [
     (-1.0, 0), (0, 0), (0.2499, 0), (0.25, 1), (0.5, 2), (0.7499, 2), (0.75, 3), (1, 3), (2, 3),
   ])

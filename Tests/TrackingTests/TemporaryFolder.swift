@@ -1,12 +1,12 @@
 import Foundation
 
-/// A folder that goes with the value.
+/// A temporary folder, removed with the value.
 final class TemporaryFolder {
   let path: String
 
   init() {
     path = FileManager.default.temporaryDirectory.path + "/tracking-\(UUID().uuidString)"
-    // The test that writes to it says if this fails.
+    // If this fails, the test that writes to the folder reports it.
     try? FileManager.default.createDirectory(atPath: path, withIntermediateDirectories: true)
   }
 

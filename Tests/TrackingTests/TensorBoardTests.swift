@@ -66,7 +66,7 @@ import Testing
       TensorBoardEvent(
         wallTime: 1.7e9, step: 8, content: .summary([.scalar(tag: "train/loss", 0.5)])),
     ]
-    // without closing: a kill loses nothing
+    // nothing was closed: a kill loses nothing
     #expect(
       try Data(contentsOf: URL(fileURLWithPath: tracker.path))
         == expected.map { TFRecord.framed($0.encoded) }.reduce(Data(), +))

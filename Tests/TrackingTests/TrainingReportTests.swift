@@ -152,7 +152,7 @@ import Testing
     #expect(page.contains(newer))
   }
 
-  /// The newest files that fit become part of the page.
+  /// The newest files that fit are embedded in the page.
   @Test func thePageStaysSmall() throws {
     let path = folder.path + "/sound.wav"
     try SampleFiles.audio(path, seconds: 60)  // 1.9 MB

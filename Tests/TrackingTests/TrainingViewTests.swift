@@ -85,16 +85,17 @@ import Testing
     )
   }
 
-  /// The first five weigh the same; then the newest fifth, and at last the newest `window`, decide.
+  /// The first five values have equal weight; then the newest fifth counts, and finally the newest
+  /// `window`.
   @Test func theMovingMean() throws {
     var mean = MovingMean(window: 4)
     #expect(mean.value == nil)
     for number in [1, 2, .infinity, 4] { mean.add(number) }
     #expect(abs(try #require(mean.value) - 7.0 / 3) < 1e-12)
     for number in [5.0, 11] { mean.add(number) }
-    // The window is full from the fourth number on: 3 + (11 - 3) / 4.
+    // The window is full from the fourth value on: 3 + (11 - 3) / 4.
     #expect(abs(try #require(mean.value) - 5) < 1e-12)
-    // A loss that falls in a line: the mean is behind by no more than a fifth of the run.
+    // For a loss that falls linearly, the mean lags by at most a fifth of the run.
     var loss = MovingMean()
     for step in 1...60 { loss.add(Double(60 - step)) }
     #expect(try #require(loss.value) < 60 / 5)

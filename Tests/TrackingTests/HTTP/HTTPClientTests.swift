@@ -36,7 +36,7 @@ import Testing
       #expect(response.headers["x-method"] == method)
       #expect(response.headers["x-target"] == "/a?b=c")
       #expect(response.headers["x-mine"] == "yes")
-      // Stores of files want a length; they take no chunks.
+      // File storage requires a length and doesn't accept chunks.
       #expect(response.headers["x-encoding"] == nil)
     }
   }
@@ -130,7 +130,7 @@ import Testing
     #expect(Date().timeIntervalSince(begin) < 15)
   }
 
-  /// A certificate that nobody vouches for is refused, unless `SSL_CERT_FILE` names it.
+  /// A certificate that isn't trusted is rejected, unless `SSL_CERT_FILE` names it.
   @Test(
     .enabled(
       if: FileManager.default.isExecutableFile(atPath: "/usr/bin/openssl"),
@@ -145,7 +145,7 @@ import Testing
     ])
     making.waitUntilExit()
     try #require(making.terminationStatus == 0)
-    // A free port: of a server that is gone.
+    // An unused port, from a server that has stopped.
     let port = try LocalServer { _ in nil }.port
     let server = try Self.openssl([
       "s_server", "-key", key, "-cert", certificate, "-accept", "\(port)", "-www",
@@ -154,7 +154,7 @@ import Testing
     let trusting = try client(["SSL_CERT_FILE": certificate])
     var response: HTTPResponse?
     for _ in 0..<50 where response == nil {
-      // it may not listen yet
+      // the server may not be listening yet
       response = try? trusting.send(HTTPRequest(url: "https://localhost:\(port)/"))
       if response == nil { Thread.sleep(forTimeInterval: 0.1) }
     }
@@ -163,7 +163,7 @@ import Testing
       try client().send(HTTPRequest(url: "https://localhost:\(port)/"))
     }
     #expect(stranger?.kind == .certificate)
-    // Another name than the certificate's.
+    // A host name other than the certificate's.
     let impostor = #expect(throws: HTTPFailure.self) {
       try trusting.send(HTTPRequest(url: "https://127.0.0.1:\(port)/"))
     }

@@ -1,14 +1,14 @@
 import Foundation
 import Synchronization
 
-/// An HTTP/1.1 server on 127.0.0.1 for stand-ins of real services: bodies with a length or in
-/// chunks, connections that stay open, a thread for each.
+/// An HTTP/1.1 server on 127.0.0.1 that stands in for real services: bodies with a length or in
+/// chunks, persistent connections, and one thread per connection.
 final class LocalServer: Sendable {
   struct Request: Sendable {
     let method: String
     /// The path as it was sent, including the query.
     let target: String
-    /// The headers by lower-case name.
+    /// The headers by lowercase name.
     let headers: [String: String]
     let body: Data
 
@@ -35,7 +35,7 @@ final class LocalServer: Sendable {
   private let connections: Mutex<Set<Int32>> = Mutex([])
   private let handler: @Sendable (Request) -> Response?
 
-  /// - Parameter handler: called on any thread; nil closes the connection without an answer.
+  /// - Parameter handler: Called on any thread; nil closes the connection without a response.
   init(port: UInt16 = 0, handler: @escaping @Sendable (Request) -> Response?) throws {
     self.handler = handler
     listener = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
@@ -62,14 +62,14 @@ final class LocalServer: Sendable {
         self.connections.withLock { _ = $0.insert(connection) }
         Thread { self.serve(connection) }.start()
       }
-      // Here and nowhere else: its number may be another file's at once.
+      // Only this thread closes the socket, because its number may be reused at once.
       close(listener)
     }.start()
   }
 
   deinit { stop() }
 
-  /// Nobody is answered any more.
+  /// Stops responding.
   func stop() {
     let isFirst = hasStopped.withLock { hasStopped in
       defer { hasStopped = true }

@@ -1,13 +1,13 @@
 import Foundation
 
-/// Real clients of the services, to prove that our stand-ins speak as the services do.
-/// `LTX_CLIENTS_PYTHON` names a Python that has the packages `wandb` and `huggingface_hub`.
+/// Real clients of the services, which check that our stand-ins behave like the services.
+/// `LTX_CLIENTS_PYTHON` names a Python with the packages `wandb` and `huggingface_hub`.
 enum PythonClient {
   static let executable = ProcessInfo.processInfo.environment["LTX_CLIENTS_PYTHON"]
   static let isMissing =
     "set LTX_CLIENTS_PYTHON to a Python with wandb and huggingface_hub to run this test"
 
-  /// - Returns: the exit status, and all that was printed.
+  /// - Returns: The exit status and the complete output.
   static func run(
     _ arguments: [String], environment: [String: String], in folder: String
   ) throws -> (status: Int32, output: String) {

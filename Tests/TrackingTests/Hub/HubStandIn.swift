@@ -5,8 +5,8 @@ import Synchronization
 
 @testable import Tracking
 
-/// The Hub's endpoints that an upload uses, in memory. `HubUploaderTests` lets the real client
-/// speak with it too.
+/// The Hub's endpoints for uploads, in memory. `HubUploaderTests` also connects the real client to
+/// it.
 final class HubStandIn: Sendable {
   struct Commit: Sendable {
     let summary: String
@@ -15,23 +15,23 @@ final class HubStandIn: Sendable {
 
   struct Repository: Sendable {
     var isPrivate = false
-    /// The address, in the form that the Hub uses.
+    /// The files by path, like in the Hub's addresses.
     var files: [String: Data] = [:]
     var commits: [Commit] = []
   }
 
   struct Behavior: Sendable {
-    /// Larger files are sent in parts of this size.
+    /// Larger files are uploaded in parts of this size.
     var partSize: Int?
     /// `whoami-v2`'s `auth.accessToken`.
     var accessToken: JSON = ["role": "write", "displayName": "t"]
-    /// Status of the next requests, before they are looked at.
+    /// The statuses of the next responses, regardless of the requests.
     var statuses: [Int] = []
     var ignored: Set<String> = []
     var refusesObjects = false
     var refusesCommit = false
     var namesNoETag = false
-    /// The name space that the token may make repositories in, besides its own.
+    /// The namespace, besides its own, in which the token may create repositories.
     var organization = "films"
   }
 
@@ -64,9 +64,9 @@ final class HubStandIn: Sendable {
   func stop() { box.withLock { $0.hub?.stop() } }
   func repository(_ name: String) -> Repository? { state.withLock { $0.repositories[name] } }
   func add(_ name: String) { state.withLock { $0.repositories[name] = Repository() } }
-  /// `METHOD path` in order.
+  /// The requests in order, as `METHOD path`.
   var requests: [String] { state.withLock { $0.requests } }
-  /// Whether the storage, which belongs to others, was given the token.
+  /// Whether the token was sent to the storage, which belongs to others.
   var hasLeakedToken: Bool { state.withLock { $0.leakedToken } }
 
   private func answer(_ request: LocalServer.Request) -> LocalServer.Response? {

@@ -20,7 +20,7 @@ import Testing
       progress: { _ in })
   }
 
-  /// Weights of an odd size, a small file, bytes, an empty one.
+  /// Weights of an odd size, a small file, bytes, and an empty file.
   private func items(weights: Int = 100_003) throws -> (
     items: [HubUploader.Item], files: [String: Data]
   ) {
@@ -109,7 +109,7 @@ import Testing
     #expect(hub.requests.count { $0.contains("/verify/") } == 1)
   }
 
-  /// 300 files need two questions.
+  /// 300 files need two requests.
   @Test func manyFilesAndALargeOne() throws {
     let hub = try HubStandIn(HubStandIn.Behavior(partSize: 5_000_000))
     let size = 64_000_000
@@ -145,7 +145,7 @@ import Testing
     }
     #expect(error?.description.contains("strangers/a") == true)
     #expect(error?.description.contains("member of films") == true)
-    // A repository that is there may still be written to.
+    // An existing repository may still be writable.
     hub.add("strangers/b")
     try uploader(hub, "strangers/b").checkAccess()
   }

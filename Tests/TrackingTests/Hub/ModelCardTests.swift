@@ -78,7 +78,7 @@ import Testing
         """)
   }
 
-  /// The Hub refuses a commit whose `base_model` is not one of its names.
+  /// The Hub rejects a commit whose `base_model` is not a valid model name.
   @Test(
     arguments: [
       ("/home/me/models/ltx-2.safetensors", "`ltx-2.safetensors`"),

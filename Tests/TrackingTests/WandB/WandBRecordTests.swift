@@ -5,7 +5,7 @@ import Testing
 
 @testable import Tracking
 
-/// Against files that W&B's own Python package wrote (Tests/Oracles/check_wandb.py).
+/// Compares with files written by W&B's own Python package (Tests/Oracles/check_wandb.py).
 @Suite struct WandBRecordTests {
   private let folder = TemporaryFolder()
   private let fixtures = tests.appendingPathComponent("Fixtures/wandb")

@@ -50,7 +50,7 @@ import Testing
     #expect(try WandBSettings(environment: home).key == "from-file")
     #expect(
       try WandBSettings(environment: home.merging(["WANDB_API_KEY": "mine"]) { $1 }).key == "mine")
-    // A server of one's own has a key of its own.
+    // A self-hosted server needs its own key.
     #expect(throws: Support.Issue.self) {
       try WandBSettings(
         environment: home.merging(["WANDB_BASE_URL": "https://wandb.example"]) { $1 })

@@ -5,13 +5,13 @@ import Synchronization
 @testable import Tracking
 
 /// The endpoints of Weights & Biases that a run uses, in memory. `Tests/Oracles/check_wandb.py`
-/// lets the real client speak with it.
+/// also connects the real client to it.
 final class WandBStandIn: Sendable {
   struct Run: Sendable {
     var displayName: String?
     var tags: [String] = []
     var config = ""
-    /// Lines by number.
+    /// The rows by number.
     var rows: [Int: String] = [:]
     var summary = ""
     var files: [String: Data] = [:]
@@ -20,13 +20,13 @@ final class WandBStandIn: Sendable {
     var messages = 0
   }
 
-  /// The failures that a test asks for.
+  /// The failures that a test requests.
   struct Trouble: Sendable {
-    /// Statuses that the next messages of the stream get; 0 closes the connection.
+    /// The statuses of the next messages of the stream; 0 closes the connection.
     var stream: [Int] = []
-    /// Status of every upload.
+    /// The status of every upload.
     var upload: Int?
-    /// Seconds that a message takes.
+    /// The time that a message takes, in seconds.
     var delay = 0.0
   }
 
@@ -166,7 +166,7 @@ final class WandBStandIn: Sendable {
 
   private func store(_ request: LocalServer.Request) -> LocalServer.Response {
     if let status = state.withLock({ $0.trouble.upload }) { return .json("{}", status: status) }
-    // A signed address needs no key, and must not be given one.
+    // A signed address needs no key, and must not receive one.
     guard request.method == "PUT", request.headers["authorization"] == nil,
       request.target.hasSuffix("?signature=abc")
     else { return .json("{}", status: 400) }

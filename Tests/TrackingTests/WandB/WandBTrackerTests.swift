@@ -9,7 +9,7 @@ import Testing
   private let folder = TemporaryFolder()
   private let notices = Notices()
 
-  /// Lines that a user saw.
+  /// The messages shown to the user.
   final class Notices: Sendable {
     private let lines: Mutex<[String]> = Mutex([])
     var all: [String] { lines.withLock { $0 } }
@@ -45,7 +45,7 @@ import Testing
     }
   }
 
-  /// Three steps, and a validation with a video, an audio file and an image.
+  /// Records three steps, and a validation with a video, an audio file and an image.
   private func train(_ tracker: WandBTracker, steps: ClosedRange<Int> = 1...3) throws {
     for step in steps {
       try tracker.scalars(
@@ -58,7 +58,7 @@ import Testing
   }
 
   private func samples() throws -> [ValidationMedia] {
-    // Once: the encoder gives other bytes at each call.
+    // Written once, because the encoder's output differs between calls.
     if !FileManager.default.fileExists(atPath: folder.path + "/p.png") {
       try SampleFiles.video(folder.path + "/a b.mp4", width: 64, height: 32, frames: 3)
       try SampleFiles.audio(folder.path + "/s.wav", seconds: 0.1)
@@ -137,7 +137,7 @@ import Testing
     let first = try online(server)
     try train(first, steps: 1...5)
     try first.finish(.interrupted)
-    // Its checkpoint was of step 3: two steps come again.
+    // Its checkpoint is from step 3, so two steps are repeated.
     let second = try online(server, resume: first.runID)
     #expect(second.runID == first.runID)
     try train(second, steps: 4...7)
@@ -186,7 +186,7 @@ import Testing
     let file = try Data(
       contentsOf: URL(fileURLWithPath: "\(tracker.folder)/run-\(tracker.runID).wandb"))
     for loss in ["1.0", "0.5", "0.25"] {
-      // Field 16, its length, the value.
+      // The item is field 16, its length, and the value.
       let item = Data("train/loss".utf8) + [0x82, 1, UInt8(loss.utf8.count)] + Data(loss.utf8)
       #expect(file.range(of: item) != nil)
     }
@@ -334,7 +334,7 @@ import Testing
     }
   }
 
-  /// The official trainer's own way of logging leaves in our stand-in what ours leaves.
+  /// The official trainer's logging stores the same data in our stand-in as ours does.
   @Test(.enabled(if: PythonClient.executable != nil, Comment(rawValue: PythonClient.isMissing)))
   func theRealClientSpeaksWithTheStandIn() throws {
     let server = try WandBStandIn()
@@ -365,7 +365,7 @@ import Testing
     #expect(real.exitCode == 0)
     #expect(real.rows.count == ours.rows.count)
     #expect(try values(real.rows[0]) == values(ours.rows[0]))
-    // Paths of media hold a name of the sample with us, of the column with them.
+    // Media paths contain a name: ours that of the sample, theirs that of the column.
     func withoutPath(_ row: String?) throws -> [String: JSON]? {
       let row = try values(row.map { $0.replacing(/media\/videos\/[^"]*/, with: "path") })
       return row
@@ -374,7 +374,7 @@ import Testing
     #expect(try withoutPath(real.summary) == withoutPath(ours.summary))
   }
 
-  /// Offline, each start leaves a folder; sent one after the other they make one run.
+  /// Offline, each start writes a folder; uploaded one after the other, they form one run.
   @Test(.enabled(if: PythonClient.executable != nil, Comment(rawValue: PythonClient.isMissing)))
   func foldersOfAResumedRunMakeOneRun() throws {
     let server = try WandBStandIn()
@@ -382,7 +382,7 @@ import Testing
     let first = try #require(
       try WandBTracker.start(options(), environment: environment, notice: { _ in }))
     try train(first, steps: 1...5)
-    // Killed: nothing is finished.
+    // The process was killed, so nothing is finished.
     let second = try #require(
       try WandBTracker.start(
         options(resume: first.runID), environment: environment, notice: { _ in }))
@@ -399,7 +399,7 @@ import Testing
     #expect(server.run(first.runID)?.exitCode == 0)
   }
 
-  /// A row without what differs between runs.
+  /// The values of a row that don't differ between runs.
   private func values(_ row: String?) throws -> [String: JSON]? {
     try JSON(parsing: Data((row ?? "null").utf8)).object?.dictionary.filter {
       !["_timestamp", "_runtime", "_wandb"].contains($0.key)
