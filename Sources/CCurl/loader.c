@@ -17,10 +17,10 @@ static struct {
   void (*slist_free_all)(void *);
 } curl;
 
-static char problem[512];  // empty if all went well; written only inside pthread_once
+static char problem[512];  // empty after a successful load; written only inside pthread_once
 
 static void load(void) {
-  // The same library, built on OpenSSL or on GnuTLS.
+  // The same library, built with OpenSSL or with GnuTLS.
   void *library = dlopen("libcurl.so.4", RTLD_NOW);
   if (!library) library = dlopen("libcurl-gnutls.so.4", RTLD_NOW);
   if (!library) {

@@ -1,5 +1,6 @@
-// Deinterlacing: the Weston three-field filter of the BBC (PH-2071), held to the differences over time as yadif does it.
-// The same arithmetic as FFmpeg's filter `bwdif`. In C, as the other loops over pixels, so that a debug build stays quick.
+// Deinterlacing: the BBC's Weston three-field filter (PH-2071), limited by the differences over
+// time like in yadif. The arithmetic is that of FFmpeg's filter `bwdif`. It is in C, like other
+// loops over pixels, so that a debug build is fast.
 #ifndef CFFMPEG_DEINTERLACE_H
 #define CFFMPEG_DEINTERLACE_H
 
@@ -11,7 +12,7 @@ static inline int cffmpeg_least(int a, int b) { return a < b ? a : b; }
 static inline int cffmpeg_most(int a, int b) { return a > b ? a : b; }
 static inline int cffmpeg_distance(int a, int b) { return a > b ? a - b : b - a; }
 
-// A missing row from the rows of its own frame alone: up to three rows away.
+// Computes a missing row only from rows of its own frame, up to three rows away.
 #define CFFMPEG_FILL_ROW(SAMPLE)                                                                      \
   for (int x = 0; x < count; x++) {                                                                   \
     int value = (5077 * (current[x + above] + current[x + below]) -                                   \
@@ -19,8 +20,9 @@ static inline int cffmpeg_distance(int a, int b) { return a > b ? a - b : b - a;
     target[x] = (SAMPLE)(value < 0 ? 0 : value > most ? most : value);                                \
   }
 
-// `before` and `after` are the frames whose missing row was really taken, just before and just after the row's own time;
-// `previous` and `next` are the frames on both sides. Rows are given as distances in samples.
+// `before` and `after` are the frames in which the missing row was captured, just before and just
+// after the row's time; `previous` and `next` are the neighboring frames. Rows are given as
+// distances in samples.
 #define CFFMPEG_DEINTERLACE_ROW(SAMPLE, IS_EDGE)                                                      \
   for (int x = 0; x < count; x++) {                                                                   \
     int c = current[x + above], e = current[x + below];                                               \
@@ -56,7 +58,7 @@ static inline int cffmpeg_distance(int a, int b) { return a > b ? a - b : b - a;
     target[x] = (SAMPLE)(value < 0 ? 0 : value > most ? most : value);                                \
   }
 
-// Distances to the rows around row y, mirrored at the borders.
+// The distances to the rows around row y, mirrored at the borders.
 #define CFFMPEG_DEINTERLACE_PLANE(NAME, SAMPLE)                                                       \
   static inline void NAME(                                                                            \
       const SAMPLE *previous_plane, const SAMPLE *current_plane, const SAMPLE *next_plane,            \
@@ -86,8 +88,9 @@ static inline int cffmpeg_distance(int a, int b) { return a > b ? a - b : b - a;
     }                                                                                                 \
   }
 
-/// Makes one image of the field that was taken first; the rows of the other are made from their neighbors in the frame and
-/// in time. Strides are in samples, `count` is the samples of a row. Where `is_alone`, only the frame itself is looked at.
+/// Turns the first field into a complete image; the rows of the other field are computed from their
+/// neighbors in the frame and in time. Strides are in samples, and `count` is the number of samples
+/// per row. With `is_alone`, only the frame itself is used.
 CFFMPEG_DEINTERLACE_PLANE(cffmpeg_deinterlace_bytes, uint8_t)
 /// The same for samples of 9 to 16 bits.
 CFFMPEG_DEINTERLACE_PLANE(cffmpeg_deinterlace_words, uint16_t)

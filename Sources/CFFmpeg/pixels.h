@@ -1,4 +1,5 @@
-// The loops over pixels of scene detection. In C, as the turning of planes in shim.h, so that a debug build stays quick.
+// Scene detection's loops over pixels. They are in C, like those of shim.h, so that a debug build
+// is fast.
 #ifndef CFFMPEG_PIXELS_H
 #define CFFMPEG_PIXELS_H
 
@@ -9,14 +10,16 @@
 #include <emmintrin.h>
 #endif
 
-/// Shrinks one row of RGB in width: two source pixels for each, weighted out of 2048; in units of a 128th.
+/// Shrinks the width of an RGB row: each target pixel is two source pixels, with weights out of
+/// 2048, in units of 1/128.
 static inline void cffmpeg_shrink_across(
     const uint8_t *restrict source, const int32_t *restrict first, const int32_t *restrict second,
     const int16_t *restrict first_weight, const int16_t *restrict second_weight, int width,
     int16_t *restrict target) {
   int x = 0;
 #ifdef __SSE2__
-  // Four bytes are read and four values written for a pixel; so the last one is left to the loop below.
+  // Four bytes are read and four values written per pixel, so the last pixel is left to the loop
+  // below.
   const __m128i zero = _mm_setzero_si128();
   for (; x < width - 1 && second[x] + 1 < second[width - 1]; x++) {
     int left, right;
@@ -38,7 +41,7 @@ static inline void cffmpeg_shrink_across(
   }
 }
 
-/// Blends two such rows; their weights add up to 2048, so that nothing exceeds 255.
+/// Blends two such rows; their weights add up to 2048, so no value exceeds 255.
 static inline void cffmpeg_blend_rows(
     const int16_t *restrict upper, const int16_t *restrict lower, int16_t above, int16_t below, int count,
     uint8_t *restrict target) {
@@ -58,7 +61,8 @@ static inline void cffmpeg_blend_rows(
   }
 }
 
-/// OpenCV's 8-bit HSV (hue to 179) of RGB. The tables hold 255 * 4096 / n and 30 * 4096 / n.
+/// Converts RGB to OpenCV's 8-bit HSV (hue up to 179). The tables contain 255 * 4096 / n and 30 *
+/// 4096 / n.
 static inline void cffmpeg_hsv(
     const uint8_t *restrict rgb, const int32_t *restrict saturation_scale, const int32_t *restrict hue_scale,
     size_t count, uint8_t *restrict hues, uint8_t *restrict saturations, uint8_t *restrict values) {
@@ -81,7 +85,7 @@ static inline void cffmpeg_hsv(
 static inline int64_t cffmpeg_difference(const uint8_t *restrict a, const uint8_t *restrict b, size_t count) {
   int64_t sum = 0;
   for (size_t start = 0; start < count; start += 65536) {
-    // A narrow sum, so that the loop runs in vector registers.
+    // A 32-bit sum, so that the loop is vectorized.
     uint32_t part = 0;
     size_t end = count - start > 65536 ? start + 65536 : count;
     for (size_t i = start; i < end; i++) part += (uint32_t)(a[i] > b[i] ? a[i] - b[i] : b[i] - a[i]);

@@ -1,5 +1,5 @@
-// What Swift cannot import from FFmpeg's headers: macros that are not plain literals, and fields that moved
-// between the library versions 59 (FFmpeg 5.1) and later.
+// The parts of FFmpeg's headers that Swift can't import: macros that are not plain literals, and
+// fields that moved after library version 59 (FFmpeg 5.1).
 #ifndef CFFMPEG_SHIM_H
 #define CFFMPEG_SHIM_H
 
@@ -31,11 +31,12 @@ static const int cffmpeg_invalid_data = AVERROR_INVALIDDATA;
 static const int cffmpeg_out_of_memory = AVERROR(ENOMEM);
 static const int64_t cffmpeg_no_timestamp = AV_NOPTS_VALUE;
 
-/// Counts the errors that a decoder or demuxer reports by FFmpeg's log, in the number that its `opaque` points to. Decoders
-/// of several threads work with copies of the context, which have the same `opaque`.
+/// Counts the errors that a decoder or demuxer logs in the number that its `opaque` points to.
+/// Decoders with several threads use copies of the context, which have the same `opaque`.
 static inline void cffmpeg_count_errors(void *object, int level, const char *format, va_list values) {
   (void)values;
-  // References that are to be dropped and are not there, as after a cut between keyframes: no frame is the worse for it.
+  // References to drop may be missing, as after a cut between keyframes; this doesn't affect any
+  // frame.
   if (format && !strncmp(format, "mmco:", 5)) return;
   if (level > AV_LOG_ERROR || !object) return;
   const AVClass *kind = *(const AVClass *const *)object;
@@ -45,19 +46,19 @@ static inline void cffmpeg_count_errors(void *object, int level, const char *for
   if (count) __atomic_fetch_add(count, 1, __ATOMIC_RELAXED);
 }
 
-/// Keeps FFmpeg from writing to standard error.
+/// Replaces FFmpeg's log to standard error by counting.
 static inline void cffmpeg_take_log(void) { av_log_set_callback(cffmpeg_count_errors); }
 
 static inline int64_t cffmpeg_error_count(const int64_t *count) {
   return __atomic_load_n(count, __ATOMIC_RELAXED);
 }
 
-/// Whether a decoder says that a frame is damaged, or was patched up where its data were.
+/// Whether a decoder marks a frame as damaged or concealed.
 static inline int cffmpeg_is_damaged(const AVFrame *frame) {
   return frame->decode_error_flags != 0 || (frame->flags & AV_FRAME_FLAG_CORRUPT) != 0;
 }
 
-/// Whether a frame holds two fields, taken one after the other.
+/// Whether a frame consists of two fields, captured one after the other.
 static inline int cffmpeg_is_interlaced(const AVFrame *frame) {
 #if LIBAVUTIL_VERSION_INT >= AV_VERSION_INT(58, 7, 100)
   return (frame->flags & AV_FRAME_FLAG_INTERLACED) != 0;
@@ -66,7 +67,7 @@ static inline int cffmpeg_is_interlaced(const AVFrame *frame) {
 #endif
 }
 
-/// Whether the field of the first row was taken first.
+/// Whether the field of the first row was captured first.
 static inline int cffmpeg_is_top_first(const AVFrame *frame) {
 #if LIBAVUTIL_VERSION_INT >= AV_VERSION_INT(58, 7, 100)
   return (frame->flags & AV_FRAME_FLAG_TOP_FIELD_FIRST) != 0;
@@ -75,7 +76,7 @@ static inline int cffmpeg_is_top_first(const AVFrame *frame) {
 #endif
 }
 
-/// Says that a frame is one image.
+/// Marks a frame as progressive.
 static inline void cffmpeg_set_progressive(AVFrame *frame) {
 #if LIBAVUTIL_VERSION_INT >= AV_VERSION_INT(58, 7, 100)
   frame->flags &= ~(AV_FRAME_FLAG_INTERLACED | AV_FRAME_FLAG_TOP_FIELD_FIRST);
@@ -115,8 +116,8 @@ static inline const int32_t *cffmpeg_frame_display_matrix(const AVFrame *frame) 
   return data && data->size >= 9 * sizeof(int32_t) ? (const int32_t *)data->data : NULL;
 }
 
-/// Gives a stream the display matrix of another, where avcodec_parameters_copy does not.
-/// Returns a negative error code if memory runs out.
+/// Copies the display matrix of a stream to another, if avcodec_parameters_copy doesn't. Returns a
+/// negative error code if memory runs out.
 static inline int cffmpeg_copy_display_matrix(AVStream *to, const AVStream *from) {
 #if LIBAVFORMAT_VERSION_MAJOR < 61
   size_t size = 0;
@@ -129,7 +130,8 @@ static inline int cffmpeg_copy_display_matrix(AVStream *to, const AVStream *from
   return 0;
 }
 
-/// Gives a stream a display matrix of nine numbers. Returns a negative error code if memory runs out.
+/// Sets the display matrix of a stream, nine numbers. Returns a negative error code if memory runs
+/// out.
 static inline int cffmpeg_set_display_matrix(AVStream *stream, const int32_t *matrix) {
   size_t size = 9 * sizeof(int32_t);
 #if LIBAVFORMAT_VERSION_MAJOR >= 61
@@ -145,7 +147,7 @@ static inline int cffmpeg_set_display_matrix(AVStream *stream, const int32_t *ma
   return 0;
 }
 
-/// Side data of a stream, NULL where it has none of the type.
+/// The side data of a stream; NULL if it has none of the type.
 static inline const uint8_t *cffmpeg_stream_side_data(
     const AVStream *stream, enum AVPacketSideDataType type, size_t *size) {
   *size = 0;
@@ -160,10 +162,10 @@ static inline const uint8_t *cffmpeg_stream_side_data(
 #endif
 }
 
-/// The byte that marks a place in a buffer that a decoder has not written yet.
+/// The byte that marks a position in a buffer that a decoder has not written to yet.
 static inline uint8_t cffmpeg_mark(int x, int y) { return (uint8_t)((x * 167 + y * 89 + 13) ^ (x >> 3)); }
 
-/// Gives a decoder a buffer whose first plane is marked; for AVCodecContext.get_buffer2.
+/// Allocates a decoder's buffer with a marked first plane; for AVCodecContext.get_buffer2.
 static inline int cffmpeg_marked_buffer(AVCodecContext *codec, AVFrame *frame, int flags) {
   int status = avcodec_default_get_buffer2(codec, frame, flags);
   if (status < 0 || !frame->data[0]) return status;
@@ -173,7 +175,7 @@ static inline int cffmpeg_marked_buffer(AVCodecContext *codec, AVFrame *frame, i
   return status;
 }
 
-/// Whether a decoder gave out a frame of a marked buffer without writing to it.
+/// Whether a decoder returned a frame with a marked buffer that it has not written to.
 static inline int cffmpeg_is_unwritten(const AVFrame *frame) {
   int bytes = av_image_get_linesize((enum AVPixelFormat)frame->format, frame->width, 0);
   if (!frame->data[0] || bytes <= 0 || (int64_t)bytes * frame->height < 16) return 0;
@@ -183,7 +185,7 @@ static inline int cffmpeg_is_unwritten(const AVFrame *frame) {
   return 1;
 }
 
-/// The profile of a Dolby Vision stream, -1 for others.
+/// The profile of a Dolby Vision stream; -1 for others.
 static inline int cffmpeg_dolby_vision_profile(const AVStream *stream) {
   size_t size = 0;
   const uint8_t *data = cffmpeg_stream_side_data(stream, AV_PKT_DATA_DOVI_CONF, &size);
@@ -191,14 +193,14 @@ static inline int cffmpeg_dolby_vision_profile(const AVStream *stream) {
   return ((const AVDOVIDecoderConfigurationRecord *)data)->dv_profile;
 }
 
-/// One component of a row, each value in `size` bytes (2 or 4).
+/// Reads one component of a row into values of `size` bytes (2 or 4).
 static inline void cffmpeg_read_line(
     void *target, const uint8_t *const *planes, const int *strides, const AVPixFmtDescriptor *layout, int x, int y,
     int component, int width, int size) {
   av_read_image_line2(target, (const uint8_t **)planes, strides, layout, x, y, component, width, 0, size);
 }
 
-/// Converts rows of a frame with planes of 8 bits; `target` holds the rows of the strip only.
+/// Converts rows of a frame with 8-bit planes; `target` contains only the rows of the strip.
 static inline int cffmpeg_scale_strip(
     struct SwsContext *scaler, const AVFrame *frame, int y, int count, uint8_t *target, int stride) {
   const AVPixFmtDescriptor *layout = av_pix_fmt_desc_get((enum AVPixelFormat)frame->format);
@@ -207,14 +209,14 @@ static inline int cffmpeg_scale_strip(
     int row = plane == 0 ? y : y >> layout->log2_chroma_h;
     planes[plane] = frame->data[plane] + row * (ptrdiff_t)frame->linesize[plane];
   }
-  // Rows are placed as in the whole frame.
+  // The pointer is moved so that rows have their positions in the complete frame.
   uint8_t *targets[4] = {target - y * (ptrdiff_t)stride, NULL, NULL, NULL};
   int strides[4] = {stride, 0, 0, 0};
   return sws_scale(scaler, planes, frame->linesize, y, count, targets, strides);
 }
 
-/// The luminance of the brightest pixel (MaxCLL) and of the mastering display's white in nits, from a frame or else its
-/// stream; 0 where neither says. `stream` may be NULL.
+/// The luminance of the brightest pixel (MaxCLL) and of the mastering display's white in nits, from
+/// a frame or else its stream; 0 if unknown. `stream` may be NULL.
 static inline void cffmpeg_peak(const AVFrame *frame, const AVStream *stream, double *brightest, double *display) {
   *brightest = *display = 0;
   size_t size = 0;
@@ -236,8 +238,8 @@ static inline void cffmpeg_peak(const AVFrame *frame, const AVStream *stream, do
   }
 }
 
-/// Gives a stream that is written the brightness metadata of HDR that a frame or its stream has: the mastering display and the
-/// content light level. Returns a negative error code if memory runs out.
+/// Copies the brightness metadata of HDR from a frame or its stream to a stream being written: the
+/// mastering display and the content light level. Returns a negative error code if memory runs out.
 static inline int cffmpeg_copy_light_metadata(AVStream *to, const AVFrame *frame, const AVStream *from) {
   static const struct {
     enum AVFrameSideDataType frame;
@@ -265,7 +267,7 @@ static inline int cffmpeg_copy_light_metadata(AVStream *to, const AVFrame *frame
   return 0;
 }
 
-/// The duration of a frame in the stream's time base; 0 if it is not known.
+/// The duration of a frame in the stream's time base; 0 if unknown.
 static inline int64_t cffmpeg_frame_duration(const AVFrame *frame) {
 #if LIBAVUTIL_VERSION_MAJOR >= 58
   return frame->duration;
@@ -274,8 +276,8 @@ static inline int64_t cffmpeg_frame_duration(const AVFrame *frame) {
 #endif
 }
 
-/// Takes the upper bytes of red, green and blue from pixels of `channels` 16-bit values; `upper` is 0 or 1, the place of
-/// a value's upper byte.
+/// Extracts the upper bytes of red, green and blue from pixels of `channels` 16-bit values; `upper`
+/// is 0 or 1, the position of a value's upper byte.
 static inline void cffmpeg_upper_bytes(
     const uint8_t *source, ptrdiff_t source_stride, uint8_t *target, ptrdiff_t target_stride, int width,
     int height, int channels, int upper) {
@@ -297,9 +299,9 @@ static inline void cffmpeg_upper_bytes(
     for (int x = 0; x < width; x++, from += (SIZE), to += per_column) memcpy(to, from, (SIZE)); \
   }
 
-/// Turns and mirrors one plane: the pixel at column x and row y goes to column xx * x + xy * y and row yx * x + yy * y,
-/// counted from the center. `width` and `height` are the source's, in pixels of `size` bytes. Here, not in Swift, so that
-/// a debug build stays quick.
+/// Rotates and mirrors a plane: the pixel at column x and row y moves to column xx * x + xy * y and
+/// row yx * x + yy * y, counted from the center. `width` and `height` are the source's, in pixels
+/// of `size` bytes. This is in C, so that a debug build is fast.
 static inline void cffmpeg_orient_plane(
     const uint8_t *source, ptrdiff_t source_stride, uint8_t *target, ptrdiff_t target_stride, int width,
     int height, int size, int xx, int xy, int yx, int yy) {

@@ -43,11 +43,11 @@ static void portable(uint32_t state[8], const uint8_t *bytes, size_t blocks) {
 #include <cpuid.h>
 #include <immintrin.h>
 
-/// Intel's SHA extensions take two rounds an instruction: four times as fast.
+/// Intel's SHA extensions process two rounds per instruction: four times as fast.
 __attribute__((target("sha,sse4.1"))) static void accelerated(
     uint32_t state[8], const uint8_t *bytes, size_t blocks) {
   const __m128i order = _mm_set_epi64x(0x0c0d0e0f08090a0bULL, 0x0405060700010203ULL);
-  // The instructions want a, b, e, f in one register and c, d, g, h in the other.
+  // The instructions expect a, b, e, f in one register and c, d, g, h in the other.
   __m128i low = _mm_shuffle_epi32(_mm_loadu_si128((const __m128i *)state), 0xB1);
   __m128i high = _mm_shuffle_epi32(_mm_loadu_si128((const __m128i *)(state + 4)), 0x1B);
   __m128i abef = _mm_alignr_epi8(low, high, 8);
@@ -60,7 +60,7 @@ __attribute__((target("sha,sse4.1"))) static void accelerated(
       if (i < 4) {
         next = _mm_shuffle_epi8(_mm_loadu_si128((const __m128i *)(bytes + 16 * i)), order);
       } else {
-        // Sixteen words are kept; four more follow from them.
+        // The last sixteen words are kept; the next four are computed from them.
         next = _mm_sha256msg1_epu32(w[i & 3], w[(i + 1) & 3]);
         next = _mm_add_epi32(next, _mm_alignr_epi8(w[(i + 3) & 3], w[(i + 2) & 3], 4));
         next = _mm_sha256msg2_epu32(next, w[(i + 3) & 3]);
@@ -88,7 +88,7 @@ static int has_sha(void) {
 
 void chashing_sha256(uint32_t state[8], const uint8_t *bytes, size_t blocks) {
 #if defined(__x86_64__)
-  // Two threads that ask at once get the same answer.
+  // If two threads check at once, they get the same answer.
   static _Atomic int known = 0;
   int answer = known;
   if (answer == 0) known = answer = has_sha() ? 1 : 2;

@@ -3,7 +3,7 @@
 #include "cpixels.h"
 #include "dispatch.h"
 
-/// The place of a float in a table over octaves; the first for what is not positive.
+/// The index of a value in a table over octaves; 0 for values that are not positive.
 CPIXELS_INLINE int place(float value) {
   const int32_t lowest = (127 + CPIXELS_LOW_OCTAVE) * CPIXELS_STEPS;
   int32_t bits;
@@ -14,7 +14,7 @@ CPIXELS_INLINE int place(float value) {
 
 CPIXELS_INLINE float clamped(float value) { return value < 0 ? 0 : value > 1 ? 1 : value; }
 
-/// One row of a plane as floats.
+/// Converts a row of a plane to floats.
 CPIXELS_INLINE void unpack(const cpixels_color *c, const uint8_t *row, int count, float *restrict target) {
   if (c->bytes == 1) {
     for (int i = 0; i < count; i++) target[i] = (float)row[i];
@@ -25,7 +25,8 @@ CPIXELS_INLINE void unpack(const cpixels_color *c, const uint8_t *row, int count
   }
 }
 
-/// The usual case: two pixels share a sample, which lies on the left one (place 0) or between them (place 1).
+/// The most common case: two pixels share a sample, which is at the left one (place 0) or between
+/// them (place 1).
 CPIXELS_INLINE void double_width(
     const float *restrict samples, int count, int place, int width, float *restrict target) {
   const float near = place ? 0.75f : 0.5f, far = 1 - near;
@@ -40,8 +41,8 @@ CPIXELS_INLINE void double_width(
   }
 }
 
-/// Samples at every pixel of a row, from samples that `1 << shift` pixels share, of which the first lies `place` half
-/// pixels from the first pixel. Between samples it is linear.
+/// Interpolates samples linearly at every pixel of a row. `1 << shift` pixels share a sample, and
+/// the first sample is `place` half pixels from the first pixel.
 CPIXELS_INLINE void widen(
     const float *restrict samples, int count, int shift, int place, int width, float *restrict target) {
   const float scale = 1.0f / (float)(1 << shift), offset = -0.5f * (float)place * scale;
@@ -56,7 +57,7 @@ CPIXELS_INLINE void widen(
   }
 }
 
-/// Chroma of one row of the frame.
+/// Computes the chroma of one row of the frame.
 CPIXELS_INLINE void chroma_row(
     const cpixels_color *c, const uint8_t *plane, ptrdiff_t stride, int width, int height, int y,
     float *restrict upper, float *restrict lower, float *restrict target) {
@@ -78,7 +79,7 @@ CPIXELS_INLINE void chroma_row(
   } else if (c->chroma_shift_x) widen(mixed, count, c->chroma_shift_x, c->chroma_place_x, width, target);
 }
 
-/// The three values of each pixel of a row, from samples, from 0 to 1.
+/// Computes the three values of each pixel of a row from samples, from 0 to 1.
 CPIXELS_INLINE void values(
     const cpixels_color *c, int width, float *restrict first, float *restrict second, float *restrict third) {
   const float black = c->black, white = 1 / c->white, zero = c->zero, chroma = 1 / c->chroma;
@@ -101,7 +102,7 @@ CPIXELS_INLINE void values(
   }
 }
 
-/// Three values by a matrix, in place.
+/// Multiplies three values by a matrix, in place.
 CPIXELS_INLINE void multiply(const float *m, int count, float *restrict a, float *restrict b, float *restrict c) {
   const float m0 = m[0], m1 = m[1], m2 = m[2], m3 = m[3], m4 = m[4], m5 = m[5], m6 = m[6], m7 = m[7], m8 = m[8];
   for (int x = 0; x < count; x++) {
@@ -116,20 +117,22 @@ CPIXELS_INLINE void light(const float *restrict table, int count, float *restric
   for (int x = 0; x < count; x++) codes[x] = table[(int)(codes[x] * (CPIXELS_CODES - 1) + 0.5f)];
 }
 
-/// Code values of light, every third byte.
+/// Looks up the code values of light.
 CPIXELS_INLINE void encode(
     const int32_t *restrict table, int count, const float *restrict light, const float *restrict factor,
     int32_t *restrict codes) {
   for (int x = 0; x < count; x++) {
     float value = light[x] * factor[x];
-    // Light beyond white is white: of what the tone curve leaves, only saturated colors outside of the target's primaries.
+    // Light above white is clipped. After the tone curve, only saturated colors outside the
+    // target's primaries exceed it.
     codes[x] = table[place(value < 1 ? value : 1)];
   }
 }
 
 enum { part = 256 };
 
-/// At most `part` pixels. Each step is a loop of its own, so that the compiler can use vector instructions.
+/// Processes at most `part` pixels. Each step is a separate loop, so that the compiler can
+/// vectorize it.
 CPIXELS_INLINE void finish_part(
     const cpixels_color *color, int count, float *restrict a, float *restrict b, float *restrict c,
     uint8_t *restrict target) {

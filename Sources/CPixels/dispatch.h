@@ -1,4 +1,5 @@
-// Loops are compiled twice: for processors with AVX2, and for all others of the architecture. The choice is made at run time.
+// Loops are compiled twice: for processors with AVX2, and for all others of the architecture. The
+// choice is made at run time.
 #ifndef CPIXELS_DISPATCH_H
 #define CPIXELS_DISPATCH_H
 

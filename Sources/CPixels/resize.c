@@ -3,25 +3,28 @@
 #include "cpixels.h"
 #include "dispatch.h"
 
-// The vertical filter comes first: it runs over whole rows, and leaves few rows for the horizontal one. Rows of the source are
-// taken `slice` at a time, so that they and the sums of the outputs that they belong to stay in the processor's caches.
+// The vertical filter comes first: it processes complete rows, and leaves few rows for the
+// horizontal one. Source rows are processed `slice` at a time, so that they and the sums of their
+// outputs stay in the processor's caches.
 //
-// In the horizontal filter each channel of an output is the sum of every third product of a run of values. For long filters sums
-// are kept for 24 places: three vectors of eight.
+// In the horizontal filter, each channel of an output is the sum of every third product of a run of
+// values. For long filters, sums are kept for 24 positions: three vectors of eight.
 enum { lanes = 24, slice = 8, block = 32, long_filter = 48 };
 
 struct cpixels_resizer {
   cpixels_axis columns, rows;
-  /// For long filters, the weights of the columns, each three times in a row, padded with zeros to whole runs; else NULL.
+  /// For long filters, the weights of the columns, each repeated three times, padded with zeros to
+  /// whole runs; otherwise NULL.
   float *repeated;
   int run;
-  /// The values of a row that are needed: from the first to the end, padded to whole blocks.
+  /// The needed values of a row: from the first to the end, padded to whole blocks.
   int first_value, values, padded;
-  /// Rows of the source as floats; sums of the outputs that are open, of which output i has place i % `open`; the result.
+  /// The source rows as floats; the sums of unfinished outputs, with output i at i % `open`; the
+  /// result.
   float *source, *sums, *result;
   size_t sums_stride;
   int open;
-  /// The first output that is not complete, and the first that has not begun.
+  /// The first unfinished output, and the first that has not been started.
   int first_open, first_new;
 };
 
@@ -46,7 +49,7 @@ static void free_axis(cpixels_axis *axis) {
   free((void *)axis->weights);
 }
 
-/// How many outputs can be open while a slice of rows is added.
+/// The maximum number of unfinished outputs while a slice of rows is added.
 static int most_open(const cpixels_axis *rows) {
   int most = 1;
   for (int line = 0, last = 0; line < rows->outputs; line++) {
@@ -123,7 +126,7 @@ CPIXELS_INLINE void finish_row(cpixels_resizer *r, int line) {
         for (int lane = 0; lane < lanes; lane++) products[lane] += weights[i + lane] * start[i + lane];
       for (int lane = 0; lane < lanes; lane++) pixel[lane % 3] += products[lane];
     } else {
-      // One pixel and the first value of the next at a time.
+      // One pixel and the first value of the next one at a time.
       const float *restrict weights = r->columns.weights + (size_t)x * (size_t)r->columns.stride;
       float other[4] = {0};
       int count = r->columns.count[x], k = 0;

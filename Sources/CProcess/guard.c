@@ -1,5 +1,6 @@
-// A guard for the processes of a launcher that may be killed. Foundation and posix_spawn can't fork without running another
-// program; after fork(), only functions that POSIX calls async-signal-safe are used here.
+// A guard for the processes of a launcher that may be killed. Foundation and posix_spawn can't fork
+// without running another program; after fork(), only functions that POSIX calls async-signal-safe
+// are used here.
 
 #define _GNU_SOURCE
 #include "cprocess.h"
@@ -34,7 +35,7 @@ static void guard(int descriptor, int grace_seconds) {
   for (;;) {
     ssize_t size = read(descriptor, &message, sizeof message);
     if (size < 0 && errno == EINTR) continue;
-    if (size != sizeof message) break;  // the launcher is gone
+    if (size != sizeof message) break;  // the launcher has ended
     if (message > 0) {
       if (count < most_groups) groups[count++] = message;
     } else {
@@ -57,7 +58,7 @@ int cprocess_start_guard(int grace_seconds, pid_t *child) {
   if (pipe2(ends, O_CLOEXEC) != 0) return -1;
   struct rlimit limit;
   if (getrlimit(RLIMIT_NOFILE, &limit) != 0) limit.rlim_cur = 1024;
-  // Threads of a parent whose memory this is don't run here, so signals meant for it find the default actions.
+  // The parent's other threads don't run in the child, so signals to it have their default actions.
   pid_t id = fork();
   if (id < 0) {
     int code = errno;
@@ -67,12 +68,12 @@ int cprocess_start_guard(int grace_seconds, pid_t *child) {
     return -1;
   }
   if (id == 0) {
-    setsid();  // Ctrl-C and signals to the launcher's group are not for the guard
+    setsid();  // the guard must not receive Ctrl-C and signals to the launcher's group
     sigset_t all;
     sigfillset(&all);
     sigprocmask(SIG_SETMASK, &all, NULL);
     prctl(PR_SET_NAME, "ltx-guard");
-    // Whoever waits for the end of the launcher's output should not wait for the guard.
+    // Readers that wait for the end of the launcher's output must not wait for the guard.
     dup2(ends[0], 0);
     int last = limit.rlim_cur > 65536 ? 65536 : (int)limit.rlim_cur;
     for (int i = 1; i < last; i++) close(i);

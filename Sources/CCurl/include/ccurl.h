@@ -1,5 +1,6 @@
-// libcurl, loaded at the first request: linked, it and the eight libraries that it brings would be loaded by every
-// `ltx --help`, and building would need its development package. Only what Tracking's HTTPClient uses.
+// libcurl, loaded at the first request. If it were linked, every `ltx --help` would load it and its
+// eight dependencies, and building would need its development package. Contains only the parts that
+// Tracking's HTTPClient uses.
 //
 // The numbers are part of libcurl's ABI, which has not changed since libcurl.so.4 (2006).
 #ifndef CCURL_H
@@ -61,10 +62,12 @@ enum {
   CCURL_CA_FILE = 77,
 };
 
-/// Loads libcurl, once. Returns null, or why it can't be loaded. May be called from any thread.
+/// Loads libcurl once. Returns NULL, or the reason why it can't be loaded. May be called from any
+/// thread.
 const char *ccurl_load(void);
 
-/// All others: only after `ccurl_load` has returned null. A handle is used by one thread at a time.
+/// The functions below may be called only after `ccurl_load` has returned NULL. A handle is used by
+/// one thread at a time.
 void *ccurl_new(void);
 void ccurl_reset(void *handle);
 void ccurl_free(void *handle);
@@ -76,12 +79,12 @@ int ccurl_set_pointer(void *handle, int option, const void *value);
 int ccurl_set_transfer(void *handle, int option, size_t (*function)(char *, size_t, size_t, void *));
 int ccurl_set_seek(void *handle, int (*function)(void *, int64_t offset, int origin));
 int ccurl_set_progress(void *handle, int (*function)(void *, int64_t, int64_t, int64_t, int64_t));
-/// Appends a header line; returns null and leaves the list as it was if memory runs out.
+/// Appends a header line; returns NULL and leaves the list unchanged if memory runs out.
 void *ccurl_append_header(void *list, const char *line);
 void ccurl_free_headers(void *list);
 int ccurl_perform(void *handle);
 const char *ccurl_describe(int code);
-/// Status of the last answer.
+/// The status of the last response.
 long ccurl_status(void *handle);
 
 #endif

@@ -108,7 +108,7 @@ final class ColorTables {
   private func matrix(_ color: inout cpixels_color) -> ColorMatrix {
     switch description.matrix {
     case .rgb:
-      // All three are scaled like chroma, but start at zero.
+      // All three are scaled like luma.
       color.zero = color.black
       color.chroma = color.white
       return .identity

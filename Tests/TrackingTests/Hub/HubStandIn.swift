@@ -15,7 +15,7 @@ final class HubStandIn: Sendable {
 
   struct Repository: Sendable {
     var isPrivate = false
-    /// The files by path, like in the Hub's addresses.
+    /// The files by their paths in the repository.
     var files: [String: Data] = [:]
     var commits: [Commit] = []
   }
