@@ -1,7 +1,8 @@
-// swift-tools-version: 6.1 libCTorch.so, which programs load at the first tensor operation and not
-// when they start (docs/decisions.md). It is a package of its own because SwiftPM builds a dynamic
-// library along with a program only if it comes from another package; a package's own targets are
-// linked statically.
+// swift-tools-version: 6.1
+// libCTorch.so, which programs load at the first tensor operation and not when they start
+// (docs/decisions.md). It is a package of its own because SwiftPM builds a dynamic library along
+// with a program only if it comes from another package; a package's own targets are linked
+// statically.
 
 import Foundation
 import PackageDescription
