@@ -125,7 +125,7 @@ public struct LoRA: Sendable {
   }
 
   /// One LoRA with the effect of several. Their factors are concatenated, so their ranks add up; a
-  /// layer that only one of them changes keeps its adapter, whatever its kind.
+  /// layer that only one of them changes keeps its adapter, regardless of its kind.
   ///
   /// Metadata is kept unless the files disagree about it.
   ///
@@ -165,7 +165,7 @@ public struct LoRA: Sendable {
     }
     for key in conflicts { metadata[key] = nil }
     if loras.count > 1 { for key in scaleKeys { metadata[key] = nil } }
-    // Sums are LoRAs, whatever kind their parts were.
+    // Sums are LoRAs, regardless of their parts' kinds.
     let changesKind = layers.values.contains { parts in
       parts.count > 1 && parts.contains { $0.kind != LoRAAdapter.kind }
     }
@@ -224,7 +224,7 @@ public struct LoRA: Sendable {
   ///
   /// - Parameter dtype: The dtype of the tensors; nil keeps each layer's own.
   /// - Throws: `Issue` for a layer that the format has no name for, and for values beyond the
-  ///   range of the dtype; `TensorFileError` if the disk refuses.
+  ///   range of the dtype; `TensorFileError` if writing fails.
   public func write(to path: String, format: LoRAFormat = .comfyUI, dtype: DType? = nil) throws {
     var tensors: [(key: String, tensor: Tensor)] = []
     let names = try ModuleNames.ltx2

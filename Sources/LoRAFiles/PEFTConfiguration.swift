@@ -6,7 +6,7 @@ import TensorFiles
 
 /// peft's description of adapters: the scale of B A, alpha / rank with exceptions by module, and
 /// many settings that would change the meaning of the factors. Every setting is applied, known to
-/// have no effect on the factors, or refused by name.
+/// have no effect on the factors, or rejected by name.
 ///
 /// diffusers stores it in a file's metadata, for all of its models together; peft in
 /// `adapter_config.json` beside the weights.
@@ -93,7 +93,7 @@ struct PEFTConfiguration {
         + "\(other.pattern.text.displayed()). Leave one of them")
   }
 
-  // MARK: Settings that are refused
+  // MARK: Settings that are rejected
 
   /// Settings about the course of training, or the choice of layers, which the keys of the factors
   /// show too.

@@ -56,7 +56,7 @@ public final class AtomicFile {
     return (descriptor, 0)
   }
 
-  /// - Throws: An error if the disk refuses.
+  /// - Throws: An error if writing fails.
   public func write(_ bytes: UnsafeRawBufferPointer) throws {
     var rest = bytes[...]
     while !rest.isEmpty {
@@ -74,7 +74,7 @@ public final class AtomicFile {
   /// Moves the file to its destination.
   ///
   /// - Parameter isDurable: Waits until the file is on disk.
-  /// - Throws: An error if the disk refuses; the destination is unchanged then.
+  /// - Throws: An error if writing fails; the destination is unchanged then.
   public func commit(isDurable: Bool = true) throws {
     if isDurable, fsync(descriptor) != 0 { throw failing(WritingError(path: path, code: errno)) }
     guard rename(temporaryPath, path) == 0 else {
@@ -106,7 +106,7 @@ public final class AtomicFile {
 
   /// Writes a complete file at once.
   ///
-  /// - Throws: The result of `failing`, if the disk refuses; the destination is unchanged then.
+  /// - Throws: The result of `failing`, if writing fails; the destination is unchanged then.
   public static func write(
     _ data: Data, to path: String, isDurable: Bool = true,
     failing: @escaping (WritingError) -> any Error = { $0 }

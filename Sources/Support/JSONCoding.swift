@@ -6,8 +6,8 @@ import Foundation
 extension JSON {
   /// A value as JSON. Numbers have the shortest digits, and integers no point.
   ///
-  /// - Parameter nonFinite: The replacement for numbers that aren't finite; nil refuses them.
-  /// - Throws: `EncodingError` for a number that is refused; the value's own errors.
+  /// - Parameter nonFinite: The replacement for numbers that aren't finite; nil rejects them.
+  /// - Throws: `EncodingError` for a number that is rejected; the value's own errors.
   public init(
     encoding value: some Encodable, nonFinite: @escaping (Double) -> JSON? = { _ in nil }
   ) throws {

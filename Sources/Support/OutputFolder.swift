@@ -5,7 +5,7 @@ public enum OutputFolder {
   /// The reason why files can't be written there, to be read after the folder's name; nil if they
   /// can.
   ///
-  /// Checking permissions isn't enough: full, read-only and virtual file systems refuse even root.
+  /// Checking permissions isn't enough: full, read-only and virtual file systems reject even root.
   /// So a file is created, and removed again, in the nearest folder that exists.
   public static func problem(_ path: String) -> String? {
     if let problem = PathSyntax.problem(path) { return problem }

@@ -1,10 +1,10 @@
 import Foundation
 
-/// Jobs that run on threads of their own, with their results in the order of submission.
+/// Runs jobs on its own threads and returns their results in the order of submission.
 ///
 /// The queue is bounded: `submit` waits while `capacity` jobs have results that were not taken. It
 /// may be used from any thread. Its threads end after `finish()`, `cancel()` or the release of the
-/// queue; the release cancels a queue that was not told to finish.
+/// queue; the release cancels a queue that has not been finished.
 public final class WorkerQueue<Output: Sendable>: Sendable {
   public typealias Job = @Sendable () throws -> Output
 

@@ -31,7 +31,7 @@ public struct TensorFileError: Error, CustomStringConvertible, Equatable, Sendab
     case missingTensor
     /// A shard index whose files or keys don't fit the folder.
     case badIndex
-    /// A value of another type than the caller asked for.
+    /// A value of another type than the caller requested.
     case wrongType
     /// Not a zip archive of the layout that `torch.save` writes.
     case badArchive

@@ -61,7 +61,7 @@ import Torch
     #expect(
       try error(output: "out.png") { _ in }?.description.contains("generate a single frame") == true
     )
-    // A file system that refuses new files even to root, such as one mounted read-only.
+    // A file system that rejects new files even to root, such as one mounted read-only.
     let refused = #expect(throws: Support.Issue.self) {
       try OutputSink.check(
         path: "/proc/out.mp4", kind: .video,

@@ -9,7 +9,7 @@ import Torch
 
 @testable import Generation
 
-/// The conditions on a result: encoded correctly, and refused if they can't be met.
+/// The conditions on a result: encoded correctly, and rejected if they can't be met.
 @Suite struct ConditionTests {
   let scratch: Scratch
 

@@ -8,7 +8,7 @@ import Torch
 @testable import LanguageModels
 @testable import NN
 
-/// Weights that layers can't compute with are refused while loading, with the file, the key and, if
+/// Weights that layers can't compute with are rejected while loading, with the file, the key and, if
 /// known, the format.
 @Suite struct PackedFormatTests {
   private let scratch: Scratch

@@ -7,7 +7,7 @@ import Torch
 @testable import LTX
 @testable import NN
 
-/// The description of quantized weights in a file is applied, or refused by name.
+/// The description of quantized weights in a file is applied, or rejected by name.
 @Suite struct QuantizationDescriptionTests {
   private let scratch: Scratch
   private let random: Generator

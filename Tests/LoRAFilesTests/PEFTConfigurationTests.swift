@@ -9,7 +9,7 @@ import Torch
 @testable import LTX
 @testable import LoRAFiles
 
-/// Settings in peft's adapter configuration are applied, or refused by name.
+/// Settings in peft's adapter configuration are applied, or rejected by name.
 @Suite struct PEFTConfigurationTests {
   let fixture: LoRAFixture
   private let module = "transformer_blocks.1.attn1.to_q"

@@ -106,7 +106,7 @@ import Testing
     #expect(mediaError { _ = try AudioReader(path: silent) }?.kind == .noStream)
   }
 
-  /// Truncated anywhere, the file is refused, or gives fewer frames and reports it.
+  /// Truncated anywhere, the file is rejected, or gives fewer frames and reports it.
   @Test(arguments: [10, 500, 900, 1500, 2500, 50, 5000])
   func aTruncatedFileIsDistinguished(keptPerMille: Int) throws {
     let folder = try TemporaryFolder()

@@ -56,7 +56,7 @@ public struct AudioEncoder: Sendable {
     try w.requireAllUsed()
   }
 
-  /// The log-mel spectrogram of a waveform, in float32 whatever the encoder computes in.
+  /// The log-mel spectrogram of a waveform, in float32 regardless of the encoder's dtype.
   ///
   /// - Parameters:
   ///   - waveform: [B, 2, N] from -1 to 1; a single channel is used for both.

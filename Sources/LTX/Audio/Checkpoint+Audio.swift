@@ -29,7 +29,7 @@ extension Checkpoint {
   }
 
   /// The vocoder, which turns spectrograms into audio. With bandwidth extension it is in float32,
-  /// whatever `dtype` is.
+  /// regardless of `dtype`.
   ///
   /// - Throws: `Issue` for a checkpoint without a vocoder or with an unsupported one, `WeightError`
   ///   if its weights don't fit.

@@ -36,7 +36,7 @@ extension Checkpoint {
       parts: [CombinedTensors.Part(source) { rename($0) ?? $0 }])
   }
 
-  /// The unified names of a transformer's tensors, whatever their prefix in the file.
+  /// The unified names of a transformer's tensors, regardless of their prefix in the file.
   static func transformerNames(_ keys: some Sequence<String>) -> @Sendable (String) -> String? {
     let scope = Prefix.transformer + "."
     let mark = "transformer_blocks.0."

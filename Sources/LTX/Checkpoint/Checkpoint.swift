@@ -7,7 +7,7 @@ import Torch
 /// component.
 ///
 /// The sizes, variants and version of a model are read from that configuration only. Tensors have
-/// the keys of the unified layout, whatever the layout of the files.
+/// the keys of the unified layout, regardless of the layout of the files.
 public struct Checkpoint: Sendable {
   public let files: ModelFiles
   public let source: any TensorSource

@@ -40,7 +40,7 @@ extension Checkpoint {
   ///   - dtype: The dtype of all tensors in the file.
   ///   - metadata: Metadata to add to the configuration.
   /// - Throws: `WeightError` for a parameter that isn't a tensor of the transformer;
-  ///   `TensorFileError` if the disk refuses.
+  ///   `TensorFileError` if writing fails.
   public func writeTransformer(
     _ trained: [Parameter], dtype: DType, metadata: [String: String] = [:], to path: String
   ) throws {

@@ -8,7 +8,7 @@ public struct MediaError: IssueConvertible, Equatable, Sendable, CustomStringCon
     case notReadable
     /// The file is not in a media format that the installed FFmpeg supports, or it is truncated.
     case notMedia
-    /// A media file without the wanted kind of stream.
+    /// A media file without the requested kind of stream.
     case noStream
     /// A stream that cannot be decoded.
     case decoding

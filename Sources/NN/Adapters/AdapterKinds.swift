@@ -115,7 +115,7 @@ public struct AdapterSettings: Sendable, Equatable {
   public var factor = -1
   /// Whether LoKr's small factor is a product too.
   public var decomposesBoth = false
-  /// Whether LoKr's large factor is a full matrix, whatever the rank.
+  /// Whether LoKr's large factor is a full matrix, regardless of the rank.
   public var isFullMatrix = false
 
   public init(rank: Int, alpha: Double, scaling: AdapterScaling = .alphaOverRank) {

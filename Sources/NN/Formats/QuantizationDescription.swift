@@ -5,7 +5,7 @@ import Torch
 /// The description of a quantized weight in a checkpoint: ComfyUI's `comfy_quant`, a tensor of
 /// bytes beside `weight` that hold a JSON object, or the same object in the file's metadata.
 ///
-/// Every member is either applied or refused by name: an ignored one could stand for a
+/// Every member is either applied or rejected by name: an ignored one could stand for a
 /// transformation without which the weight is meaningless.
 package struct QuantizationDescription: Sendable {
   /// The key of the metadata that holds the descriptions of all layers: `{"layers":

@@ -22,7 +22,7 @@ public final class WeightSlot: Sendable {
     current = tensor
   }
 
-  /// The weight, wherever it is now.
+  /// The weight, on its current device.
   public var tensor: Tensor { current }
 
   /// Puts a tensor with the same values in the slot: a copy on another device, for example.
