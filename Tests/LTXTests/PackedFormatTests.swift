@@ -8,8 +8,8 @@ import Torch
 @testable import LanguageModels
 @testable import NN
 
-/// Weights that layers can't compute with are rejected while loading, with the file, the key and, if
-/// known, the format.
+/// Weights that layers can't compute with are rejected while loading, with the file, the key and,
+/// if known, the format.
 @Suite struct PackedFormatTests {
   private let scratch: Scratch
 

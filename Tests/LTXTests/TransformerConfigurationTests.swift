@@ -4,7 +4,7 @@ import Testing
 
 @testable import LTX
 
-/// Settings that upstream's configurator rejects, or that this code doesn't implement, are refused
+/// Settings that upstream's configurator rejects, or that this code doesn't implement, are rejected
 /// by name.
 @Suite struct TransformerConfigurationTests {
   private func configuration(_ transformer: String) throws -> TransformerConfiguration {
