@@ -149,10 +149,8 @@ private final class LockFile {
   private let path: String
   private let descriptor: Int32
 
-  private init(path: String, descriptor: Int32, purpose: String, isShared: Bool) {
+  private init(path: String, descriptor: Int32, purpose: String) {
     (self.path, self.descriptor) = (path, descriptor)
-    // A file that others have locked too must remain when a signal ends this process.
-    if !isShared { TemporaryFiles.add(path) }
     let holder = Array(
       "\(purpose), process \(getpid()) on host \(Host.name), started \(Self.now)\n".utf8)
     // The holder's name is optional: a file that can't be written locks as well.
@@ -172,24 +170,37 @@ private final class LockFile {
     // longer than this.
     for attempt in 0..<10 {
       if attempt > 0 { usleep(50_000) }
-      let descriptor = try opened(path)
-      if flock(descriptor, (isShared ? LOCK_SH : LOCK_EX) | LOCK_NB) != 0 {
-        let code = errno
-        close(descriptor)
-        if code == EWOULDBLOCK || code == EINTR { continue }
-        return .unsupported(code: code)
+      // A file that others have locked too must remain when a signal ends this process.
+      let (descriptor, code) = try TemporaryFiles.create(
+        path, isOurs: { $0.descriptor >= 0 && !isShared }
+      ) { try openLocked(path, isShared: isShared) }
+      guard descriptor < 0 else {
+        return .locked(LockFile(path: path, descriptor: descriptor, purpose: purpose))
       }
-      // The previous holder may have removed the file that was locked here.
-      var (own, named) = (stat(), stat())
-      if fstat(descriptor, &own) == 0, stat(path, &named) == 0, own.st_ino == named.st_ino,
-        own.st_dev == named.st_dev
-      {
-        return .locked(
-          LockFile(path: path, descriptor: descriptor, purpose: purpose, isShared: isShared))
-      }
-      close(descriptor)
+      if code != EWOULDBLOCK && code != EINTR { return .unsupported(code: code) }
     }
     return .held(holder: text(of: path))
+  }
+
+  /// - Returns: An open and locked file, or the number of the error of `flock`.
+  private static func openLocked(
+    _ path: String, isShared: Bool
+  ) throws -> (descriptor: Int32, code: Int32) {
+    let descriptor = try opened(path)
+    if flock(descriptor, (isShared ? LOCK_SH : LOCK_EX) | LOCK_NB) != 0 {
+      let code = errno
+      close(descriptor)
+      return (-1, code)
+    }
+    // The previous holder may have removed the file that was locked here.
+    var (own, named) = (stat(), stat())
+    guard fstat(descriptor, &own) == 0, stat(path, &named) == 0, own.st_ino == named.st_ino,
+      own.st_dev == named.st_dev
+    else {
+      close(descriptor)
+      return (-1, EWOULDBLOCK)
+    }
+    return (descriptor, 0)
   }
 
   private static func opened(_ path: String) throws -> Int32 {

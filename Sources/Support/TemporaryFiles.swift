@@ -10,11 +10,18 @@ public enum TemporaryFiles {
   private static let paths = Mutex<Set<String>>([])
   private static let sweptFolders = Mutex<Set<String>>([])
 
-  /// Registers a path and creates the file there, as one step for `exit(_:)`.
-  static func create<R>(_ path: String, _ body: () -> R) -> R {
-    paths.withLock {
-      $0.insert(path)
-      return body()
+  /// Creates a file and registers its path as one step: `exit(_:)` waits until `body` ends.
+  ///
+  /// - Parameters:
+  ///   - isOurs: Whether the result of `body` is a file that this process removes.
+  ///   - body: Creates the file at the path.
+  static func create<R>(
+    _ path: String, isOurs: (R) -> Bool, _ body: () throws -> R
+  ) rethrows -> R {
+    try paths.withLock {
+      let result = try body()
+      if isOurs(result) { $0.insert(path) }
+      return result
     }
   }
 
