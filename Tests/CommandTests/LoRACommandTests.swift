@@ -38,7 +38,7 @@ import Testing
       (["resize", all, out], "--rank"), (["resize", all, out, "--rank", "0"], "rank 0"),
       (["resize", all, out, "--energy", "2"], "energy"),
       (["strip", model("lora_video"), out, "--stream", "audio"], "has no audio adapters"),
-      (["scale", kohya, out, "--by", "nan"], "must be finite"),
+      (["scale", kohya, out, "--by", "nan"], "can't be scaled by nan"),
     ] {
       let result = try Program.run(["lora"] + arguments, in: workshop.path)
       #expect(result.status == 2, "\(arguments): \(result.errors)")

@@ -105,7 +105,7 @@ import Torch
       #expect(found.first?.problem.contains("\"\(trigger)a blue ball\"") == true)
       try cache.dataset([("a.mp4", " "), ("b.mp4", "a blue ball")])
       found = try problems()
-      #expect(found.map(\.problem) == ["a.mp4: \"caption\" is empty. Fill it in or remove the row"])
+      #expect(found.map(\.problem) == ["a.mp4: caption: is empty. Fill it in or remove the row."])
     }
   }
 

@@ -126,7 +126,7 @@ import Torch
           try build(fresh.continuing(file.initialAdapters(scale: fresh.scale)))
         })
     }
-    let paths = file.modules.map(\.path).sorted()
+    let paths = file.modules.map { LoRAFile.checkpointPath($0.path) }.sorted()
     func first(_ ending: String) throws -> String {
       try #require(paths.first { $0.hasSuffix(ending) })
     }
