@@ -29,9 +29,8 @@ public final class AtomicFile {
     // Another process may remove the file before it is locked; the next attempt succeeds.
     for _ in 0..<10 where descriptor < 0 && code == 0 {
       name = TemporaryFiles.name(beside: path)
-      (descriptor, code) = TemporaryFiles.create(name, isOurs: { $0.descriptor >= 0 }) {
-        Self.open(name)
-      }
+      (descriptor, code) = TemporaryFiles.create(
+        name, isOurs: { $0.descriptor >= 0 }, body: { Self.open(name) })
     }
     (temporaryPath, self.descriptor) = (name, descriptor)
     guard descriptor >= 0 else {

@@ -172,8 +172,8 @@ private final class LockFile {
       if attempt > 0 { usleep(50_000) }
       // A file that others have locked too must remain when a signal ends this process.
       let (descriptor, code) = try TemporaryFiles.create(
-        path, isOurs: { $0.descriptor >= 0 && !isShared }
-      ) { try openLocked(path, isShared: isShared) }
+        path, isOurs: { $0.descriptor >= 0 && !isShared },
+        body: { try openLocked(path, isShared: isShared) })
       guard descriptor < 0 else {
         return .locked(LockFile(path: path, descriptor: descriptor, purpose: purpose))
       }

@@ -16,7 +16,7 @@ public enum TemporaryFiles {
   ///   - isOurs: Whether the result of `body` is a file that this process removes.
   ///   - body: Creates the file at the path.
   static func create<R>(
-    _ path: String, isOurs: (R) -> Bool, _ body: () throws -> R
+    _ path: String, isOurs: (R) -> Bool, body: () throws -> R
   ) rethrows -> R {
     try paths.withLock {
       let result = try body()
