@@ -1,0 +1,179 @@
+import Foundation
+import Media
+import TensorFiles
+import Testing
+import Torch
+
+/// The commands on a pretend GPU: the CUDA code paths, with the results of the CPU.
+@Suite(.serialized) struct PretendGPUTests {
+  private struct Step: Decodable {
+    let loss: Double
+    let gradientNorm: Double
+  }
+
+  private func steps(_ name: String) throws -> [Step] {
+    let prepared = try PreparedTraining.shared.get()
+    let decoder = JSONDecoder()
+    decoder.keyDecodingStrategy = .convertFromSnakeCase
+    return try String(contentsOfFile: "\(prepared.path)/\(name)/metrics.jsonl", encoding: .utf8)
+      .split(separator: "\n").map { try decoder.decode(Step.self, from: Data($0.utf8)) }
+  }
+
+  /// Trains two steps on the CPU and on the pretend GPU.
+  private func compare(
+    _ name: String, _ settings: [String], tolerance: Double, steps count: Int = 2
+  ) throws -> PretendGPU.Report {
+    let prepared = try PreparedTraining.shared.get()
+    let options = settings.flatMap { ["--set", $0] }
+    let cpu = try prepared.configure("\(name)-cpu", steps: count)
+    let expected = try Program.run(["train", cpu] + options, in: prepared.path)
+    try #require(expected.status == 0, "\(expected.errors)")
+    let gpu = try prepared.configure("\(name)-gpu", steps: count)
+    let (result, report) = try PretendGPU.run(
+      ["train", gpu, "--device", "cuda"] + options, in: prepared.path)
+    try #require(result.status == 0, "\(result.errors)")
+    let (a, b) = (try steps("\(name)-cpu"), try steps("\(name)-gpu"))
+    #expect(a.count == count && b.count == count)
+    for (x, y) in zip(a, b) {
+      #expect(abs(x.loss - y.loss) <= tolerance * abs(x.loss), "\(name): \(x) and \(y)")
+      #expect(
+        abs(x.gradientNorm - y.gradientNorm) <= 20 * tolerance * x.gradientNorm,
+        "\(name): \(x) and \(y)")
+    }
+    #expect(report.kernels > 1000, "nothing ran on the device")
+    #expect(report.devices.allSatisfy { $0.liveBytes == 0 }, "memory is left on the device")
+    return report
+  }
+
+  @Test(arguments: [
+    ("float32", [], 1e-5),
+    ("recompute", ["optimization.enable_gradient_checkpointing=true"], 1e-5),
+    ("dora", ["lora.type=dora"], 1e-5),
+    ("lokr", ["lora.type=lokr"], 1e-5),
+    ("loha", ["lora.type=loha"], 1e-5),
+    ("bf16", ["acceleration.mixed_precision_mode=bf16"], 2e-2),
+    ("fp16", ["acceleration.mixed_precision_mode=fp16"], 2e-2),
+    ("int8", ["acceleration.quantization=int8-quanto"], 1e-5),
+    ("fp8", ["acceleration.quantization=fp8-quanto"], 1e-5),
+    ("adamw8bit", ["optimization.optimizer_type=adamw8bit"], 1e-5),
+    ("prodigy", ["optimization.optimizer_type=prodigy"], 1e-5),
+    ("adafactor", ["optimization.optimizer_type=adafactor"], 1e-5),
+    ("lion", ["optimization.optimizer_type=lion"], 1e-5),
+    ("muon", ["optimization.optimizer_type=muon"], 1e-5),
+  ])
+  func trainingEqualsTheCPUs(_ name: String, _ settings: [String], _ tolerance: Double) throws {
+    _ = try compare(name, settings, tolerance: tolerance)
+  }
+
+  @Test func fullFineTuningEqualsTheCPUs() throws {
+    _ = try compare(
+      "full", ["model.training_mode=full", "optimization.learning_rate=1e-4"], tolerance: 1e-5)
+  }
+
+  @Test func anInterruptedRunResumesBitForBit() throws {
+    let prepared = try PreparedTraining.shared.get()
+    func train(_ config: String) throws {
+      let (result, _) = try PretendGPU.run(
+        ["train", config, "--device", "cuda"], in: prepared.path)
+      try #require(result.status == 0, "\(result.errors)")
+    }
+    try train(try prepared.configure("whole-gpu", steps: 4))
+    try train(try prepared.configure("resumed-gpu", steps: 2))
+    try train(try prepared.configure("resumed-gpu", steps: 4))
+    let name = "checkpoints/lora_weights_step_00004.safetensors"
+    let whole = try SafetensorsFile(path: "\(prepared.path)/whole-gpu/\(name)")
+    let resumed = try SafetensorsFile(path: "\(prepared.path)/resumed-gpu/\(name)")
+    #expect(whole.entries.keys == resumed.entries.keys)
+    for key in whole.entries.keys {
+      #expect(try Tensor.isEqual(whole.tensor(key), resumed.tensor(key)), "\(key)")
+    }
+  }
+
+  @Test func validationSamplesAreGenerated() throws {
+    let prepared = try PreparedTraining.shared.get()
+    let config = try prepared.configure(
+      "samples-gpu", steps: 1,
+      """
+      validation:
+        prompts: ["a clip"]
+        interval: 1
+        video_dims: [64, 64, 9]
+        inference_steps: 2
+        skip_initial_validation: false
+      """)
+    let (result, _) = try PretendGPU.run(
+      [
+        "train", config, "--device", "cuda", "--set",
+        "model.text_encoder_path=\(prepared.textEncoder)",
+      ], in: prepared.path)
+    #expect(result.status == 0, "\(result.errors)")
+    #expect(!result.errors.contains("failed"), "\(result.errors)")
+    let files = try FileManager.default.contentsOfDirectory(
+      atPath: "\(prepared.path)/samples-gpu/samples")
+    #expect(files.count { $0.hasSuffix(".mp4") } == 2)
+  }
+
+  @Test func cachedFilesEqualTheCPUs() throws {
+    let prepared = try PreparedTraining.shared.get()
+    let (result, report) = try PretendGPU.run(
+      [
+        "preprocess", "dataset.json", "--output-dir", "gpu-cache", "--resolution-buckets",
+        "64x64x9", "--model-path", prepared.model, "--text-encoder-path", prepared.textEncoder,
+        "--lora-trigger", "TINY", "--device", "cuda",
+      ], in: prepared.path)
+    try #require(result.status == 0, "\(result.errors)")
+    #expect(report.kernels > 1000)
+    var count = 0
+    let cpu = "\(prepared.path)/.precomputed"
+    for case let file as String in FileManager.default.enumerator(atPath: cpu) ?? .init()
+    where file.hasSuffix(".safetensors") {
+      let expected = try SafetensorsFile(path: "\(cpu)/\(file)")
+      let found = try SafetensorsFile(path: "\(prepared.path)/gpu-cache/\(file)")
+      for (key, entry) in expected.entries {
+        let (x, y) = (try expected.tensor(key), try found.tensor(key))
+        guard entry.dtype.isFloatingPoint, entry.shape.reduce(1, *) > 0 else {
+          #expect(try Tensor.isEqual(x, y), "\(file): \(key)")
+          continue
+        }
+        // The models compute in bfloat16, and their convolutions sum in another order.
+        let difference: Double = try (x.to(.float64) - y.to(.float64)).square().sum().item()
+        let whole: Double = try x.to(.float64).square().sum().item()
+        #expect(difference.squareRoot() <= 1e-2 * whole.squareRoot(), "\(file): \(key)")
+      }
+      count += 1
+    }
+    // Four clips with captions, and two with audio.
+    #expect(count == 10)
+  }
+
+  @Test func memoryThatDoesNotSufficeIsAnErrorOfOneSentence() throws {
+    let prepared = try PreparedTraining.shared.get()
+    let config = try prepared.configure("small-gpu", steps: 1)
+    let (result, report) = try PretendGPU.run(
+      ["train", config, "--device", "cuda"], in: prepared.path, bytes: 4 << 20)
+    #expect(result.status != 0)
+    #expect(result.errors.contains("out of memory"), "\(result.errors)")
+    #expect(report.devices[0].peakBytes <= 4 << 20)
+    #expect(report.devices[0].liveBytes == 0)
+  }
+
+  @Test(arguments: [
+    [], ["--image", "image.png"], ["--negative-prompt", "noise", "--cfg-scale", "3"],
+    ["--stg-scale", "1"], ["--text-encoder-8bit"],
+    ["--sampler", "res_2s"],
+  ])
+  func generationRuns(_ more: [String]) throws {
+    let prepared = try PreparedTraining.shared.get()
+    let gray = RGBFrame(bytes: [UInt8](repeating: 120, count: 3 * 64 * 64), width: 64, height: 64)
+    try gray.writePNG(to: "\(prepared.path)/image.png")
+    let (result, report) = try PretendGPU.run(
+      [
+        "generate", "--model-path", prepared.model, "--text-encoder-path", prepared.textEncoder,
+        "--prompt", "a clip", "--width", "64", "--height", "64", "--num-frames", "9", "--steps",
+        "2", "--output", "generated.mp4", "--device", "cuda",
+      ] + more, in: prepared.path)
+    #expect(result.status == 0, "\(result.errors)")
+    #expect(report.kernels > 1000)
+    #expect(report.devices.allSatisfy { $0.liveBytes == 0 })
+  }
+}
