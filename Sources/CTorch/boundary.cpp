@@ -1,6 +1,5 @@
 #include "boundary.h"
 
-#include <ATen/Context.h>
 #include <torch/version.h>
 
 #include <cstdlib>
@@ -67,7 +66,7 @@ ct_status translate(const char *operation) noexcept {
     const size_t end = message.find(" This could be because");
     if (end != std::string::npos)
       message.resize(end);
-    if (contains(message, {"from the 'CUDA' backend"}) && !at::hasCUDA())
+    if (contains(message, {"from the 'CUDA' backend"}) && !cudaIsLoaded())
       return record(CT_DEVICE, operation, "CUDA is not in use: libtorch's CUDA part is not loaded or not installed");
     return record(CT_NOT_IMPLEMENTED, operation, message);
   } catch (const c10::IndexError &error) {

@@ -72,6 +72,10 @@ inline at::Device device(ct_device device) {
   return at::Device(at::kCUDA, static_cast<c10::DeviceIndex>(device.index));
 }
 
+/// Whether libtorch's CUDA part is in use. Unlike `at::hasCUDA()`, this may be called before it is
+/// loaded.
+bool cudaIsLoaded() noexcept;
+
 /// Returns a vector as a malloc'ed array of owned handles.
 void handOver(std::vector<at::Tensor> tensors, ct_tensor ***out, size_t *count);
 

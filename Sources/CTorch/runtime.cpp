@@ -11,7 +11,6 @@
 
 #include <atomic>
 #include <cstring>
-#include <dlfcn.h>
 #include <malloc.h>
 
 using namespace ctorch;
@@ -88,15 +87,6 @@ extern "C" {
 
 int32_t ct_thread_count(void) { return at::get_num_threads(); }
 void ct_set_thread_count(int32_t count) { at::set_num_threads(count); }
-
-ct_status ct_cuda_load(void) {
-  return boundary("cuda_load", [&] {
-    static void *handle = dlopen("libtorch_cuda.so", RTLD_NOW | RTLD_GLOBAL);
-    TORCH_CHECK(handle, "No CUDA: libtorch_cuda.so can't be loaded; install it with `Scripts/bootstrap --cuda`");
-  });
-}
-
-int32_t ct_cuda_device_count(void) { return at::hasCUDA() ? static_cast<int32_t>(at::detail::getCUDAHooks().deviceCount()) : 0; }
 
 ct_status ct_memory(ct_device target, ct_memory_statistics *out) {
   return boundary("memory", [&] {

@@ -43,24 +43,19 @@ public enum Device: Hashable, Sendable, CustomStringConvertible {
 
   /// Makes sure that the device can be used; for CUDA, loads libtorch's CUDA part.
   ///
-  /// - Throws: `TorchError` of kind `.device` if CUDA or the GPU is missing.
+  /// This must come before the first operation on the CPU. Some operations set libtorch up for the
+  /// life of the process, and if CUDA is not loaded then, without CUDA.
+  ///
+  /// - Throws: `TorchError` of kind `.device` that says why CUDA or the GPU can't be used.
   public func prepare() throws {
     guard case .cuda(let index) = self else { return }
-    let count = try Self.cudaCount()
-    guard index < count else {
-      throw TorchError(
-        .device, operation: "device",
-        message: "there is no \(self): "
-          + (count == 0
-            ? "no CUDA GPU was found; set `device` to cpu"
-            : "this machine has \(count) CUDA GPU(s)")
-      )
-    }
+    try check(ct_cuda_load())
+    try check(ct_cuda_require(Int32(clamping: index)))
   }
 
   /// The number of CUDA GPUs that this process sees.
   ///
-  /// - Throws: `TorchError` of kind `.device` if CUDA is not installed.
+  /// - Throws: `TorchError` of kind `.device` if CUDA is not installed or was loaded too late.
   public static func cudaCount() throws -> Int {
     try check(ct_cuda_load())
     return Int(ct_cuda_device_count())

@@ -55,7 +55,14 @@ struct ComputeOptions: ParsableArguments {
   @Option(help: "The number of threads per operation. (default: all cores)")
   var threads: ThreadCount?
 
-  func apply() { threads?.apply() }
+  /// Sets the number of threads and loads the device.
+  ///
+  /// Commands call this first: CUDA can't be used in a process that has computed on the CPU before
+  /// it was loaded.
+  func apply() throws {
+    try checkingInput { try device.prepare() }
+    threads?.apply()
+  }
 
   /// The device of one of several processes on a machine: with `cuda`, each has a GPU of its own.
   func device(for share: ProcessShare) throws -> Device {

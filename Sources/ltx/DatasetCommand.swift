@@ -327,7 +327,7 @@ struct PreviewDatasetCommand: ParsableCommand {
   }
 
   func run() throws {
-    compute.apply()
+    try compute.apply()
     let progress = PhasedProgress()
     let preview = try checkingInput(.dataset) {
       defer { progress.finish() }

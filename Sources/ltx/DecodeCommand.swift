@@ -73,7 +73,7 @@ struct DecodeCommand: ParsableCommand {
   }
 
   func run() throws {
-    compute.apply()
+    try compute.apply()
     var locks = OutputLocks("ltx decode")
     defer { locks.release() }
     let (decoder, jobs) = try checkingInput(.decoding) {

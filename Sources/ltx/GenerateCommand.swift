@@ -79,7 +79,7 @@ struct GenerateCommand: ParsableCommand {
   @OptionGroup var compute: ComputeOptions
 
   func run() throws {
-    compute.apply()
+    try compute.apply()
     let request = try checkingInput([["promptsFile"]: "--prompts", ["source"]: "--source"]) {
       try self.request()
     }

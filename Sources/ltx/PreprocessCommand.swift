@@ -97,7 +97,7 @@ struct PreprocessCommand: ParsableCommand {
   }
 
   func run() throws {
-    compute.apply()
+    try compute.apply()
     let interruption = Interruption()
     var locks = OutputLocks("ltx preprocess")
     defer { locks.release() }

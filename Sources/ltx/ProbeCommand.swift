@@ -49,7 +49,7 @@ struct ProbeCommand: ParsableCommand {
   @OptionGroup var compute: ComputeOptions
 
   func run() throws {
-    compute.apply()
+    try compute.apply()
     var options = Probe.Options()
     options.model = model
     options.textEncoder = textEncoder

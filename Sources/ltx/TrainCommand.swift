@@ -45,7 +45,7 @@ struct TrainCommand: ParsableCommand {
   @OptionGroup var compute: ComputeOptions
 
   func run() throws {
-    compute.apply()
+    try compute.apply()
     var locks = OutputLocks("ltx train")
     defer { locks.release() }
     let (session, group) = try checkingInput(.training) {

@@ -143,6 +143,19 @@ func torchFailure(_ body: () throws -> Void) throws -> TorchError {
     }
   }
 
+  /// libtorch keeps its devices for the life of a process, so this one is a process of its own. With
+  /// a libtorch for CPUs, CUDA is not installed; with one for CUDA, it is loaded too late.
+  @Test func aGPUThatIsPreparedTooLateIsAnErrorWithAMend() async throws {
+    await #expect(processExitsWith: .success) {
+      _ = try Tensor.zeros([1, 3, 4, 4]).conv2d(Tensor.zeros([2, 3, 1, 1]))
+      let error = try torchFailure { try Device.cuda(0).prepare() }
+      #expect(error.kind == .device, "\(error)")
+      #expect(
+        error.message.contains("Scripts/bootstrap --cuda")
+          || error.message.contains("before the first operation"), "\(error)")
+    }
+  }
+
   @Test func threadsGetTheirOwnMessages() throws {
     let failures = Failures()
     DispatchQueue.concurrentPerform(iterations: 16) { thread in

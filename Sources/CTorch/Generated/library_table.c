@@ -3,7 +3,7 @@
 
 #include "ctorch.h"
 
-const char ct_interface[] = "b8670e3f07ac4ecd";
+const char ct_interface[] = "8f4b283397c4e0ab";
 
 void *const ct_functions[] = {
   (void *)ct_last_error,
@@ -60,6 +60,7 @@ void *const ct_functions[] = {
   (void *)ct_set_thread_count,
   (void *)ct_cuda_load,
   (void *)ct_cuda_device_count,
+  (void *)ct_cuda_require,
   (void *)ct_memory,
   (void *)ct_memory_reset_peak,
   (void *)ct_store_connect,

@@ -227,10 +227,13 @@ int32_t ct_thread_count(void);
 /// Sets the number of threads that one operation may use, for the whole process.
 void ct_set_thread_count(int32_t count);
 
-/// Loads libtorch's CUDA part, which is next to libtorch_cpu. Fails if it is not installed.
+/// Loads libtorch's CUDA part, which is next to libtorch_cpu. Fails if it is not installed, or if
+/// an operation on the CPU has already set libtorch up without CUDA.
 ct_status ct_cuda_load(void);
-/// The number of usable CUDA devices; 0 without CUDA.
+/// The number of usable CUDA devices; 0 if CUDA is not loaded.
 int32_t ct_cuda_device_count(void);
+/// Fails with the reason if CUDA is loaded, but there is no such device.
+ct_status ct_cuda_require(int32_t index);
 
 typedef struct ct_memory_statistics {
   int64_t live_bytes; // held by tensors now
