@@ -1,4 +1,4 @@
-// Loading of libtorch's CUDA part.
+// Loading of libtorch's CUDA part, and the reasons why it finds no GPU.
 
 #include "boundary.h"
 
@@ -6,7 +6,10 @@
 #include <ATen/detail/CUDAHooksInterface.h>
 
 #include <atomic>
+#include <cstdlib>
 #include <dlfcn.h>
+#include <fstream>
+#include <sstream>
 #include <typeinfo>
 
 using namespace ctorch;
@@ -32,6 +35,69 @@ std::string load() {
            "the life of the process. Call `Device.prepare()` for the GPU before the first operation";
   isLoaded = true;
   return "";
+}
+
+template <class Function> Function *function(void *library, const char *name) {
+  return reinterpret_cast<Function *>(dlsym(library, name));
+}
+
+std::string cudaVersion(int version) {
+  return "CUDA " + std::to_string(version / 1000) + "." + std::to_string(version % 1000 / 10);
+}
+
+/// The version of the driver in the kernel, such as 550.54.14; empty without one.
+std::string kernelDriver() {
+  std::ifstream file("/proc/driver/nvidia/version");
+  std::string line;
+  std::getline(file, line);
+  std::istringstream words(line);
+  for (std::string word; words >> word;)
+    if (word.find('.') != std::string::npos && word.find_first_not_of("0123456789.") == std::string::npos)
+      return word;
+  return "";
+}
+
+/// Why the driver and CUDA's runtime report no GPU, and what to do about it.
+std::string reasonForNoDevice() {
+  using Query = int(int *);
+  auto *count = function<Query>(RTLD_DEFAULT, "cudaGetDeviceCount");
+  auto *runtimeVersion = function<Query>(RTLD_DEFAULT, "cudaRuntimeGetVersion");
+  auto *lastError = function<int()>(RTLD_DEFAULT, "cudaGetLastError");
+  auto *errorText = function<const char *(int)>(RTLD_DEFAULT, "cudaGetErrorString");
+  if (!count || !runtimeVersion || !lastError || !errorText)
+    return std::string("no CUDA GPU was found. Check it with `nvidia-smi`") + withoutGPU;
+  int devices = 0, driver = 0, runtime = 0;
+  const int error = count(&devices);
+  runtimeVersion(&runtime);
+  // CUDA's runtime has no version for a driver that it can't use, but the driver does.
+  void *library = dlopen("libcuda.so.1", RTLD_NOW | RTLD_LOCAL);
+  if (auto *version = library ? function<Query>(library, "cuDriverGetVersion") : nullptr)
+    version(&driver);
+  lastError(); // libtorch must not find this error at its next call
+
+  constexpr int insufficientDriver = 35, noDevice = 100;
+  const std::string installed = kernelDriver();
+  const std::string name = "the NVIDIA driver" + (installed.empty() ? "" : " " + installed);
+  const std::string needed =
+      runtime / 1000 == 13 ? "driver 580 or later" : "a driver for " + cudaVersion(runtime);
+  if (error == insufficientDriver && driver == 0 && installed.empty())
+    return "no NVIDIA driver was found. Install " + needed +
+           ", pass the GPU to the container (`docker run --gpus all`)" + withoutGPU;
+  if (error == insufficientDriver && driver == 0)
+    return name + " is running, but its library libcuda.so.1 was not found. Pass the driver to the container "
+                  "(`docker run --gpus all`)" + withoutGPU;
+  if (error == insufficientDriver && driver / 1000 < runtime / 1000)
+    return name + " is too old: it supports " + cudaVersion(driver) + ", and libtorch needs " +
+           cudaVersion(runtime) + ". Install " + needed + withoutGPU;
+  if (error == noDevice || error == 0) {
+    const char *visible = std::getenv("CUDA_VISIBLE_DEVICES");
+    if (visible)
+      return std::string("no CUDA GPU is visible: CUDA_VISIBLE_DEVICES is \"") + visible +
+             "\". Change or unset it" + withoutGPU;
+    return std::string("no CUDA GPU was found. Check it with `nvidia-smi`") + withoutGPU;
+  }
+  return std::string("the CUDA driver failed: ") + errorText(error) + " (error " + std::to_string(error) +
+         "). Check it with `nvidia-smi`; after an update of the driver, restart the machine" + withoutGPU;
 }
 
 /// Turns the problem that a function returns into a status.
@@ -75,7 +141,7 @@ ct_status ct_cuda_require(int32_t index) {
       return "cuda:" + std::to_string(index) + " does not exist (found " + std::to_string(count) +
              (count == 1 ? " CUDA GPU" : " CUDA GPUs") + "). Use " +
              (count == 1 ? "cuda:0" : "cuda:0 to cuda:" + std::to_string(count - 1));
-    return std::string("no CUDA GPU was found. Check it with `nvidia-smi`") + withoutGPU;
+    return reasonForNoDevice();
   });
 }
 }
