@@ -35,7 +35,10 @@ ct_status record(ct_status status, const char *operation, const std::string &mes
 }
 
 ct_status classify(const std::string &message) noexcept {
-  if (contains(message, {"out of memory", "can't allocate memory", "not enough memory"}))
+  // cuBLAS and cuDNN need memory of their own: CUBLAS_STATUS_ALLOC_FAILED,
+  // CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED.
+  if (contains(message, {"out of memory", "can't allocate memory", "not enough memory", "_ALLOC_FAILED",
+                         "_ALLOCATION_FAILED"}))
     return CT_OUT_OF_MEMORY;
   if (contains(message, {"does not require grad", "backward through the graph a second time",
                          "appears to not have been used in the graph", "leaf Variable", "modified by an inplace",

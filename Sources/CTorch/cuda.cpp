@@ -22,6 +22,10 @@ std::atomic<bool> isLoaded{false};
 
 /// Returns the problem, or nothing after success.
 std::string load() {
+  // Segments that grow keep the allocator from splitting memory into pieces that are too small for
+  // the next tensor. The allocator reads its settings once, when CUDA is loaded.
+  if (!std::getenv("PYTORCH_CUDA_ALLOC_CONF"))
+    setenv("PYTORCH_ALLOC_CONF", "expandable_segments:True", /*overwrite=*/0);
   if (!dlopen("libtorch_cuda.so", RTLD_NOW | RTLD_GLOBAL)) {
     const char *reason = dlerror();
     return std::string("CUDA can't be loaded (") + (reason ? reason : "libtorch_cuda.so") +

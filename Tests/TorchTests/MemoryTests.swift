@@ -125,4 +125,28 @@ import Torch
       #expect(sum == 100_000)
     }
   }
+
+  @Test func theCUDAAllocatorGrowsItsSegmentsUnlessItIsConfigured() async throws {
+    await #expect(processExitsWith: .success) {
+      unsetenv("PYTORCH_ALLOC_CONF")
+      unsetenv("PYTORCH_CUDA_ALLOC_CONF")
+      do { try Device.cuda(0).prepare() } catch let error as TorchError {
+        #expect(error.kind == .device)
+      }
+      #expect(environmentValue("PYTORCH_ALLOC_CONF") == "expandable_segments:True")
+    }
+    await #expect(processExitsWith: .success) {
+      unsetenv("PYTORCH_ALLOC_CONF")
+      setenv("PYTORCH_CUDA_ALLOC_CONF", "max_split_size_mb:128", 1)
+      do { try Device.cuda(0).prepare() } catch let error as TorchError {
+        #expect(error.kind == .device)
+      }
+      #expect(environmentValue("PYTORCH_ALLOC_CONF") == nil, "the user's setting counts")
+    }
+  }
+}
+
+/// The current value of a variable, which `ProcessInfo` may have read earlier.
+private func environmentValue(_ name: String) -> String? {
+  getenv(name).map { String(cString: $0) }
 }
