@@ -77,7 +77,7 @@ func probeConnectors(
   }
   let outputs = [
     ("video_context", contexts.byModality.video), ("audio_context", contexts.byModality.audio),
-    ("context_mask", contexts.mask),
+    ("context_mask", try contexts.mask),
   ]
   return outputs.compactMap { name, tensor in tensor.map { (key: name, tensor: $0) } }
 }

@@ -93,11 +93,8 @@ func probeTrainingRun(_ options: Probe.Options, _ inputs: ProbeInputs) throws ->
       strategies: reader.present(batch), sampler: TimestepSampler(configuration),
       factors: factors, referenceScale: reader.referenceScale(batch))
     let noised = try flow.noised(batch, reader.draws(batch, step: index, of: order.count))
-    let example = try noised.compactMap { modality, noised -> ModalityExample? in
-      guard let context = contexts[modality] else { return nil }
-      let mask = try Tensor.ones(
-        Array(context.shape.prefix(2)), dtype: .int64, device: options.device)
-      return noised.example(context: context, contextMask: mask)
+    let example = noised.compactMap { modality, noised in
+      contexts[modality].map { noised.example(context: $0) }
     }
     let result = try step(example, configuration.trainingStrategy.objective)
     let loss = try result.loss.mean().item()

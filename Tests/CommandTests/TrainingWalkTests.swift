@@ -33,7 +33,6 @@ import Training
       ("video.latent", m.latent),
       ("video.timesteps", try m.timesteps.expand([4, tokens]).contiguous()),
       ("video.sigma", m.sigma), ("video.positions", m.positions), ("video.context", m.context),
-      ("video.context_mask", try #require(m.contextMask)),
       ("video.target", try #require(video.target)),
       ("video.loss_mask", try #require(video.lossMask).to(.int64)),
     ]

@@ -79,20 +79,26 @@ public struct EmbeddingsConnector: Sendable {
 }
 
 /// The text contexts that the transformer attends to.
+///
+/// Every token counts, because registers replace the padding. The transformer therefore gets no
+/// mask: GPUs have faster attention without one, and the numbers are the same.
 public struct TextContexts: Sendable {
   /// [B, S, D]; nil for a modality whose connector was not built.
   public let byModality: PerModality<Tensor?>
-  /// [B, S], int64: all ones, because registers replace the padding.
-  public let mask: Tensor
 
-  public init(_ contexts: PerModality<Tensor?>, mask: Tensor) {
-    byModality = contexts
-    self.mask = mask
+  public init(_ contexts: PerModality<Tensor?>) { byModality = contexts }
+
+  /// [B, S], int64: all ones, the mask that upstream returns with the contexts.
+  public var mask: Tensor {
+    get throws {
+      let shape = byModality.values().first.map { Array($0.shape.prefix(2)) } ?? [0, 0]
+      return try .ones(shape, dtype: .int64)
+    }
   }
 
   /// Returns the contexts on a device.
   public func to(_ device: Device) throws -> TextContexts {
-    TextContexts(try byModality.map { try $0?.to(device) }, mask: try mask.to(device))
+    TextContexts(try byModality.map { try $0?.to(device) })
   }
 }
 
@@ -130,13 +136,12 @@ public struct TextConnectors: Sendable {
     // The text comes first, in its original order, then the padding.
     let (isText, order) = try mask.notEqual(to: 0).to(.int64).sort(
       stable: true, -1, descending: true)
-    let contexts = try connectors.compactMap { modality, connector in
-      let features = features.byModality[modality]
-      return try connector(
-        features.gather(1, order.unsqueeze(-1).expand(features.shape)),
-        isText: isText.notEqual(to: 0).unsqueeze(-1))
-    }
     return TextContexts(
-      contexts, mask: try Tensor.ones(mask.shape, dtype: .int64, device: mask.device))
+      try connectors.compactMap { modality, connector in
+        let features = features.byModality[modality]
+        return try connector(
+          features.gather(1, order.unsqueeze(-1).expand(features.shape)),
+          isText: isText.notEqual(to: 0).unsqueeze(-1))
+      })
   }
 }

@@ -36,12 +36,11 @@ final class ContextCache {
       let parts = samples.compactMap { $0.byModality[modality] }
       return parts.isEmpty ? nil : try Tensor.cat(parts, 0)
     }
-    return TextContexts(
-      batched, mask: try Tensor.cat(samples.map(\.mask), 0))
+    return TextContexts(batched)
   }
 
   private func keep(_ contexts: TextContexts, of file: String) throws {
-    let size = (contexts.byModality.values() + [contexts.mask]).map(\.byteCount).reduce(0, +)
+    let size = contexts.byModality.values().map(\.byteCount).reduce(0, +)
     guard bytes + size <= capacity else { return }
     kept[file] = try contexts.to(.cpu)
     bytes += size

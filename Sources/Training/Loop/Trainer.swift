@@ -219,7 +219,7 @@ public final class Trainer {
     }
     return noised.compactMap { modality, noised in
       contexts.byModality[modality].map {
-        noised.example(context: $0, contextMask: contexts.mask)
+        noised.example(context: $0)
       }
     }
   }

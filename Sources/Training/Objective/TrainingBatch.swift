@@ -105,14 +105,12 @@ public struct NoisedModality: Sendable {
 
   /// The modality as a part of a training example.
   ///
-  /// - Parameters:
-  ///   - context: [B, S, W], from the connectors.
-  ///   - contextMask: [B, S], 1 where there is text.
-  public func example(context: Tensor, contextMask: Tensor?) -> ModalityExample {
+  /// - Parameter context: [B, S, W], from the connectors.
+  public func example(context: Tensor) -> ModalityExample {
     ModalityExample(
       input: ModalityInput(
-        latent: latent, timesteps: timesteps, sigma: sigma, positions: positions, context: context,
-        contextMask: contextMask),
+        latent: latent, timesteps: timesteps, sigma: sigma, positions: positions,
+        context: context),
       target: target, lossMask: lossMask)
   }
 }

@@ -35,13 +35,13 @@ struct PromptCache {
     let path = path(of: prompt)
     guard FileManager.default.fileExists(atPath: path) else { return nil }
     let file = try SafetensorsFile(path: path)
-    guard file.metadata == metadata(prompt), file.contains("mask") else { return nil }
+    guard file.metadata == metadata(prompt) else { return nil }
     // Copies, because the file may be replaced during the run.
     return TextContexts(
       try PerModality { modality in
         let key = modality.rawValue
         return try file.contains(key) ? file.tensor(key).clone() : nil
-      }, mask: try file.tensor("mask").clone())
+      })
   }
 
   /// - Throws: `TensorFileError` or `WritingError` if the file can't be written.
@@ -50,9 +50,7 @@ struct PromptCache {
     let tensors = Modality.allCases.compactMap { modality in
       contexts.byModality[modality].map { (key: modality.rawValue, tensor: $0) }
     }
-    try writeSafetensors(
-      tensors + [(key: "mask", tensor: contexts.mask)], metadata: metadata(prompt),
-      to: path(of: prompt))
+    try writeSafetensors(tensors, metadata: metadata(prompt), to: path(of: prompt))
   }
 
   private func metadata(_ prompt: String) -> [String: String] {

@@ -54,9 +54,7 @@ import Torch
     let plan = sampler.plans[0]
     var inputs = sampler.inputs[0]
     func contexts(_ prefix: String) throws -> TextContexts {
-      TextContexts(
-        try PerModality { try file.tensor("context.\(prefix)\($0)") },
-        mask: try .ones([1, 8], dtype: .int64))
+      TextContexts(try PerModality { try file.tensor("context.\(prefix)\($0)") })
     }
     inputs.contexts = [try contexts(""), try contexts("negative_")]
     let transformer = try Checkpoint(path: fixture.model.checkpoint).transformer(
