@@ -91,6 +91,15 @@ public final class Tensor: @unchecked Sendable {
     if self.device == device && self.dtype == target { return self }
     return try produce { ct_tensor_to(handle, target.c, device.c, nonBlocking, false, $0) }
   }
+
+  /// The same values on another device. The host does not wait for a copy to a GPU, which runs in
+  /// the background from page-locked memory.
+  ///
+  /// - Precondition: A tensor that is in page-locked memory is not changed in place afterwards.
+  public func uploaded(to device: Device, _ dtype: DType? = nil) throws -> Tensor {
+    guard self.device == .cpu, device != .cpu else { return try to(device, dtype) }
+    return try contiguous().pinned().to(device, dtype, nonBlocking: true)
+  }
 }
 
 extension Tensor {

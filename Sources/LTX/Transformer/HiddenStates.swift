@@ -81,6 +81,8 @@ public struct Perturbations: Sendable {
   }
 
   private var entries: [Entry] = []
+  /// The factors of `Attention.Bypass.samples` by the samples that are bypassed, on the device.
+  private var factors: [[Bool]: Tensor] = [:]
 
   public init() {}
 
@@ -93,16 +95,41 @@ public struct Perturbations: Sendable {
     entries.append(Entry(kind: kind, blocks: blocks, rows: rows))
   }
 
+  /// Returns the same perturbations with their factors on the device of a batch. Otherwise each
+  /// block would upload its own.
+  ///
+  /// - Parameters:
+  ///   - x: a tensor of the batch, [B, ...].
+  ///   - blocks: the number of blocks.
+  func placed(like x: Tensor, blocks: Int) throws -> Perturbations {
+    var copy = self
+    for entry in entries {
+      for block in 0..<blocks {
+        let rows = bypassed(entry.kind, block: block, batch: x.size(0))
+        guard rows.contains(true), rows.contains(false), copy.factors[rows] == nil else { continue }
+        copy.factors[rows] = try Self.factor(rows).uploaded(to: x.device)
+      }
+    }
+    return copy
+  }
+
   /// The bypass of one kind of attention in one block.
   func bypass(_ kind: Kind, block: Int, like x: Tensor) throws -> Attention.Bypass {
-    let batch = x.size(0)
+    let rows = bypassed(kind, block: block, batch: x.size(0))
+    if !rows.contains(true) { return .none }
+    if !rows.contains(false) { return .all }
+    return .samples(keep: try (factors[rows] ?? Self.factor(rows)).to(x.device, x.dtype))
+  }
+
+  private func bypassed(_ kind: Kind, block: Int, batch: Int) -> [Bool] {
     var rows = [Bool](repeating: false, count: batch)
     for entry in entries where entry.kind == kind && entry.blocks?.contains(block) ?? true {
       for row in 0..<batch where entry.rows?[row] ?? true { rows[row] = true }
     }
-    if !rows.contains(true) { return .none }
-    if !rows.contains(false) { return .all }
-    let keep = try Tensor(rows.map { $0 ? Float(0) : 1 }, shape: [batch, 1, 1])
-    return .samples(keep: try keep.to(x.device, x.dtype))
+    return rows
+  }
+
+  private static func factor(_ rows: [Bool]) throws -> Tensor {
+    try Tensor(rows.map { $0 ? Float(0) : 1 }, shape: [rows.count, 1, 1])
   }
 }

@@ -98,7 +98,7 @@ public struct Transformer: Sendable {
   public func prepare(
     _ inputs: PerModality<ModalityInput?>, perturbations: Perturbations = .none
   ) throws -> Prepared {
-    guard !inputs.present().isEmpty else {
+    guard let latent = inputs.values().first?.latent else {
       throw Issue("neither video nor audio is given")
     }
     let prepared = try inputs.compactMap { modality, input in
@@ -107,10 +107,11 @@ public struct Transformer: Sendable {
       }
       return try ends.prepare(input, other: inputs[modality.other])
     }
-    return Prepared(
+    return try Prepared(
       states: prepared.map { $0?.hidden },
       conditioning: Conditioning(
-        modalities: prepared.map { $0?.conditioning }, perturbations: perturbations),
+        modalities: prepared.map { $0?.conditioning },
+        perturbations: perturbations.placed(like: latent, blocks: configuration.blocks)),
       embeddings: prepared.map { $0?.embedding })
   }
 
