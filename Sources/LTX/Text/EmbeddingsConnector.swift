@@ -97,8 +97,11 @@ public struct TextContexts: Sendable {
   }
 
   /// Returns the contexts on a device.
-  public func to(_ device: Device) throws -> TextContexts {
-    TextContexts(try byModality.map { try $0?.to(device) })
+  public func to(_ device: Device) throws -> TextContexts { try mapTensors { try $0.to(device) } }
+
+  /// Returns the results of a function of each context.
+  public func mapTensors(_ change: (Tensor) throws -> Tensor) rethrows -> TextContexts {
+    TextContexts(try byModality.map { try $0.map(change) })
   }
 }
 

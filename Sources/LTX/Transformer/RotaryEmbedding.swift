@@ -40,7 +40,7 @@ public struct RotaryEmbedding: Sendable {
     }
     let grid = try Self.frequencies(
       count: width / (2 * axes), theta: theta, isDoublePrecision: isDoublePrecision
-    ).to(positions.device)
+    ).uploaded(to: positions.device)
     let middle = try (positions.select(3, 0) + positions.select(3, 1)) / 2
     // [B, T, A]: positions from -1 to 1
     let fractions = try Tensor.stack(

@@ -6,7 +6,7 @@ import Torch
 /// Caches the contexts of the samples that were trained on. The connectors are frozen, so a
 /// sample's context is the same in every epoch.
 ///
-/// Contexts are kept on the CPU up to a number of bytes, and never evicted: every sample comes once
+/// Contexts are kept on the CPU, for a GPU in page-locked memory, up to a number of bytes, and never evicted: every sample comes once
 /// in an epoch, so replacing contexts would gain nothing.
 final class ContextCache {
   private let capacity: Int
@@ -26,9 +26,11 @@ final class ContextCache {
     of batch: LoadedBatch, on device: Device, _ make: (TextFeatures) throws -> TextContexts
   ) throws -> TextContexts {
     let samples = try batch.textFiles.enumerated().map { index, file in
-      if let contexts = kept[file] { return try contexts.to(device) }
+      if let contexts = kept[file] {
+        return try contexts.mapTensors { try $0.uploaded(to: device) }
+      }
       let contexts = try make(batch.text.sample(index))
-      try keep(contexts, of: file)
+      try keep(contexts, of: file, for: device)
       return contexts
     }
     if samples.count == 1 { return samples[0] }
@@ -39,10 +41,12 @@ final class ContextCache {
     return TextContexts(batched)
   }
 
-  private func keep(_ contexts: TextContexts, of file: String) throws {
+  private func keep(_ contexts: TextContexts, of file: String, for device: Device) throws {
     let size = contexts.byModality.values().map(\.byteCount).reduce(0, +)
     guard bytes + size <= capacity else { return }
-    kept[file] = try contexts.to(.cpu)
+    kept[file] = try contexts.mapTensors {
+      device == .cpu ? $0 : try $0.to(.cpu).pinned()
+    }
     bytes += size
   }
 }

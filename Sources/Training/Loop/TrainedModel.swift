@@ -128,9 +128,9 @@ struct TrainedModel: Sendable {
   /// record no graph.
   func contexts(_ text: TextFeatures, device: Device) throws -> TextContexts {
     let features = try text.map {
-      try $0.to(device, frozenDType)
+      try $0.uploaded(to: device, frozenDType)
     } mask: {
-      try $0.to(device)
+      try $0.uploaded(to: device)
     }
     return try withoutGrad { try connectors(features) }
   }

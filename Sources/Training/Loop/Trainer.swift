@@ -213,7 +213,7 @@ public final class Trainer {
 
   func example(_ loaded: LoadedBatch, _ draws: TrainingDraws) throws -> TrainingExample {
     let noised = try flowMatching.noised(
-      loaded.batch.to(device), draws.compactMap { try $1.to(device) })
+      loaded.batch.uploaded(to: device), draws.compactMap { try $1.uploaded(to: device) })
     let contexts = try contexts.contexts(of: loaded, on: device) {
       try model.contexts($0, device: device)
     }

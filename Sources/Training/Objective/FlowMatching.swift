@@ -45,7 +45,7 @@ public struct FlowMatching: Sendable {
   ) throws -> NoisedModality {
     let x = try modality.tokens(batch.latents.tensor)
     let (samples, tokens, device) = (x.size(0), x.size(1), x.device)
-    let positions = try modality.positions(batch.latents, factors).to(device)
+    let positions = try modality.positions(batch.latents, factors).uploaded(to: device)
     var result: NoisedModality
     if strategy.isGenerated {
       guard let sigma = draws.sigma, let noise = draws.noise else {
@@ -57,7 +57,7 @@ public struct FlowMatching: Sendable {
         sigma: sigma,
         positions: positions, target: try noise - x,
         lossMask: try .ones([samples, tokens], device: device))
-      if let given = try given(strategy, modality, batch, draws)?.to(device) {
+      if let given = try given(strategy, modality, batch, draws)?.uploaded(to: device) {
         result.latent = try Tensor.select(where: given.unsqueeze(-1), x, else: result.latent)
         result.timesteps = try result.timesteps.expand([samples, tokens]).maskedFill(given, 0)
         result.lossMask = try result.lossMask?.maskedFill(given, 0)
@@ -92,7 +92,7 @@ public struct FlowMatching: Sendable {
       guard chosen.contains(true) else { continue }
       if strategy.sparesSingleFrames, latents.size(2) == 1 { continue }
       guard let region = try condition.tokens(of: batch, modality, factors) else { continue }
-      let rows = try Tensor(chosen, shape: [chosen.count, 1]).to(region.device)
+      let rows = try Tensor(chosen, shape: [chosen.count, 1]).uploaded(to: region.device)
       let part = try region.logicalAnd(rows)
       given = try given.map { try $0.logicalOr(part) } ?? part
     }
@@ -114,7 +114,7 @@ public struct FlowMatching: Sendable {
     }
     var reference = reference
     if strategy.referencesKeepTime { reference.fps = fps }
-    var positions = try modality.positions(reference, factors).to(device)
+    var positions = try modality.positions(reference, factors).uploaded(to: device)
     if modality == .video {
       positions = try referenceScale.placing(
         positions, onto: noised.positions, scalesTime: !strategy.referencesKeepTime)

@@ -45,7 +45,9 @@ extension PerModality<ModalityBatch?> {
   /// The number of samples.
   public var count: Int { values().first?.latents.tensor.size(0) ?? 0 }
 
-  func to(_ device: Device) throws -> TrainingBatch { try mapTensors { try $0.to(device) } }
+  func uploaded(to device: Device) throws -> TrainingBatch {
+    try mapTensors { try $0.uploaded(to: device) }
+  }
 
   /// The results of a function of each tensor.
   func mapTensors(_ change: (Tensor) throws -> Tensor) throws -> TrainingBatch {
@@ -79,10 +81,10 @@ public struct ModalityDraws: Sendable {
     self.conditions = conditions
   }
 
-  func to(_ device: Device) throws -> ModalityDraws {
+  func uploaded(to device: Device) throws -> ModalityDraws {
     var moved = self
-    moved.sigma = try sigma?.to(device)
-    moved.noise = try noise?.to(device)
+    moved.sigma = try sigma?.uploaded(to: device)
+    moved.noise = try noise?.uploaded(to: device)
     return moved
   }
 }
