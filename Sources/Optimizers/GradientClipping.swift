@@ -19,7 +19,12 @@ public enum GradientClipping {
   /// - Parameter maximum: the limit; 0 leaves the gradients unchanged.
   /// - Returns: the norm before clipping.
   public static func clip(_ gradients: [Tensor], to maximum: Double) throws -> Double {
-    guard !gradients.isEmpty else { return 0 }
+    try clipped(gradients, to: maximum).item()
+  }
+
+  /// Does the same without waiting for the device: the norm is a float32 scalar tensor.
+  public static func clipped(_ gradients: [Tensor], to maximum: Double) throws -> Tensor {
+    guard !gradients.isEmpty else { return try .scalar(0) }
     return try withoutGrad {
       let norm = try norm(gradients)
       if maximum > 0 {
@@ -28,7 +33,7 @@ public enum GradientClipping {
           .scalar(1, device: norm.device), (norm + 1e-6).reciprocal() * maximum)
         try Tensor.multiply_(gradients, by: factor)
       }
-      return try norm.item()
+      return norm
     }
   }
 }

@@ -21,7 +21,8 @@ public struct StepRecord: Sendable, Equatable {
   public var learningRates: [String: Double]
   /// The seconds of the whole step.
   public var seconds: Double
-  /// The seconds of the step's parts: waiting for data, forward, backward, optimizer.
+  /// The seconds of the step's parts: waiting for data, forward, backward, optimizer. A GPU works
+  /// in the background; the optimizer's part includes waiting for it, the others only queue.
   public var dataSeconds: Double?
   public var forwardSeconds: Double?
   public var backwardSeconds: Double?

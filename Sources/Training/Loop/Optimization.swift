@@ -56,8 +56,19 @@ public struct Optimization {
   ///   - loss: the loss before the step.
   ///   - number: the number of the step, from 0.
   public func apply(_ gradients: [String: Tensor], loss: Double, at number: Int) throws -> Outcome {
-    let norm = try GradientClipping.clip(
-      parameters.compactMap { gradients[$0.key] }, to: maximumNorm)
+    try apply(gradients, at: number) { try ($0.item(), loss) }
+  }
+
+  /// Does the same with a loss that may still be on the device.
+  ///
+  /// - Parameter read: reads the norm of the gradients, a float32 scalar tensor, and the loss. This
+  ///   is the only time in a step that the host has to wait for the device.
+  func apply(
+    _ gradients: [String: Tensor], at number: Int,
+    reading read: (Tensor) throws -> (norm: Double, loss: Double)
+  ) throws -> Outcome {
+    let (norm, loss) = try read(
+      GradientClipping.clipped(parameters.compactMap { gradients[$0.key] }, to: maximumNorm))
     let rates = optimizer.groups.map { schedule.learningRate(base: $0.learningRate, at: number) }
     let skipped = !loss.isFinite ? "non-finite loss" : !norm.isFinite ? "non-finite gradient" : nil
     if skipped == nil { try optimizer.step(gradients, learningRates: rates) }

@@ -21,8 +21,12 @@ struct StepComputation {
   /// The gradients by parameter key: means over the samples of this rank's batches, weighted for
   /// the sum over ranks.
   private(set) var gradients: [String: Tensor] = [:]
+  /// The samples whose numbers have been read.
   private(set) var samples: [Sample] = []
   private(set) var forwardSeconds = 0.0
+  /// The numbers of the batches that have not been read, on the device: the sigmas and the losses in
+  /// the order of `Sample`, without those that are missing, [2 to 4, B], float64.
+  private var unread: [(numbers: Tensor, hasVideo: Bool, hasAudio: Bool)] = []
 
   mutating func add(_ result: TrainingStep.Result, _ example: TrainingExample) throws {
     for (key, gradient) in result.gradients {
@@ -31,19 +35,41 @@ struct StepComputation {
     forwardSeconds += result.forwardSeconds
     // The sample's sigma is that of the video if video is generated, as in the official trainer.
     let generated = [example.video, example.audio].compactMap { $0 }.first { $0.target != nil }
-    func values(_ tensor: Tensor?) throws -> [Double]? {
-      try tensor.map { try $0.to(.cpu, .float64).array() }
+    guard let sigma = generated?.input.sigma else { return }
+    let (video, audio) = (result.losses.byModality.video, result.losses.byModality.audio)
+    let rows = [sigma, result.losses.total, video, audio].compactMap { $0 }
+    unread.append(
+      (try Tensor.stack(rows.map { try $0.to(.float64) }), video != nil, audio != nil))
+  }
+
+  /// Reads the numbers of all batches, and one more number, from the device in one transfer.
+  ///
+  /// - Parameter extra: a scalar tensor on any device; nil for 0.
+  @discardableResult
+  mutating func read(with extra: Tensor? = nil) throws -> Double {
+    let device = unread.first?.numbers.device ?? extra?.device ?? .cpu
+    let parts = try [extra ?? .scalar(0)].map { try $0.to(device, .float64).reshape([1]) }
+    let all: [Double] = try Tensor.cat(parts + unread.map { try $0.numbers.flatten() })
+      .to(.cpu).array()
+    var rest = all.dropFirst()
+    for batch in unread {
+      let count = batch.numbers.size(1)
+      func next() -> [Double] {
+        defer { rest = rest.dropFirst(count) }
+        return Array(rest.prefix(count))
+      }
+      let (sigmas, total) = (next(), next())
+      let video = batch.hasVideo ? next() : nil
+      let audio = batch.hasAudio ? next() : nil
+      for index in total.indices {
+        samples.append(
+          Sample(
+            sigma: sigmas[index], loss: total[index], videoLoss: video?[index],
+            audioLoss: audio?[index]))
+      }
     }
-    let sigmas = try values(generated?.input.sigma) ?? []
-    let total = try values(result.losses.total) ?? []
-    let video = try values(result.losses.byModality.video)
-    let audio = try values(result.losses.byModality.audio)
-    for index in total.indices {
-      samples.append(
-        Sample(
-          sigma: sigmas[index], loss: total[index], videoLoss: video?[index],
-          audioLoss: audio?[index]))
-    }
+    unread = []
+    return all[0]
   }
 
   /// Sums the results of the ranks in place, so that all ranks have the same result.
@@ -53,6 +79,7 @@ struct StepComputation {
   ///   - mostSamples: the largest number of samples of any rank.
   mutating func reduce(_ group: ProcessGroup, _ parameters: [Parameter], mostSamples: Int) throws {
     guard group.worldSize > 1 else { return }
+    try read()
     try group.allReduce(parameters.compactMap { gradients[$0.key] })
     // NaN stands for a missing loss.
     var rows = samples.flatMap { sample -> [Double] in

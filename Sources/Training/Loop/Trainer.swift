@@ -267,8 +267,10 @@ public final class Trainer {
     if let lossScale {
       try Tensor.multiply_(gradients, by: .scalar(1 / lossScale.value, device: device))
     }
+    let outcome = try optimization.apply(computation.gradients, at: number) {
+      (try computation.read(with: $0), computation.loss)
+    }
     let loss = computation.loss
-    let outcome = try optimization.apply(computation.gradients, loss: loss, at: number)
     let skipped = outcome.skipped
     if skipped == nil { try average?.update() }
     skippedInARow = skipped == nil ? 0 : skippedInARow + 1
