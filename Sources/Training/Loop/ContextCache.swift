@@ -6,8 +6,8 @@ import Torch
 /// Caches the contexts of the samples that were trained on. The connectors are frozen, so a
 /// sample's context is the same in every epoch.
 ///
-/// Contexts are kept on the CPU, for a GPU in page-locked memory, up to a number of bytes, and never evicted: every sample comes once
-/// in an epoch, so replacing contexts would gain nothing.
+/// Contexts are kept on the CPU, for a GPU in page-locked memory, up to a number of bytes. They are
+/// never evicted: every sample comes once in an epoch, so replacing contexts would gain nothing.
 final class ContextCache {
   private let capacity: Int
   private var bytes = 0

@@ -21,11 +21,11 @@ struct StepComputation {
   /// The gradients by parameter key: means over the samples of this rank's batches, weighted for
   /// the sum over ranks.
   private(set) var gradients: [String: Tensor] = [:]
-  /// The samples whose numbers have been read.
+  /// The samples whose values have been read.
   private(set) var samples: [Sample] = []
   private(set) var forwardSeconds = 0.0
-  /// The numbers of the batches that have not been read, on the device: the sigmas and the losses in
-  /// the order of `Sample`, without those that are missing, [2 to 4, B], float64.
+  /// The values of the batches that have not been read yet, on the device: the sigmas and the losses
+  /// in the order of `Sample`, without missing ones, [2 to 4, B], float64.
   private var unread: [(numbers: Tensor, hasVideo: Bool, hasAudio: Bool)] = []
 
   mutating func add(_ result: TrainingStep.Result, _ example: TrainingExample) throws {
@@ -42,7 +42,7 @@ struct StepComputation {
       (try Tensor.stack(rows.map { try $0.to(.float64) }), video != nil, audio != nil))
   }
 
-  /// Reads the numbers of all batches, and one more number, from the device in one transfer.
+  /// Reads the values of all batches, and one more value, from the device in one transfer.
   ///
   /// - Parameter extra: a scalar tensor on any device; nil for 0.
   @discardableResult
