@@ -96,11 +96,11 @@ public enum FrameTensors {
   static func canFill(_ shape: (width: Int, height: Int), _ size: (width: Int, height: Int)) -> Bool
   {
     let (width, height) = scaled(shape, toFill: size)
-    return width <= mostOverhang * size.width && height <= mostOverhang * size.height
+    return width <= maxOverhang * size.width && height <= maxOverhang * size.height
   }
 
   /// The max size of a scaled frame before cropping, as a multiple of its rectangle.
-  private static let mostOverhang = 32
+  private static let maxOverhang = 32
 
   /// The brightness of a frame: the mean of red, green and blue, [height, width], float32, 0 to 1.
   public static func brightness(_ frame: RGBFrame) throws -> Tensor {

@@ -98,20 +98,20 @@ struct SizeChoice {
         ["frames"], "must last at most 6 hours (got \(size.frames), \(size.seconds) seconds)")
     }
     // Padding by reflection needs at least two cells.
-    let leastCells = model.vae.padding == .reflect ? 2 : 1
+    let minCells = model.vae.padding == .reflect ? 2 : 1
     let sides = [
       ("width", size.width, factors.width), ("height", size.height, factors.height),
     ]
     let step = upsampler?.step ?? 1
     for (name, value, factor) in sides where kind != .audio {
       func isPossible(_ cells: Int) -> Bool {
-        upsampler.map { upsampler in upsampler.before(cells).map { $0 >= leastCells } ?? false }
-          ?? (cells >= leastCells)
+        upsampler.map { upsampler in upsampler.before(cells).map { $0 >= minCells } ?? false }
+          ?? (cells >= minCells)
       }
       guard value.isMultiple(of: factor), isPossible(value / factor) else {
         let unit = factor * step
-        let least = (1...).first { isPossible($0 * step) }.map { $0 * unit } ?? unit
-        let below = max(least, value / unit * unit)
+        let smallest = (1...).first { isPossible($0 * step) }.map { $0 * unit } ?? unit
+        let below = max(smallest, value / unit * unit)
         let choices = value > below ? "\(below) or \(below + unit)" : "\(below) or more"
         let stages = upsampler == nil ? "" : " in two stages"
         throw Issue(

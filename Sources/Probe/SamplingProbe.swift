@@ -12,9 +12,9 @@ func probePositions(_ options: Probe.Options, _ inputs: ProbeInputs) throws -> [
   var outputs = [(key: "video_positions", tensor: video)]
   if inputs.has("audio_frames") {
     let frames = try inputs.integer("audio_frames")
-    guard (1..<ProbeInputs.mostTokens).contains(frames) else {
+    guard (1..<ProbeInputs.maxTokens).contains(frames) else {
       throw Issue(
-        ["audio_frames"], "is \(frames) (expected 1 to \(ProbeInputs.mostTokens - 1))")
+        ["audio_frames"], "is \(frames) (expected 1 to \(ProbeInputs.maxTokens - 1))")
     }
     outputs.append(
       ("audio_positions", try AudioTokens().positions(batch: shape[0], frames: frames)))
@@ -122,7 +122,7 @@ func probeDenoise(_ options: Probe.Options, _ inputs: ProbeInputs) throws -> [(
 
 extension ProbeInputs {
   /// The limit of a number of tokens: far above any real one, and small enough not to overflow.
-  static let mostTokens = 1 << 28
+  static let maxTokens = 1 << 28
 
   /// `video_shape` (B, C, F, H, W) and `fps`.
   func videoShape() throws -> (shape: [Int], fps: Double) {
@@ -134,7 +134,7 @@ extension ProbeInputs {
     var count = 1
     for size in shape {
       let (product, overflows) = count.multipliedReportingOverflow(by: size)
-      guard !overflows, product < Self.mostTokens << 10 else {
+      guard !overflows, product < Self.maxTokens << 10 else {
         throw Issue(["video_shape"], "is \(shape); that is too large")
       }
       count = product

@@ -116,7 +116,7 @@ final class ScenePass {
       index += 1
       lastSeconds = seconds
       try progress(index)
-      if let most = options.maximumCount, keptCount >= most {
+      if let maximum = options.maximumCount, keptCount >= maximum {
         stoppedEarly = true
         try statistics?.flush()
         return
@@ -170,7 +170,7 @@ final class ScenePass {
       if cuts.contains(entry.index) {
         cuts.removeAll { $0 <= entry.index }
         try close(before: entry.index, seconds: entry.seconds)
-        if let most = options.maximumCount, keptCount >= most { return }
+        if let maximum = options.maximumCount, keptCount >= maximum { return }
       }
       if open == nil {
         open = (entry.index, entry.seconds)

@@ -54,7 +54,7 @@ struct HeaderCursor {
   }
 
   /// Reads a nonnegative integer in the range of `Int`; `what` names it in the error.
-  mutating func wholeNumber(_ what: String) throws(TensorFileError) -> Int {
+  mutating func integer(_ what: String) throws(TensorFileError) -> Int {
     guard let first = json.peek(), (UInt8(ascii: "0")...UInt8(ascii: "9")).contains(first) else {
       throw mismatch("\(what) must be integers of at least 0")
     }

@@ -130,7 +130,7 @@ struct SafetensorsHeader {
     var isFirst = true
     while try cursor.nextElement(isFirst: &isFirst) {
       guard numbers.count < 64 else { throw cursor.wrong("\(field) holds more than 64 numbers") }
-      numbers.append(try cursor.wholeNumber("the numbers in \(field)"))
+      numbers.append(try cursor.integer("the numbers in \(field)"))
     }
     return numbers
   }

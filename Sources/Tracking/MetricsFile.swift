@@ -15,7 +15,7 @@ public final class MetricsFile {
   ///
   /// - Parameter step: the step that the run resumes after; 0 removes all records.
   /// - Throws: `Issue` if the file can't be read or written.
-  public init(path: String, goingOnFrom step: Int) throws {
+  public init(path: String, resumingAfter step: Int) throws {
     self.path = path
     do {
       if !FileManager.default.fileExists(atPath: path) {

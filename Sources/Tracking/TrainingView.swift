@@ -12,7 +12,7 @@ public struct TrainingView: Sendable {
   private var skipped = 0
 
   /// - Parameter step: the step that the run resumes after.
-  public init(totalSteps: Int, goingOnFrom step: Int) {
+  public init(totalSteps: Int, resumingAfter step: Int) {
     self.totalSteps = totalSteps
     firstStep = step
   }

@@ -82,7 +82,7 @@ struct TrainCommand: ParsableCommand {
     let interruption = Interruption()
     interruption.waitsForCaller()
     let view = TrainingDisplay(
-      totalSteps: trainer.configuration.optimization.steps, goingOnFrom: trainer.completedSteps,
+      totalSteps: trainer.configuration.optimization.steps, resumingAfter: trainer.completedSteps,
       isShown: group.isMain)
     var events = TrainingEvents()
     events.stepped = { view.show($0) }

@@ -14,9 +14,9 @@ final class TrainingDisplay {
   private var pace = LogPace()
   private var lastDrawn: ContinuousClock.Instant?
 
-  init(totalSteps: Int, goingOnFrom step: Int, isShown: Bool) {
+  init(totalSteps: Int, resumingAfter step: Int, isShown: Bool) {
     (self.totalSteps, self.isShown) = (totalSteps, isShown)
-    view = TrainingView(totalSteps: totalSteps, goingOnFrom: step)
+    view = TrainingView(totalSteps: totalSteps, resumingAfter: step)
   }
 
   /// The moving mean of the loss.

@@ -92,7 +92,7 @@ import Testing
   }
 
   @Test(arguments: ["2>/dev/full >/dev/full", ">&- 2>&-", "2>&1 | head -c 1"])
-  func aRunGoesOnWhenItsLogIsLost(redirection: String) throws {
+  func aRunContinuesWhenItsLogIsLost(redirection: String) throws {
     let prepared = try PreparedTraining.shared.get()
     let name = "lost-log-\(redirection.utf8.reduce(0) { $0 + Int($1) })"
     let configuration = try prepared.configure(name, steps: 3)

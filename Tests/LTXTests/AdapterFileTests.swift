@@ -57,7 +57,7 @@ import Torch
   /// A run with alpha 6 and rank stabilization continues as one with other settings, with the same
   /// effect.
   @Test(arguments: AdapterKinds.all)
-  func aSavedRunActsAsItDidAndAnotherGoesOnFromIt(_ kind: AdapterKind) throws {
+  func aSavedRunIsUnchangedAndAnotherResumesFromIt(_ kind: AdapterKind) throws {
     let first = try fresh(alpha: 6, isRankStabilized: true, kind: kind)
     #expect(first.scale == 6 / 2.0.squareRoot())
     let trained = try build(first)
@@ -93,7 +93,7 @@ import Torch
   /// Files of other programs, each with its own names and alphas. Ranks differ by layer, so one
   /// rank is tested at a time.
   @Test(arguments: ["lora_kohya", "lora_comfyui_alpha", "lora_diffusers"])
-  func aRunGoesOnFromAnyFormat(_ name: String) throws {
+  func aRunResumesFromAnyFormat(_ name: String) throws {
     let file = try LoRAFixture.lora(name)
     let modules = file.modules.filter { $0.rank == 2 }
     #expect(modules.contains { $0.scale == 4 } && modules.contains { $0.scale == 1.5 })

@@ -19,7 +19,7 @@ import Testing
   }
 
   private func write(_ steps: ClosedRange<Int>, from start: Int = 0) throws {
-    let file = try MetricsFile(path: path, goingOnFrom: start)
+    let file = try MetricsFile(path: path, resumingAfter: start)
     for number in steps { try file.append(step(number)) }
     try file.close()
   }
@@ -29,7 +29,7 @@ import Testing
   }
 
   @Test func writtenRecordsAreReadBack() throws {
-    let file = try MetricsFile(path: path, goingOnFrom: 0)
+    let file = try MetricsFile(path: path, resumingAfter: 0)
     let before = ValidationRecord(step: 0, loss: 0.75, sigmaLosses: ["0.00-0.25": 0.5], seconds: 3)
     try file.append(before)
     try file.append(step(1))
@@ -54,7 +54,7 @@ import Testing
           + #""loss_sigma":{"0.25-0.50":0.1,"0.75-1.00":0.3},"optimizer_seconds":0.03,"samples":4,"#
           + #""saving_seconds":0.02,"seconds":0.5,"step":3,"tensor_bytes":1073741824,"video_loss":0.25}"#
       ])
-    let file = try MetricsFile(path: path, goingOnFrom: 0)
+    let file = try MetricsFile(path: path, resumingAfter: 0)
     try file.append(ValidationRecord(step: 5, loss: 0.5, sigmaLosses: ["0.00-0.25": 1], seconds: 2))
     try file.append(
       ValidationRecord(
@@ -67,7 +67,7 @@ import Testing
   }
 
   @Test func nonFiniteValuesAreNull() throws {
-    let file = try MetricsFile(path: path, goingOnFrom: 0)
+    let file = try MetricsFile(path: path, resumingAfter: 0)
     try file.append(
       StepRecord(
         step: 1, loss: .nan, sigmaLosses: ["0.00-0.25": .infinity], gradientNorm: -.infinity,
@@ -95,14 +95,14 @@ import Testing
   }
 
   @Test func aValidationOfTheStepStays() throws {
-    let file = try MetricsFile(path: path, goingOnFrom: 0)
+    let file = try MetricsFile(path: path, resumingAfter: 0)
     try file.append(ValidationRecord(step: 0, loss: 3, seconds: 1))
     try file.append(step(1))
     try file.append(ValidationRecord(step: 1, loss: 2, seconds: 1))
     try file.append(step(2))
     try file.append(ValidationRecord(step: 2, loss: 1, seconds: 1))
     try file.close()
-    let again = try MetricsFile(path: path, goingOnFrom: 1)
+    let again = try MetricsFile(path: path, resumingAfter: 1)
     #expect(try RecordedMetrics(path: path).validations.map(\.loss) == [3, 2])
     // a repeated step is counted once
     try again.append(ValidationRecord(step: 1, loss: 2.5, seconds: 1))
@@ -160,7 +160,7 @@ import Testing
 
   @Test func aPathThatCannotBeIsAnErrorThatNamesIt() throws {
     let path = folder.path + "/absent/metrics.jsonl"
-    #expect { try MetricsFile(path: path, goingOnFrom: 0) } throws: { "\($0)".contains(path) }
+    #expect { try MetricsFile(path: path, resumingAfter: 0) } throws: { "\($0)".contains(path) }
     #expect { try RecordedMetrics(path: path) } throws: { "\($0)".contains(path) }
   }
 

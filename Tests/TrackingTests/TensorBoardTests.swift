@@ -51,7 +51,7 @@ import Testing
   // MARK: Files
 
   private func tracker(_ step: Int = 0, time: Double = 1.7e9) throws -> TensorBoardTracker {
-    try TensorBoardTracker(folder: folder.path, goingOnFrom: step, host: "host/x", process: 42) {
+    try TensorBoardTracker(folder: folder.path, resumingAfter: step, host: "host/x", process: 42) {
       time
     }
   }
@@ -81,7 +81,7 @@ import Testing
   @Test func aFolderThatCannotBeMadeIsAnErrorThatNamesIt() throws {
     let file = folder.path + "/file"
     try Data().write(to: URL(fileURLWithPath: file))
-    #expect { try TensorBoardTracker(folder: file + "/logs", goingOnFrom: 0) } throws: {
+    #expect { try TensorBoardTracker(folder: file + "/logs", resumingAfter: 0) } throws: {
       "\($0)".contains(file + "/logs")
     }
   }

@@ -14,7 +14,7 @@ import Testing
   }
 
   private func view(_ step: Int = 500, of total: Int = 1000) -> TrainingView {
-    var view = TrainingView(totalSteps: total, goingOnFrom: step - 100)
+    var view = TrainingView(totalSteps: total, resumingAfter: step - 100)
     view.add(record(step), elapsed: 60)
     return view
   }
@@ -50,12 +50,12 @@ import Testing
   }
 
   @Test func beforeTheFirstStepThereIsNothing() {
-    let view = TrainingView(totalSteps: 10, goingOnFrom: 0)
+    let view = TrainingView(totalSteps: 10, resumingAfter: 0)
     #expect(view.lines(width: 80).isEmpty && view.plainLine == nil && view.loss == nil)
   }
 
   @Test func withoutTimeThereIsNoRate() {
-    var view = TrainingView(totalSteps: 10, goingOnFrom: 0)
+    var view = TrainingView(totalSteps: 10, resumingAfter: 0)
     view.add(record(1, seconds: 0, bytes: nil), elapsed: 0)
     #expect(view.plainLine == "step 1/10, loss 0.2500, mean 0.2500, lr 1.00e-04, |grad| 0.5000")
   }
@@ -67,7 +67,7 @@ import Testing
   }
 
   @Test func slowStepsAreSecondsPerStep() {
-    var view = TrainingView(totalSteps: 100, goingOnFrom: 0)
+    var view = TrainingView(totalSteps: 100, resumingAfter: 0)
     view.add(record(1, seconds: 4.25, bytes: 500 << 20), elapsed: 40)
     #expect(
       view.plainLine
@@ -76,7 +76,7 @@ import Testing
   }
 
   @Test func skippedStepsAreCountedAndLeaveTheMeanAlone() {
-    var view = TrainingView(totalSteps: 100, goingOnFrom: 0)
+    var view = TrainingView(totalSteps: 100, resumingAfter: 0)
     view.add(record(1, loss: 1, bytes: nil), elapsed: 0.5)
     view.add(record(2, loss: .nan, bytes: nil, skipped: "non-finite loss"), elapsed: 1)
     #expect(

@@ -33,11 +33,11 @@ struct FrameClock: Equatable {
     if let nominal = nominalRate(times) {
       // If a single frame is late and the next one is on time, no frame is missing.
       let lags = zip(times, 0...).map { $0 * nominal - Double($1) }
-      let lasting = lags.reversed().reduce(into: (least: Double.infinity, most: 0.0)) {
+      let lasting = lags.reversed().reduce(into: (min: Double.infinity, max: 0.0)) {
         result, lag in
-        result.least = min(result.least, lag)
-        result.most = max(result.most, result.least)
-      }.most
+        result.min = min(result.min, lag)
+        result.max = max(result.max, result.min)
+      }.max
       if lasting > 0.75 {
         let steps = zip(times.dropFirst(), times).map { Int((($0 - $1) * nominal).rounded()) }
         return .gaps(rate: nominal, count: max(1, steps.reduce(0) { $0 + max(0, $1 - 1) }))

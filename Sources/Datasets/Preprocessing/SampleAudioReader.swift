@@ -46,7 +46,7 @@ struct SampleAudioReader: Sendable {
         String(format: "its frames last %.4g s, which is too long for one sample", seconds),
         remedy: "Check the clip's frame rate, or use a bucket with fewer frames.")
     }
-    var decoded = try decode(path, from: start, most: seconds, isClip: start != nil)
+    var decoded = try decode(path, from: start, maxSeconds: seconds, isClip: start != nil)
     var notes: [String] = []
     if !isCompatible, start != nil, decoded.startSeconds < -Self.tolerance {
       notes.append(
@@ -79,15 +79,15 @@ struct SampleAudioReader: Sendable {
   /// Reads audio without a clip.
   ///
   /// - Parameters:
-  ///   - most: the max length, in seconds.
+  ///   - maxSeconds: the max length, in seconds.
   ///   - durations: the lengths to choose from, in seconds. The longest one that the audio fills is
   ///     used; empty for the whole audio.
   /// - Returns: the audio, its length in the file, and the used length, in seconds.
   /// - Throws: `MediaError`, also for audio that is shorter than all durations.
-  func read(_ path: String, most: Double?, durations: [Double]) throws -> (
+  func read(_ path: String, maxSeconds: Double?, durations: [Double]) throws -> (
     audio: PreparedAudio, length: Double, seconds: Double
   ) {
-    var decoded = try decode(path, from: nil, most: durations.isEmpty ? most : nil)
+    var decoded = try decode(path, from: nil, maxSeconds: durations.isEmpty ? maxSeconds : nil)
     let length = Double(decoded.channels[0].count) / Double(decoded.sampleRate)
     var seconds = length
     if let shortest = durations.min() {
@@ -131,17 +131,17 @@ struct SampleAudioReader: Sendable {
   ///   - start: the time on the container's clock; nil for the start of the file.
   ///   - isClip: whether the file is a clip, which must have the requested track.
   private func decode(
-    _ path: String, from start: Double?, most: Double?, isClip: Bool = false
+    _ path: String, from start: Double?, maxSeconds: Double?, isClip: Bool = false
   ) throws -> DecodedAudio {
     var track = track
     if !isClip, track != .automatic, try AudioReader.trackCount(path: path) <= 1 {
       track = .automatic
     }
     guard isCompatible else {
-      return try DecodedAudio.placed(path: path, from: start, seconds: most, track: track)
+      return try DecodedAudio.placed(path: path, from: start, seconds: maxSeconds, track: track)
     }
     let decoded = try DecodedAudio.read(
-      path: path, maximumSeconds: most, track: track == .automatic ? .first : track)
+      path: path, maximumSeconds: maxSeconds, track: track == .automatic ? .first : track)
     if let damage = decoded.damage {
       throw MediaError(
         .decoding, file: path,
@@ -172,7 +172,7 @@ struct SampleAudioReader: Sendable {
       }
       return try AudioMask(file.tensor(key)).steps(steps)
     }
-    let decoded = try decode(path, from: nil, most: nil)
+    let decoded = try decode(path, from: nil, maxSeconds: nil)
     return try AudioMask(decoded.channels, sampleRate: decoded.sampleRate).steps(
       steps, isCompatible ? .nearest : .mean(configuration.tokens))
   }

@@ -156,7 +156,7 @@ struct SampleReader: Sendable {
   ) throws {
     guard let clip = inputs.clip else {
       let (audio, length, seconds) = try audio.read(
-        path, most: nil, durations: options.audioDurations)
+        path, maxSeconds: nil, durations: options.audioDurations)
       sample.add(
         audio, of: path, artifact,
         fingerprint.adding([.sourceSeconds: "\(length)", .seconds: "\(seconds)"]))
@@ -166,7 +166,7 @@ struct SampleReader: Sendable {
     let audio =
       isPadded
       ? try audio.read(path, seconds: seconds, start: nil)
-      : try audio.read(path, most: seconds, durations: []).audio
+      : try audio.read(path, maxSeconds: seconds, durations: []).audio
     sample.add(audio, of: path, artifact, fingerprint)
   }
 

@@ -34,13 +34,13 @@ public struct Tiling: Sendable, Equatable {
 
   /// Encoding pads at the edges of tiles, which is visible unless enough of a tile is blended away.
   func requireOverlapForEncoding() throws {
-    for (name, axis, least) in [
+    for (name, axis, minimum) in [
       ("frames", frames, 16), ("height", height, 64), ("width", width, 64),
     ] {
-      guard let axis, axis.overlap < least else { continue }
+      guard let axis, axis.overlap < minimum else { continue }
       throw Issue(
         ["tiling", .name(name)],
-        "must overlap by at least \(least) for encoding (got \(axis.overlap))")
+        "must overlap by at least \(minimum) for encoding (got \(axis.overlap))")
     }
   }
 }

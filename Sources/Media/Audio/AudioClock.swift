@@ -255,8 +255,8 @@ struct AudioClock {
       guard abs(deviation) > 0.8 * resolution else { return 0 }
       (isDrifting, debt) = (true, 0)
     }
-    let most = Self.stretchLimit * Double(frame.count)
-    debt += min(most, max(-most, deviation * Double(frame.count) / (0.25 * rate)))
+    let limit = Self.stretchLimit * Double(frame.count)
+    debt += min(limit, max(-limit, deviation * Double(frame.count) / (0.25 * rate)))
     if abs(deviation) < 0.05 * resolution { (isDrifting, debt) = (false, 0) }
     let samples = Int(debt)
     debt -= Double(samples)

@@ -23,23 +23,23 @@ struct ToneMapping: Equatable, Sendable {
   func mapped(_ nits: Double) -> Double {
     guard peak > Self.white else { return min(nits, Self.white) }
     let top = TransferFunction.pq.code(peak / 10_000)
-    let most = TransferFunction.pq.code(Self.white / 10_000) / top
-    let knee = 1.5 * most - 0.5
+    let targetWhite = TransferFunction.pq.code(Self.white / 10_000) / top
+    let knee = 1.5 * targetWhite - 0.5
     let level = min(1, TransferFunction.pq.code(max(0, nits) / 10_000) / top)
     guard level >= knee else { return nits }
     let t = (level - knee) / (1 - knee)
     let (square, cube) = (t * t, t * t * t)
     let curve =
       (2 * cube - 3 * square + 1) * knee + (cube - 2 * square + t) * (1 - knee)
-      + (-2 * cube + 3 * square) * most
+      + (-2 * cube + 3 * square) * targetWhite
     return TransferFunction.pq.light(curve * top) * 10_000
   }
 
   /// The peak from a frame's or a stream's metadata: the brightest pixel (MaxCLL), or else the
   /// maximum of the mastering display.
   static func peak(maximumLight: Double?, mastering: Double?) -> Double {
-    for told in [maximumLight, mastering] {
-      if let told, told.isFinite, told >= 1 { return min(10_000, told) }
+    for luminance in [maximumLight, mastering] {
+      if let luminance, luminance.isFinite, luminance >= 1 { return min(10_000, luminance) }
     }
     return usualPeak
   }

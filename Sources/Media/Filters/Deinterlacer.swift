@@ -96,7 +96,7 @@ final class Deinterlacer {
     )
     // The missing rows can't be known without a previous frame.
     let isAlone = before == current
-    let most = bytes == 1 ? 255 : Int32(1) << layout.pointee.comp.0.depth - 1
+    let maxValue = bytes == 1 ? 255 : Int32(1) << layout.pointee.comp.0.depth - 1
     let height = current.pointee.height
     withPlanes(of: before) { previous, _ in
       withPlanes(of: current) { planes, strides in
@@ -115,7 +115,7 @@ final class Deinterlacer {
               let (top, alone): (Int32, Int32) = (isTop ? 1 : 0, isAlone ? 1 : 0)
               if bytes == 1 {
                 cffmpeg_deinterlace_bytes(
-                  a, b, c, stride, target, targetStride, width, rows, top, alone, most)
+                  a, b, c, stride, target, targetStride, width, rows, top, alone, maxValue)
               } else {
                 func words(_ pointer: UnsafePointer<UInt8>) -> UnsafePointer<UInt16> {
                   UnsafeRawPointer(pointer).assumingMemoryBound(to: UInt16.self)
@@ -124,7 +124,7 @@ final class Deinterlacer {
                   words(a), words(b), words(c), stride,
                   UnsafeMutableRawPointer(target).assumingMemoryBound(to: UInt16.self),
                   targetStride,
-                  width / 2, rows, top, alone, most)
+                  width / 2, rows, top, alone, maxValue)
               }
             }
           }

@@ -122,7 +122,7 @@ public final class VideoReader {
     let name = decoder.format.pointee.iformat?.pointee.name.map { String(cString: $0) } ?? ""
     isImage = name == "image2" || name.hasSuffix("_pipe") || decoder.isStillOfHEIF
 
-    var told = cffmpeg_stream_display_matrix(stream).map { DisplayMatrix($0) }
+    var matrix = cffmpeg_stream_display_matrix(stream).map { DisplayMatrix($0) }
     if stream.pointee.codecpar.pointee.codec_id == AV_CODEC_ID_TIFF,
       let refusal = TIFFHeader.refusal(path)
     {
@@ -140,23 +140,23 @@ public final class VideoReader {
       }
       if cffmpeg_is_unwritten(image) != 0 { throw TIFFHeader.undecodable(path) }
       pending = image
-      told = cffmpeg_frame_display_matrix(image).map { DisplayMatrix($0) } ?? told
+      matrix = cffmpeg_frame_display_matrix(image).map { DisplayMatrix($0) } ?? matrix
     }
     if let bytes = Self.profile(of: pending, stream) {
       profile = ColorProfile(bytes)
       hasUnusedProfile = profile == nil
     }
-    let isOrientedByStream = told != nil && told != .orientation(.upright)
-    if told == nil, !isImage, looksAtFrames, Self.marksFrames(decoder.codec.pointee.codec_id) {
+    let isOrientedByStream = matrix != nil && matrix != .orientation(.upright)
+    if matrix == nil, !isImage, looksAtFrames, Self.marksFrames(decoder.codec.pointee.codec_id) {
       pending = try frames.next()
-      told = pending.flatMap { cffmpeg_frame_display_matrix($0) }.map { DisplayMatrix($0) }
+      matrix = pending.flatMap { cffmpeg_frame_display_matrix($0) }.map { DisplayMatrix($0) }
     }
-    switch told {
+    switch matrix {
     case .orientation(let said): (orientation, unusedRotation) = (said, nil)
     case .other(let degrees): (orientation, unusedRotation) = (.upright, degrees)
     case nil: (orientation, unusedRotation) = (FileOrientation.read(path: path) ?? .upright, nil)
     }
-    isOrientedByContainer = isOrientedByStream || told == nil && orientation != .upright
+    isOrientedByContainer = isOrientedByStream || matrix == nil && orientation != .upright
     remainingOrientation = applyRotation ? orientation : .upright
     let source = pending.map { ($0.pointee.width, $0.pointee.height) }
     let codedWidth = Int(source?.0 ?? decoder.codec.pointee.width)
@@ -243,8 +243,8 @@ public final class VideoReader {
   /// The color conversion of decoded frames.
   package var colorStage: ColorStage { converter.color }
 
-  private static func pixelAspect(_ told: AVRational, swapsSides: Bool) -> Rational {
-    guard let aspect = Rational(told), (1.0 / 16...16).contains(aspect.value) else {
+  private static func pixelAspect(_ declared: AVRational, swapsSides: Bool) -> Rational {
+    guard let aspect = Rational(declared), (1.0 / 16...16).contains(aspect.value) else {
       return Rational(1)
     }
     return swapsSides ? Rational(aspect.denominator, aspect.numerator) : aspect

@@ -72,10 +72,10 @@ struct LaunchEnvironment {
   func number(_ name: String, in range: ClosedRange<Int>, _ meaning: String) throws -> Int {
     let text = try text(name, orElse: meaning)
     guard let number = Int(text), range.contains(number) else {
-      let most = range.upperBound == Int(Int32.max) ? "up" : "to \(range.upperBound)"
+      let end = range.upperBound == Int(Int32.max) ? "up" : "to \(range.upperBound)"
       throw Issue(
         [.name(name)],
-        "must be an integer from \(range.lowerBound) \(most) in the environment (got \(text))",
+        "must be an integer from \(range.lowerBound) \(end) in the environment (got \(text))",
         suggestion: meaning)
     }
     return number

@@ -122,7 +122,7 @@ final class HTTPClient: Sendable {
         ccurl_set_transfer(curl, Int32(CCURL_OPTION_HEADERFUNCTION), HTTPTransfer.receiveHeader))
       check(ccurl_set_transfer(curl, Int32(CCURL_OPTION_READFUNCTION), HTTPTransfer.sendBody))
       check(ccurl_set_seek(curl, HTTPTransfer.seekBody))
-      check(ccurl_set_progress(curl, HTTPTransfer.goesOn))
+      check(ccurl_set_progress(curl, HTTPTransfer.checkCancellation))
       set(CCURL_OPTION_NOPROGRESS, 0)
 
       if code == 0 { code = ccurl_perform(curl) }

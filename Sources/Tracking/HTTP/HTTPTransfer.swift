@@ -126,7 +126,7 @@ final class HTTPTransfer {
     return 0
   }
 
-  static let goesOn:
+  static let checkCancellation:
     @convention(c) (UnsafeMutableRawPointer?, Int64, Int64, Int64, Int64) -> Int32 = {
       pointer, _, _, _, _ in HTTPTransfer.from(pointer)?.isCancelled() == true ? 1 : 0
     }

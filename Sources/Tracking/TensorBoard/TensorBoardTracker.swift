@@ -27,15 +27,15 @@ public final class TensorBoardTracker: RunTracker {
   ///   - step: the step that the run resumes after; 0 for a new run, which invalidates all earlier
   ///     runs in the folder.
   /// - Throws: `Issue` if the file can't be created.
-  public convenience init(folder: String, goingOnFrom step: Int) throws {
+  public convenience init(folder: String, resumingAfter step: Int) throws {
     try self.init(
-      folder: folder, goingOnFrom: step, host: ProcessInfo.processInfo.hostName,
+      folder: folder, resumingAfter: step, host: ProcessInfo.processInfo.hostName,
       process: Int(ProcessInfo.processInfo.processIdentifier)
     ) { Date().timeIntervalSince1970 }
   }
 
   init(
-    folder: String, goingOnFrom step: Int, host: String, process: Int,
+    folder: String, resumingAfter step: Int, host: String, process: Int,
     now: @escaping @Sendable () -> Double
   ) throws {
     self.now = now

@@ -66,7 +66,7 @@ extension Trainer {
   /// weights and the runs agree.
   ///
   /// - Returns: the path of the state.
-  func takeUpLoadedState() throws -> String? {
+  func resumeFromLoadedState() throws -> String? {
     guard let weights = model.start?.path else { return nil }
     let loaded: LoadedState
     do {
@@ -87,7 +87,7 @@ extension Trainer {
     }
     guard loaded.step < configuration.optimization.steps else {
       throw configuration.problem(
-        "optimization.steps",
+        .steps,
         "is \(configuration.optimization.steps), but the run of \(loaded.path) has completed \(loaded.step) steps. Increase it, "
           + "or set `startsOver` to true to start at step 0 with its weights")
     }

@@ -21,7 +21,7 @@ extension Trainer {
   /// - Returns: the path of the state; nil for a new run.
   /// - Throws: `Issue` if the folder holds another run.
   public func prepareFolder(_ earlier: EarlierRun) throws -> String? {
-    let path = try takeUp(earlier)
+    let path = try resumeState(earlier)
     try requireSameStart()
     return path
   }
@@ -45,11 +45,11 @@ extension Trainer {
         + "that all of them see.")
   }
 
-  private func takeUp(_ earlier: EarlierRun) throws -> String? {
+  private func resumeState(_ earlier: EarlierRun) throws -> String? {
     if earlier == .overwrite {
       if group.isMain { try folder.removeRun(startingFrom: model.start?.path) }
       try group.barrier()
-      return configuration.checkpoints.noResume ? nil : try takeUpLoadedState()
+      return configuration.checkpoints.noResume ? nil : try resumeFromLoadedState()
     }
     if configuration.checkpoints.noResume { return nil }
     let found = try folder.newestState { state in
@@ -61,7 +61,7 @@ extension Trainer {
       guard try !folder.isTaken(for: fingerprint) else {
         throw taken("holds a run without a state to resume from")
       }
-      return try takeUpLoadedState()
+      return try resumeFromLoadedState()
     }
     // A run may name its own folder as its start, which is usual with the official trainer.
     let isOwnStart = model.start.map { folder.holds($0.path) } ?? false
@@ -73,7 +73,7 @@ extension Trainer {
     }
     guard state.step <= configuration.optimization.steps else {
       throw configuration.problem(
-        "optimization.steps",
+        .steps,
         "is \(configuration.optimization.steps), but the run in \(folder.path) has completed "
           + "\(state.step) steps. Increase it, or choose another output folder (`output`)")
     }

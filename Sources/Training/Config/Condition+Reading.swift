@@ -116,7 +116,7 @@ extension Condition<MediaFile> {
     case .prefix, .suffix: ["length": modality == .video ? "num_frames" : "duration"]
     case .crop: ["region": "spatial_region"]
     case .mask: ["mask": "mask"]
-    case .reference: ["scale": "downscale_factor"]
+    case .reference: ["scale": "downscale_factor", "temporalScale": "temporal_scale_factor"]
     case .image, .firstFrame, .retake, .whole: [:]
     }
   }

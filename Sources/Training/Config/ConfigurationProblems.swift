@@ -56,6 +56,29 @@ public struct ConfigurationSource: Sendable {
   public var notices: [ConfigurationNotice] = []
 }
 
+/// The full name of a key, such as `lora.target_modules`.
+///
+/// Code outside of the reader names the keys of a configuration only by these constants.
+public struct ConfigurationKey: Sendable, Equatable {
+  let name: String
+
+  static let outputDir = ConfigurationKey(name: "output_dir")
+  static let textEncoder = ConfigurationKey(name: "model.text_encoder_path")
+  static let startingWeights = ConfigurationKey(name: "model.load_checkpoint")
+  static let trainableModules = ConfigurationKey(name: "model.trainable_modules")
+  static let targetModules = ConfigurationKey(name: "lora.target_modules")
+  static let steps = ConfigurationKey(name: "optimization.steps")
+  static let batchSize = ConfigurationKey(name: "optimization.batch_size")
+  static let warmupSteps = ConfigurationKey(name: "optimization.warmup_steps")
+  static let optimization = ConfigurationKey(name: "optimization")
+  static let learningRates = ConfigurationKey(name: "optimization.learning_rates")
+  static let optimizerOptions = ConfigurationKey(name: "optimization.optimizer_params")
+  static let scheduleOptions = ConfigurationKey(name: "optimization.scheduler_params")
+  static let timestepOptions = ConfigurationKey(name: "flow_matching.timestep_sampling_params")
+  static let captionDropout = ConfigurationKey(name: "data.caption_dropout")
+  static let heldOutCount = ConfigurationKey(name: "validation.held_out.count")
+}
+
 extension SubjectTable {
   /// The keys of the configuration, by the subjects of training.
   public static let trainingConfiguration: SubjectTable = [
@@ -74,21 +97,28 @@ extension SubjectTable {
 }
 
 extension TrainingConfiguration {
+  /// Whether the text that the configuration was loaded from has a key, or the older key that it
+  /// replaces.
+  func gives(_ key: String) -> Bool {
+    source.places[key] != nil
+      || key.hasSuffix(".downscale_factor")
+        && source.places["validation.reference_downscale_factor"] != nil
+  }
+
   /// Notes, such as how older keys were read.
   public var notices: [ConfigurationNotice] { source.notices }
 
   /// Returns a problem with a value that is found after reading, with its position in the file.
   ///
-  /// - Parameter key: a full name such as `lora.target_modules`; if the file lacks the key, the
-  ///   problem is reported at its section.
-  public func problem(_ key: String, _ message: String) -> ConfigurationProblems {
-    var parts = key.split(separator: ".")
-    var place = source.places[key]
+  /// If the file lacks the key, the problem is reported at its section.
+  public func problem(_ key: ConfigurationKey, _ message: String) -> ConfigurationProblems {
+    var parts = key.name.split(separator: ".")
+    var place = source.places[key.name]
     while place == nil, !parts.isEmpty {
       parts.removeLast()
       place = source.places[parts.joined(separator: ".")]
     }
     return ConfigurationProblems(
-      file: source.file, problems: [.init(place: place, key: key, message: message)])
+      file: source.file, problems: [.init(place: place, key: key.name, message: message)])
   }
 }

@@ -10,10 +10,10 @@ extension Rule<TrainingStrategy> {
         case nil: return nil
         case "flexible": return .flexible(FlexibleStrategy(reading: reader))
         case "text_to_video":
-          Self.tellOlder(reader, "text_to_video")
+          Self.noteOlder(reader, "text_to_video")
           return .textToVideo(TextToVideoStrategy(reading: reader))
         case "video_to_video":
-          Self.tellOlder(reader, "video_to_video")
+          Self.noteOlder(reader, "video_to_video")
           return .videoToVideo(VideoToVideoStrategy(reading: reader))
         case let name?:
           reader.report(
@@ -33,7 +33,7 @@ extension Rule<TrainingStrategy> {
       })
   }
 
-  private static func tellOlder(_ reader: SectionReader, _ name: String) {
+  private static func noteOlder(_ reader: SectionReader, _ name: String) {
     reader.notice(
       "name", "\(name) is an older strategy and works as it did; new files use flexible")
   }

@@ -23,7 +23,7 @@ struct CaptionDropout: Sendable {
     guard c.data.captionDropout > 0 else { return nil }
     guard let file = EmptyPrompt.path(in: dataset.root) else {
       throw c.problem(
-        "data.caption_dropout",
+        .captionDropout,
         "is \(c.data.captionDropout), but \(dataset.root) has no text features of the empty prompt. "
           + "Run `ltx preprocess` on the dataset again, which adds them, or set it to 0")
     }

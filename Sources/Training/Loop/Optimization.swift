@@ -21,16 +21,16 @@ public struct Optimization {
     self.parameters = parameters
     let o = c.optimization
     let rates = o.learningRates.rates.map { (pattern: $0.pattern, learningRate: $0.learningRate) }
-    let groups = try c.naming("optimization.learning_rates") {
+    let groups = try c.naming(.learningRates) {
       try ParameterGroup.groups(of: parameters, learningRate: o.learningRate, rates: rates)
     }
     groupNames = (groups.count > rates.count ? ["other"] : []) + rates.map(\.pattern)
-    let options = try c.naming("optimization.optimizer_params") {
+    let options = try c.naming(.optimizerOptions) {
       try OptimizerOptions(o.optimizerType, params: o.optimizerParams)
     }
     self.options = options
-    optimizer = try c.naming("optimization") { try options.optimizer(groups) }
-    schedule = try c.naming("optimization.scheduler_params") {
+    optimizer = try c.naming(.optimization) { try options.optimizer(groups) }
+    schedule = try c.naming(.scheduleOptions) {
       try LearningRateSchedule(
         o.schedulerType, steps: o.steps, warmupSteps: o.warmupSteps,
         params: o.schedulerParams)
@@ -78,15 +78,17 @@ public struct Optimization {
 
 extension TrainingConfiguration {
   /// Runs a closure that checks options, and reports their issues as problems of a section.
-  func naming<R>(_ section: String, _ body: () throws -> R) throws -> R {
+  func naming<R>(_ section: ConfigurationKey, _ body: () throws -> R) throws -> R {
     do {
       return try body()
     } catch let error as Issues {
       let problems = error.all.flatMap { issue in
         let option = issue.subject.pathDescription
         // The warm-up is a key next to the options of the schedule.
-        let owner = option == "warmup_steps" ? "optimization" : section
-        return problem("\(owner).\(option)", issue.message).problems
+        let key =
+          option == "warmup_steps"
+          ? .warmupSteps : ConfigurationKey(name: "\(section.name).\(option)")
+        return problem(key, issue.message).problems
       }
       throw ConfigurationProblems(file: source.file, problems: problems)
     }

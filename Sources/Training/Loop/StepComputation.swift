@@ -76,8 +76,8 @@ struct StepComputation {
   ///
   /// - Parameters:
   ///   - parameters: the trained tensors, in an order that is the same on all ranks.
-  ///   - mostSamples: the largest number of samples of any rank.
-  mutating func reduce(_ group: ProcessGroup, _ parameters: [Parameter], mostSamples: Int) throws {
+  ///   - maxSamples: the largest number of samples of any rank.
+  mutating func reduce(_ group: ProcessGroup, _ parameters: [Parameter], maxSamples: Int) throws {
     guard group.worldSize > 1 else { return }
     try read()
     try group.allReduce(parameters.compactMap { gradients[$0.key] })
@@ -85,8 +85,8 @@ struct StepComputation {
     var rows = samples.flatMap { sample -> [Double] in
       [1, sample.sigma, sample.loss, sample.videoLoss ?? .nan, sample.audioLoss ?? .nan]
     }
-    rows += [Double](repeating: 0, count: mostSamples * 5 - rows.count)
-    let all = try group.allGather(Tensor(rows, shape: [mostSamples, 5]))
+    rows += [Double](repeating: 0, count: maxSamples * 5 - rows.count)
+    let all = try group.allGather(Tensor(rows, shape: [maxSamples, 5]))
     samples = try all.flatMap { tensor -> [Sample] in
       let numbers: [Double] = try tensor.array()
       return stride(from: 0, to: numbers.count, by: 5).filter { numbers[$0] == 1 }.map { start in

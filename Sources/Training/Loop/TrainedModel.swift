@@ -84,11 +84,11 @@ struct TrainedModel: Sendable {
       let nearest =
         NearestName.find(error.target, in: error.layers).map { "; did you mean \($0)?" } ?? ""
       throw c.problem(
-        adapters == nil ? "model.trainable_modules" : "lora.target_modules",
+        adapters == nil ? .trainableModules : .targetModules,
         "\(describe(error))\(nearest)")
     } catch let issue as Issue where issue.subject.first == InitialAdapters.subject {
       let file = issue.file.map { "\($0): " } ?? ""
-      throw c.problem("model.load_checkpoint", file + issue.message)
+      throw c.problem(.startingWeights, file + issue.message)
     }
     parameters = transformer.parameters
     connectors = try checkpoint.textConnectors(
@@ -108,7 +108,7 @@ struct TrainedModel: Sendable {
   /// `*step_NNNNN.safetensors` of a folder.
   private static func newestWeights(at path: String, _ c: TrainingConfiguration) throws -> String {
     guard FileManager.default.fileExists(atPath: path) else {
-      throw c.problem("model.load_checkpoint", "\(path) does not exist")
+      throw c.problem(.startingWeights, "\(path) does not exist")
     }
     guard isFolder(path) else { return path }
     let names = FileManager.default.enumerator(atPath: path)?.compactMap { $0 as? String } ?? []
@@ -119,7 +119,7 @@ struct TrainedModel: Sendable {
       return Int(name[mark.upperBound...].dropLast(".safetensors".count)).map { ($0, name) }
     }
     guard let newest = weights.max(by: { ($0.step, $1.name) < ($1.step, $0.name) }) else {
-      throw c.problem("model.load_checkpoint", "\(path) has no file *step_NNNNN.safetensors")
+      throw c.problem(.startingWeights, "\(path) has no file *step_NNNNN.safetensors")
     }
     return "\(path)/\(newest.name)"
   }

@@ -60,7 +60,7 @@ extension Trainer {
       try prepareBest()
     }
     try group.barrier()
-    let metrics = group.isMain ? try MetricsFile(path: folder.metrics, goingOnFrom: first) : nil
+    let metrics = group.isMain ? try MetricsFile(path: folder.metrics, resumingAfter: first) : nil
     if group.isMain {
       try AtomicFile.write(Data(try c.resolvedYAML.utf8), to: folder.configuration)
     }

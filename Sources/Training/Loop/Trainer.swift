@@ -80,7 +80,7 @@ public final class Trainer {
     (self.device, self.group, self.warn) = (device, group, warn)
     try device.prepare()
     if let problem = OutputFolder.problem(c.outputDir + "/checkpoints") {
-      throw c.problem("output_dir", "\(c.outputDir) \(problem)")
+      throw c.problem(.outputDir, "\(c.outputDir) \(problem)")
     }
     let strategies = c.trainingStrategy.modalities
     let all = try PrecomputedDataset(root: c.data.preprocessedDataRoot, strategies: strategies)
@@ -89,7 +89,7 @@ public final class Trainer {
     let samplesPerEpoch = training.samplesPerEpoch
     guard c.optimization.batchSize <= samplesPerEpoch else {
       throw c.problem(
-        "optimization.batch_size",
+        .batchSize,
         "is \(c.optimization.batchSize), but there are \(samplesPerEpoch) samples to train on; set it to "
           + "\(samplesPerEpoch) or less")
     }
@@ -101,7 +101,7 @@ public final class Trainer {
     // The text encoder and the VAEs are released before the transformer is loaded.
     let hasSamples = c.validation.interval != nil && !c.validation.samples.isEmpty
     if hasSamples {
-      let taken = try SampleComparison(c, dataset).takingReferenceScales()
+      let taken = try SampleComparison(c, dataset).applyingReferenceScales()
       c = taken.configuration
       if group.isMain { try (taken.notes + SampleComparison(c, dataset).notes).forEach(warn) }
     }
@@ -185,7 +185,7 @@ public final class Trainer {
     guard options.count > 0 else { return (all, nil) }
     guard options.count < all.count else {
       throw c.problem(
-        "validation.held_out.count",
+        .heldOutCount,
         "is \(options.count), but the dataset has \(all.count) samples, and some must remain to train on"
       )
     }
@@ -262,7 +262,7 @@ public final class Trainer {
       passSeconds += (ContinuousClock.now - passing) / .seconds(1)
     }
     let passes = ContinuousClock.now
-    try computation.reduce(group, parameters, mostSamples: c.optimization.batchSize * parts)
+    try computation.reduce(group, parameters, maxSamples: c.optimization.batchSize * parts)
     let gradients = parameters.compactMap { computation.gradients[$0.key] }
     if let lossScale {
       try Tensor.multiply_(gradients, by: .scalar(1 / lossScale.value, device: device))

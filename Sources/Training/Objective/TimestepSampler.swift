@@ -78,7 +78,7 @@ extension TimestepSampler {
 
   /// - Throws: `ConfigurationProblems` for the same problems.
   public init(_ c: TrainingConfiguration) throws {
-    self = try c.naming("flow_matching.timestep_sampling_params") {
+    self = try c.naming(.timestepOptions) {
       try TimestepSampler(c.flowMatching)
     }
   }

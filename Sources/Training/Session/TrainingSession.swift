@@ -187,7 +187,7 @@ public final class TrainingSession {
     if configuration.tensorboard.enabled {
       trackers.append(
         try TensorBoardTracker(
-          folder: trainer.folder.path + "/tensorboard", goingOnFrom: trainer.completedSteps))
+          folder: trainer.folder.path + "/tensorboard", resumingAfter: trainer.completedSteps))
     }
     if configuration.wandb.enabled {
       let options = WandBTracker.Options(

@@ -1,6 +1,7 @@
 import Generation
 import LTX
 import NN
+import Support
 
 /// Compares validation samples with the training data, because a sample that differs shows
 /// something that the adapters never learned.
@@ -39,7 +40,7 @@ struct SampleComparison {
   /// about it.
   ///
   /// A scale that does not divide the sample's size is not used.
-  func takingReferenceScales() -> (configuration: TrainingConfiguration, notes: [String]) {
+  func applyingReferenceScales() -> (configuration: TrainingConfiguration, notes: [String]) {
     var result = configuration
     var notes: [String] = []
     guard hasReferences, scale != ReferenceScale() else { return (configuration, []) }
@@ -48,35 +49,29 @@ struct SampleComparison {
       for (position, condition) in sample.conditions.enumerated() {
         guard condition.modality == .video, case .reference(let given, let isShown) = condition.kind
         else { continue }
-        let key = "validation.samples[\(index)].conditions[\(position)]"
+        let keys = configuration.validation.subjects(ofSample: index)
         var taken = given ?? ReferenceScale()
-        func take(_ name: String, _ path: WritableKeyPath<ReferenceScale, Int>) {
-          guard !isGiven(name, key), taken[keyPath: path] == 1, scale[keyPath: path] != 1 else {
-            return
-          }
+        func take(_ part: Issue.PathComponent, _ path: WritableKeyPath<ReferenceScale, Int>) {
+          let subject: [Issue.PathComponent] = ["conditions", .index(position), part]
+          guard !configuration.gives(keys[subject] ?? ""), taken[keyPath: path] == 1,
+            scale[keyPath: path] != 1
+          else { return }
           taken[keyPath: path] = scale[keyPath: path]
-          notes.append(
-            "\(key).\(name): is not set, so the scale of the dataset's references is used (\(scale[keyPath: path]))"
-          )
+          let problem =
+            "is not set, so the scale of the dataset's references is used (\(scale[keyPath: path]))"
+          notes.append(keys.describe(Issue(subject, problem)))
         }
         if dims.width.isMultiple(of: factors.width * scale.space),
           dims.height.isMultiple(of: factors.height * scale.space)
         {
-          take("downscale_factor", \.space)
+          take("scale", \.space)
         }
-        take("temporal_scale_factor", \.time)
+        take("temporalScale", \.time)
         result.validation.samples[index].conditions[position].kind = .reference(
           scale: taken, isShown: isShown)
       }
     }
     return (result, notes)
-  }
-
-  /// Whether the configuration's text has a key, or the older key that it replaces.
-  private func isGiven(_ name: String, _ key: String) -> Bool {
-    let places = configuration.source.places
-    return places["\(key).\(name)"] != nil
-      || (name == "downscale_factor" && places["validation.reference_downscale_factor"] != nil)
   }
 
   private var hasReferences: Bool {
@@ -89,43 +84,49 @@ struct SampleComparison {
   var notes: [String] {
     var notes: [String] = []
     for (index, sample) in configuration.validation.samples.enumerated() {
-      let key = "validation.samples[\(index)]"
-      let own =
-        sample.conditions.enumerated().flatMap {
-          differences($1, "\(key).conditions[\($0)]", sample)
-        }
-        + missing(sample, key) + sizes(sample, key)
-      for note in own where !notes.contains(note) { notes.append(note) }
+      let issues =
+        sample.conditions.enumerated().flatMap { position, condition in
+          differences(condition, sample).map {
+            $0.within("conditions", .index(position))
+          }
+        } + missing(sample) + sizes(sample) + rates
+      let keys = configuration.validation.subjects(ofSample: index)
+      for note in issues.map(keys.describe) where !notes.contains(note) { notes.append(note) }
     }
-    return notes + rates
+    return notes
   }
 
+  /// The differences of a condition, by its parts.
   private func differences(
-    _ condition: Condition<MediaFile>, _ key: String, _ sample: ValidationSample
-  ) -> [String] {
+    _ condition: Condition<MediaFile>, _ sample: ValidationSample
+  ) -> [Issue] {
     let modality = condition.modality
     let trained = dataset.strategies[modality]?.conditions ?? []
     /// The lengths of trained prefixes or suffixes, in latent frames.
     let lengths = trained.filter { $0.type == condition.type }.compactMap(\.latentFrames)
-    func note(_ parameter: String, _ problem: String, _ found: Any, _ expected: Any) -> String {
-      "\(key).\(parameter): \(problem) (got \(found), training uses \(expected)). Set it to \(expected), or the sample shows "
-        + "something that was not trained"
+    func note(
+      _ part: Issue.PathComponent, _ problem: String, _ found: Any, _ expected: Any
+    ) -> Issue {
+      Issue(
+        [part], "\(problem) (got \(found), training uses \(expected))",
+        suggestion: "Set it to \(expected), or the sample shows something that was not trained")
     }
     switch (modality, condition.kind) {
     case (_, .reference(let given, _)):
       guard trained.contains(where: \.isReference) else {
         return [
-          "\(key): is a reference, but training_strategy.\(modality) has none. Remove it, or train with references"
+          Issue(
+            ["type"], "is reference, but training has no \(modality) reference",
+            suggestion: "Remove it, or train with references")
         ]
       }
       guard modality == .video else { return [] }
       let own = given ?? ReferenceScale()
       let parts = [
-        ("downscale_factor", own.space, scale.space),
-        ("temporal_scale_factor", own.time, scale.time),
+        ("scale", own.space, scale.space), ("temporalScale", own.time, scale.time),
       ]
       return parts.filter { $0.1 != $0.2 }.map {
-        note($0.0, "differs from the scale of the dataset's references", $0.1, $0.2)
+        note(.name($0.0), "differs from the scale of the dataset's references", $0.1, $0.2)
       }
     case (.video, .prefix), (.video, .suffix):
       guard let frames = condition.frames else { return [] }
@@ -133,7 +134,7 @@ struct SampleComparison {
       return lengths.compactMap { count in
         let expected = isPrefix ? (count - 1) * factors.time + 1 : count * factors.time
         return frames == expected
-          ? nil : note("num_frames", "differs from temporal_boundary", frames, expected)
+          ? nil : note("length", "differs from training", frames, expected)
       }
     case (.audio, .prefix), (.audio, .suffix):
       guard let audio, let seconds = condition.seconds else { return [] }
@@ -141,7 +142,7 @@ struct SampleComparison {
         // A difference of one rounded step does not count.
         guard abs(audio.frames(seconds: seconds) - expected) > 1 else { return nil }
         let wanted = (Double(expected) / audio.rate * 1000).rounded() / 1000
-        return note("duration", "differs from temporal_boundary", seconds, wanted)
+        return note("length", "differs from training", seconds, wanted)
       }
     case (_, .crop(let region)):
       let dims = sample.videoDims ?? configuration.validation.videoDims
@@ -154,29 +155,31 @@ struct SampleComparison {
       return trained.compactMap { condition in
         guard case .crop(let own) = condition.kind, own != region else { return nil }
         return note(
-          "spatial_region", "differs from the trained one", corners(region), corners(own))
+          "region", "differs from the trained one", corners(region), corners(own))
       }
     default: return []
     }
   }
 
   /// Reports conditions that every training example has and the sample lacks.
-  private func missing(_ sample: ValidationSample, _ key: String) -> [String] {
-    var notes: [String] = []
+  private func missing(_ sample: ValidationSample) -> [Issue] {
+    var notes: [Issue] = []
     for (modality, strategy) in dataset.strategies.pairs {
       guard let strategy else { continue }
       let own = sample.conditions.filter { $0.modality == modality }
       if !strategy.isGenerated, !own.contains(where: \.isWhole) {
         let type = modality == .video ? "video_to_audio" : "audio_to_video"
         notes.append(
-          "\(key).conditions: the \(modality) is generated, but training conditions on it. Add a condition of type \(type)"
-        )
+          Issue(
+            ["conditions"], "the \(modality) is generated, but training conditions on it",
+            suggestion: "Add a condition of type \(type)"))
       }
       let always = strategy.conditions.contains { $0.isReference && $0.probability == 1 }
       if strategy.isGenerated, always, !own.contains(where: \.isReference) {
         notes.append(
-          "\(key).conditions: there is no \(modality) reference, but training always has one. Add a condition of type reference"
-        )
+          Issue(
+            ["conditions"], "there is no \(modality) reference, but training always has one",
+            suggestion: "Add a condition of type reference"))
       }
     }
     return notes
@@ -200,35 +203,38 @@ struct SampleComparison {
       * Double(dims.width / factors.width)
   }
 
-  private func sizes(_ sample: ValidationSample, _ key: String) -> [String] {
-    guard configuration.validation.generateVideo, let least = buckets.first, let most = buckets.last
+  private func sizes(_ sample: ValidationSample) -> [Issue] {
+    guard configuration.validation.generateVideo, let smallest = buckets.first, let largest = buckets.last
     else {
       return []
     }
     let dims = sample.videoDims ?? configuration.validation.videoDims
-    guard tokens(dims) > Self.farSize * tokens(most) || tokens(dims) * Self.farSize < tokens(least)
+    guard tokens(dims) > Self.farSize * tokens(largest) || tokens(dims) * Self.farSize < tokens(smallest)
     else {
       return []
     }
     func words(_ d: VideoDimensions) -> String { "\(d.width)x\(d.height)x\(d.frames)" }
-    let range = least == most ? words(least) : "\(words(least)) to \(words(most))"
+    let range = smallest == largest ? words(smallest) : "\(words(smallest)) to \(words(largest))"
     return [
-      "\(sample.videoDims == nil ? "validation" : key).video_dims: is far from the training clips "
-        + "(got \(words(dims)), training uses \(range)). A size near theirs shows better what was learned"
+      Issue(
+        ["size"], "is far from the training clips (got \(words(dims)), training uses \(range))",
+        suggestion: "A size near theirs shows better what was learned")
     ]
   }
 
-  private var rates: [String] {
+  private var rates: [Issue] {
     guard let folder = dataset.strategies.video?.latentsFolder else { return [] }
     let rates = dataset.entries.compactMap { $0.fps[folder] }
-    guard let least = rates.min(), let most = rates.max() else { return [] }
+    guard let smallest = rates.min(), let largest = rates.max() else { return [] }
     let rate = configuration.validation.frameRate
-    guard rate > most * Self.farRate || rate * Self.farRate < least else { return [] }
+    guard rate > largest * Self.farRate || rate * Self.farRate < smallest else { return [] }
     func words(_ value: Double) -> String { "\((value * 100).rounded() / 100)" }
-    let range = least == most ? words(least) : "\(words(least)) to \(words(most))"
+    let range = smallest == largest ? words(smallest) : "\(words(smallest)) to \(words(largest))"
     return [
-      "validation.frame_rate: is far from the training clips (got \(words(rate)), training uses \(range)). A rate near theirs "
-        + "shows better what was learned"
+      Issue(
+        ["frameRate"],
+        "is far from the training clips (got \(words(rate)), training uses \(range))",
+        suggestion: "A rate near theirs shows better what was learned")
     ]
   }
 }

@@ -39,9 +39,9 @@ public struct ValidationWork: Sendable, Equatable {
     guard samples > 0 else { return [] }
     var work = stride(from: rank, to: samples, by: worldSize).map { ValidationWork(sample: $0) }
     guard sharesModel else { return work }
-    let most = (samples + worldSize - 1) / worldSize
+    let samplesPerRank = (samples + worldSize - 1) / worldSize
     let company = ValidationWork(sample: work.last?.sample ?? 0, isSaved: false)
-    work += Array(repeating: company, count: most - work.count)
+    work += Array(repeating: company, count: samplesPerRank - work.count)
     return work
   }
 }

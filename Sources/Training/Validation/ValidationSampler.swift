@@ -170,11 +170,11 @@ public final class ValidationSampler {
   ) throws -> (GenerationModels, Checkpoint) {
     guard let textEncoder = c.model.textEncoderPath else {
       throw c.problem(
-        "model.text_encoder_path",
+        .textEncoder,
         "is missing; validation samples need the folder or file of the text encoder")
     }
     guard FileManager.default.fileExists(atPath: textEncoder) else {
-      throw c.problem("model.text_encoder_path", "\(textEncoder) does not exist")
+      throw c.problem(.textEncoder, "\(textEncoder) does not exist")
     }
     var models = GenerationModels(
       ModelFiles(

@@ -37,7 +37,7 @@ import Testing
   @Test func aScaleThatIsNotGivenIsTheDatasets() throws {
     let dims = VideoDimensions(width: 128, height: 64, frames: 17)
     let taken = try comparison(trained, [reference()], dims: dims, referenceFrames: 2)
-      .takingReferenceScales()
+      .applyingReferenceScales()
     #expect(taken.configuration.validation.samples[0].conditions == [reference(2, 2)])
     #expect(
       taken.notes == [
@@ -45,7 +45,7 @@ import Testing
         "\(first).temporal_scale_factor: is not set, so the scale of the dataset's references is used (2)",
       ])
     let equal = try comparison(trained, [reference(2)], given: ["downscale_factor"], dims: dims)
-    #expect(equal.takingReferenceScales().notes.isEmpty && equal.notes.isEmpty)
+    #expect(equal.applyingReferenceScales().notes.isEmpty && equal.notes.isEmpty)
   }
 
   @Test func aScaleThatIsGivenIsComparedWithTheDatasets() throws {
@@ -53,13 +53,13 @@ import Testing
       trained, [reference()], given: ["downscale_factor"],
       dims: .init(width: 128, height: 128, frames: 17))
     #expect(
-      one.takingReferenceScales().configuration.validation.samples[0].conditions == [reference()])
+      one.applyingReferenceScales().configuration.validation.samples[0].conditions == [reference()])
     #expect(one.notes.count == 1)
     #expect(one.notes[0].hasPrefix("\(first).downscale_factor: "), "\(one.notes)")
     #expect(one.notes[0].contains("(got 1, training uses 2)"))
     // A sample whose size can't be divided by the dataset's scale keeps its own.
     let odd = try comparison(trained, [reference()], dims: .init(width: 96, height: 64, frames: 17))
-    #expect(odd.takingReferenceScales().notes.isEmpty && odd.notes.count == 1)
+    #expect(odd.applyingReferenceScales().notes.isEmpty && odd.notes.count == 1)
     let late = try comparison(trained, [reference(2, 3)], given: ["downscale_factor"])
     #expect(
       late.notes.count == 1 && late.notes[0].contains("temporal_scale_factor: "), "\(late.notes)")
@@ -69,7 +69,7 @@ import Testing
     let none = try comparison(trained, []).notes
     #expect(none.count == 1 && none[0].contains("no video reference"), "\(none)")
     let extra = try comparison(Strategies.flexible([]), [reference()]).notes
-    #expect(extra.count == 1 && extra[0].contains("training_strategy.video has none"), "\(extra)")
+    #expect(extra.count == 1 && extra[0].contains("training has no video reference"), "\(extra)")
     let given = try comparison(Strategies.flexible([], [], frozenAudio: true), []).notes
     #expect(given.count == 1 && given[0].contains("audio_to_video"), "\(given)")
     #expect(
