@@ -1,15 +1,52 @@
 import NN
+import Support
 import Torch
 
 /// An ordered stack of blocks, run forward and backward under a plan.
 public struct BlockStack<B: Block>: Sendable {
   public let blocks: [B]
+  private let weights: any WeightSource
 
-  public init(_ blocks: [B]) { self.blocks = blocks }
+  /// - Parameter weights: The source of the blocks' weights.
+  public init(_ blocks: [B], weights: any WeightSource = ResidentWeights()) {
+    (self.blocks, self.weights) = (blocks, weights)
+  }
+
+  /// Builds the blocks below a scope of a checkpoint, with their weights where its policy says.
+  ///
+  /// - Parameters:
+  ///   - w: The scope of the stack; its blocks are numbered from 0.
+  ///   - build: Builds one block from its scope and its index.
+  public init(_ w: Weights, count: Int, _ build: (Weights, Int) throws -> B) throws {
+    var placed: [Int: PlacedWeights] = [:]
+    blocks = try (0..<count).map { index in
+      let placement = w.placement(ofBlock: index)
+      let scope = (w / index).placed(placement)
+      let block = try build(scope, index)
+      if placement != .resident { placed[index] = scope.placedWeights(placement) }
+      return block
+    }
+    if placed.isEmpty {
+      weights = ResidentWeights()
+    } else if w.device == .cpu {
+      weights = PagedWeights(placed)
+    } else {
+      weights = try StreamedWeights(placed, device: w.device, buffers: MemoryPlanner.buffers)
+    }
+  }
 
   /// The plain forward pass, for inference.
-  public func callAsFunction(_ state: B.State, _ shared: B.Shared) throws -> B.State {
-    try blocks.reduce(state) { try $1($0, shared) }
+  ///
+  /// - Parameter visit: Called with the index of each block and the state after it.
+  public func callAsFunction(
+    _ state: B.State, _ shared: B.Shared, visit: (Int, B.State) throws -> Void = { _, _ in }
+  ) throws -> B.State {
+    var state = state
+    for (index, block) in blocks.enumerated() {
+      state = try weights.with(index, in: .inference) { try block(state, shared) }
+      try visit(index, state)
+    }
+    return state
   }
 
   /// The forward pass of a training step.
@@ -18,6 +55,7 @@ public struct BlockStack<B: Block>: Sendable {
   /// parameters.
   ///
   /// - Precondition: The plan has a step for each block.
+  /// - Throws: `Issue` for a plan that keeps the graph of a block whose weights are streamed.
   public func forward(_ state: B.State, _ shared: B.Shared, plan: ExecutionPlan) throws
     -> StackPass<B>
   {
@@ -29,39 +67,61 @@ public struct BlockStack<B: Block>: Sendable {
       try state.tensors.map { $0.requiresGrad ? try $0.asLeaf() : try $0.detach() })
     var records: [StackPass<B>.Record] = []
     let device = state.tensors.first?.device ?? .cpu
-    func run(_ block: B, _ state: B.State) throws -> B.State {
-      try plan.inPrecision(on: device) { try block(state, leaves) }
+    let offloads = device != .cpu && plan.steps.contains { $0.activations == .offload }
+    let offloaded = offloads ? try OffloadedStates<B.State>(device: device) : nil
+    func run(_ index: Int, _ state: B.State) throws -> B.State {
+      try weights.with(index, in: .forward) {
+        try plan.inPrecision(on: device) { try blocks[index](state, leaves) }
+      }
     }
-    for (block, step) in zip(blocks, plan.steps) {
+    for (index, (block, step)) in zip(blocks, plan.steps).enumerated() {
       let isDifferentiated =
         !block.parameters.isEmpty || leaves.tensors.contains(where: \.requiresGrad)
         || state.tensors.contains(where: \.requiresGrad)
       guard isDifferentiated else {  // nothing below this block is trained
-        state = try withoutGrad { try run(block, state) }
-        records.append(.init(block: block, input: nil, output: nil))
+        state = try withoutGrad { try run(index, state) }
+        records.append(.init(block: block, input: .none, output: nil))
         continue
       }
       switch step.activations {
       case .keep:
-        let output = try run(block, state)
-        records.append(.init(block: block, input: state, output: output))
+        guard weights.allowsGraph(ofBlock: index) else {
+          throw Issue(
+            ["activations"], "can't be kept in block \(index), whose weights are streamed",
+            suggestion: "Recompute them.")
+        }
+        let output = try run(index, state)
+        records.append(.init(block: block, input: .device(state), output: output))
         state = output.replacing(try output.tensors.map { $0.requiresGrad ? try $0.asLeaf() : $0 })
-      case .recompute:
-        let output = try withoutGrad { try run(block, state) }
-        records.append(.init(block: block, input: state, output: nil))
+      case .recompute, .offload:
+        let output = try withoutGrad { try run(index, state) }
+        let isOffloaded = step.activations == .offload
+        let item = isOffloaded ? try offloaded?.put(state) : nil
+        records.append(
+          .init(block: block, input: item.map { .host($0) } ?? .device(state), output: nil))
         state = output.replacing(try output.tensors.map { try $0.asLeaf() })
       }
     }
-    return StackPass(output: state, shared: leaves, plan: plan, device: device, records: records)
+    try offloaded?.finishLeaving()
+    return StackPass(
+      output: state, shared: leaves, plan: plan, device: device, weights: weights,
+      offloaded: offloaded, records: records)
   }
 }
 
 /// A completed forward pass whose backward pass has not run yet.
 public final class StackPass<B: Block> {
+  /// The leaves that a block's graph starts from.
+  enum Input {
+    /// Nothing in the block requires gradients.
+    case none
+    case device(B.State)
+    case host(OffloadedStates<B.State>.Item)
+  }
+
   struct Record {
     let block: B
-    /// The leaves that the block's graph starts from; nil if nothing in it requires gradients.
-    let input: B.State?
+    let input: Input
     /// The block's graph; nil if it is rebuilt in the backward pass.
     let output: B.State?
   }
@@ -71,13 +131,20 @@ public final class StackPass<B: Block> {
   private let shared: B.Shared
   private let plan: ExecutionPlan
   private let device: Device
+  private let weights: any WeightSource
+  private let offloaded: OffloadedStates<B.State>?
   private var records: [Record]
 
-  init(output: B.State, shared: B.Shared, plan: ExecutionPlan, device: Device, records: [Record]) {
+  init(
+    output: B.State, shared: B.Shared, plan: ExecutionPlan, device: Device,
+    weights: any WeightSource, offloaded: OffloadedStates<B.State>?, records: [Record]
+  ) {
     self.output = output
     self.shared = shared
     self.plan = plan
     self.device = device
+    self.weights = weights
+    self.offloaded = offloaded
     self.records = records
   }
 
@@ -99,33 +166,50 @@ public final class StackPass<B: Block> {
     var result = Gradients(
       state: gradients, shared: Array(repeating: nil, count: shared.tensors.count), parameters: [:])
     while let record = records.popLast() {
-      guard let input = record.input else { break }  // no gradients are needed below this block
-      let outputs = try (record.output ?? rebuild(record.block, input)).tensors
-      // Only outputs with a graph and a gradient matter.
-      let active = outputs.indices.filter { outputs[$0].requiresGrad && result.state[$0] != nil }
-      let stateInputs = input.tensors.indices.filter { input.tensors[$0].requiresGrad }
-      let sharedInputs = shared.tensors.indices.filter { shared.tensors[$0].requiresGrad }
-      let parameters = record.block.parameters
-      let inputs =
-        stateInputs.map { input.tensors[$0] } + sharedInputs.map { shared.tensors[$0] }
-        + parameters.map(\.tensor)
-      let found =
-        active.isEmpty || inputs.isEmpty
-        ? Array(repeating: nil, count: inputs.count)
-        : try grad(
-          of: active.map { outputs[$0] }, wrt: inputs, gradOutputs: active.map { result.state[$0]! }
-        )
-      result.state = Array(repeating: nil, count: input.tensors.count)
-      for (position, index) in stateInputs.enumerated() { result.state[index] = found[position] }
-      for (position, index) in sharedInputs.enumerated() {
-        guard let gradient = found[stateInputs.count + position] else { continue }
-        result.shared[index] = try result.shared[index].map { try $0 + gradient } ?? gradient
-      }
-      for (parameter, gradient) in zip(parameters, found.suffix(parameters.count)) {
-        result.parameters[parameter.key] = gradient
+      guard let input = try input(of: record) else { break }  // no gradients are needed below
+      if case .host(let next) = records.last?.input { try offloaded?.prefetch(next) }
+      try weights.with(records.count, in: .backward) {
+        try backward(record, input, &result)
       }
     }
     return result
+  }
+
+  private func input(of record: Record) throws -> B.State? {
+    switch record.input {
+    case .none: nil
+    case .device(let state): state
+    case .host(let item): try offloaded?.take(item)
+    }
+  }
+
+  /// Runs one block backward: replaces the gradients of its outputs by those of its inputs, and
+  /// adds those of the shared tensors and of the parameters.
+  private func backward(_ record: Record, _ input: B.State, _ result: inout Gradients) throws {
+    let outputs = try (record.output ?? rebuild(record.block, input)).tensors
+    // Only outputs with a graph and a gradient matter.
+    let active = outputs.indices.filter { outputs[$0].requiresGrad && result.state[$0] != nil }
+    let stateInputs = input.tensors.indices.filter { input.tensors[$0].requiresGrad }
+    let sharedInputs = shared.tensors.indices.filter { shared.tensors[$0].requiresGrad }
+    let parameters = record.block.parameters
+    let inputs =
+      stateInputs.map { input.tensors[$0] } + sharedInputs.map { shared.tensors[$0] }
+      + parameters.map(\.tensor)
+    let found =
+      active.isEmpty || inputs.isEmpty
+      ? Array(repeating: nil, count: inputs.count)
+      : try grad(
+        of: active.map { outputs[$0] }, wrt: inputs, gradOutputs: active.map { result.state[$0]! }
+      )
+    result.state = Array(repeating: nil, count: input.tensors.count)
+    for (position, index) in stateInputs.enumerated() { result.state[index] = found[position] }
+    for (position, index) in sharedInputs.enumerated() {
+      guard let gradient = found[stateInputs.count + position] else { continue }
+      result.shared[index] = try result.shared[index].map { try $0 + gradient } ?? gradient
+    }
+    for (parameter, gradient) in zip(parameters, found.suffix(parameters.count)) {
+      result.parameters[parameter.key] = gradient
+    }
   }
 
   private func rebuild(_ block: B, _ input: B.State) throws -> B.State {

@@ -7,24 +7,17 @@ public enum ActivationPolicy: String, Sendable, CaseIterable {
   /// Only the block's input is kept, and its graph is rebuilt in the backward pass (Chen et al.,
   /// "Training Deep Nets with Sublinear Memory Cost", 2016).
   case recompute
-}
-
-/// The location of a block's weights while they are not in use.
-public enum WeightPlacement: Sendable {
-  /// On the device that computes, for the whole run.
-  case resident
+  /// Like `recompute`, and the block's input is kept in host memory. On the CPU, this is the same as
+  /// `recompute`.
+  case offload
 }
 
 /// The way in which each block of a stack is run. Plans change memory and time, never results.
 public struct ExecutionPlan: Sendable {
   public struct Step: Sendable {
     public var activations: ActivationPolicy
-    public var weights: WeightPlacement
 
-    public init(activations: ActivationPolicy, weights: WeightPlacement = .resident) {
-      self.activations = activations
-      self.weights = weights
-    }
+    public init(activations: ActivationPolicy) { self.activations = activations }
   }
 
   public var steps: [Step]

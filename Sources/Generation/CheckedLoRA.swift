@@ -35,10 +35,11 @@ extension Checkpoint {
   func transformer(
     _ loras: [CheckedLoRA], _ placement: AdapterSet.Placement = .separate,
     modalities: Set<Modality>,
-    dtype: DType? = nil, device: Device = .cpu
+    dtype: DType? = nil, device: Device = .cpu, placements: WeightPlacements = .resident
   ) throws -> Transformer {
     try loras.reduce(
       TransformerBuilder(self).adapters(placement).modalities(modalities).dtype(dtype)
+        .placements(placements)
     ) {
       try $0.lora($1.file, strength: $1.strength)
     }.build(device: device)

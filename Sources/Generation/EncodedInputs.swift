@@ -67,7 +67,8 @@ public struct InputEncoder: Sendable {
     try advance(0, prompts.count)
     let encoder = try checkpoint.promptEncoder(
       dtype: models.dtype, device: models.device,
-      storage: models.textEncoder8bit ? .int8 : .asStored)
+      storage: models.textEncoder8bit ? .int8 : .asStored,
+      placements: .all(models.textEncoderPlacement))
     return try prompts.enumerated().map { index, prompt in
       let features = try encoder([prompt])
       for (_, values) in features.byModality.pairs {

@@ -39,9 +39,11 @@ extension TextEncoder {
 ///     (`TextEncoderFiles`).
 ///   - dtype: The dtype that weights are converted to; nil keeps the files' own.
 ///   - storage: The storage of the layers' weights; embeddings are unchanged.
+///   - placements: The locations of the layers' weights.
 /// - Throws: `Issue`, `TensorFileError` or `WeightError`, which name the file.
 public func openTextEncoder(
-  at path: String, dtype: DType? = nil, device: Device = .cpu, storage: WeightStorage = .asStored
+  at path: String, dtype: DType? = nil, device: Device = .cpu, storage: WeightStorage = .asStored,
+  placements: WeightPlacements = .resident
 ) throws -> any TextEncoder {
   let files = try TextEncoderFiles(path: path)
   let config = try files.config()
@@ -52,6 +54,8 @@ public func openTextEncoder(
   }
   let configuration = try Gemma3Configuration(config)
   return try Gemma3Model(
-    Weights(files.weights(), LoadPolicy(dtype: dtype, device: device, storage: storage)),
+    Weights(
+      files.weights(),
+      LoadPolicy(dtype: dtype, device: device, storage: storage, placements: placements)),
     configuration: configuration)
 }

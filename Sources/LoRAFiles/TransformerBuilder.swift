@@ -23,6 +23,7 @@ public struct TransformerBuilder: Sendable {
   private var modalities = Set<Modality>.both
   private var dtype: DType?
   private var loaded: LoadedTensors?
+  private var placements = WeightPlacements.resident
 
   /// - Throws: `Issue` for a checkpoint without a transformer.
   public init(_ checkpoint: Checkpoint) throws {
@@ -83,6 +84,11 @@ public struct TransformerBuilder: Sendable {
   /// Sets the dtype of the weights; nil, the default, keeps that of the file.
   public func dtype(_ dtype: DType?) -> Self { with { $0.dtype = dtype } }
 
+  /// Sets the locations of the weights of the transformer's blocks.
+  public func placements(_ placements: WeightPlacements) -> Self {
+    with { $0.placements = placements }
+  }
+
   /// Makes copies of this builder build transformers that share their weights and the LoRAs'
   /// factors: each is loaded once, and kept as long as one of the builders exists. Weights that
   /// LoRAs are fused into are not shared.
@@ -92,7 +98,8 @@ public struct TransformerBuilder: Sendable {
   public func build(device: Device = .cpu) throws -> Transformer {
     try checkpoint.transformer(
       LoadPolicy(
-        dtype: dtype, device: device, adapters: adapterSet(device: device), loaded: loaded),
+        dtype: dtype, device: device, adapters: adapterSet(device: device), loaded: loaded,
+        placements: placements),
       modalities: modalities)
   }
 

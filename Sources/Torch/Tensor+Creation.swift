@@ -147,6 +147,22 @@ extension Tensor {
     try check(ct_tensor_copy_to(handle, destination.baseAddress, destination.count))
   }
 
+  /// Copies the elements' bytes into another tensor's memory. Both are contiguous and on the CPU.
+  ///
+  /// - Parameter offset: The first byte to write to.
+  /// - Precondition: The bytes fit.
+  public func copyBytes(to destination: Tensor, at offset: Int) throws {
+    var address: UnsafeMutableRawPointer?
+    try check(ct_tensor_data(destination.handle, &address))
+    let memory = UnsafeMutableRawBufferPointer(start: address, count: destination.byteCount)
+    try withExtendedLifetime(destination) {
+      try withUnsafeBytes { bytes in
+        UnsafeMutableRawBufferPointer(rebasing: memory[offset..<offset + bytes.count])
+          .copyMemory(from: bytes)
+      }
+    }
+  }
+
   /// Lends the elements' memory. The tensor must be contiguous and on the CPU.
   public func withUnsafeBytes<R>(_ body: (UnsafeRawBufferPointer) throws -> R) throws -> R {
     var address: UnsafeMutableRawPointer?

@@ -4,6 +4,7 @@ import ArgumentParser
 import Datasets
 import LoRAFiles
 import Media
+import NN
 import Torch
 
 /// `FILE` or `FILE:STRENGTH`.
@@ -77,6 +78,17 @@ extension Device: ExpressibleByArgument {
     do { try self.init(argument) } catch { return nil }
   }
 }
+
+/// The location of weights while they are not in use.
+struct PlacementOptions: ParsableArguments {
+  @Option(
+    help: ArgumentHelp(
+      "Where the weights of a model's blocks are while the block does not run: resident on the device, host memory, or the file.",
+      valueName: "place"))
+  var weightPlacement: WeightPlacement = .resident
+}
+
+extension WeightPlacement: ExpressibleByArgument {}
 
 /// A choice between `on` and `off`.
 enum OnOff: String, ExpressibleByArgument, CaseIterable {

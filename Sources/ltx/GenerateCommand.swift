@@ -35,6 +35,8 @@ struct GenerateCommand: ParsableCommand {
     help: "Keep the text encoder's weights in int8, in half the memory of bfloat16.")
   var textEncoder8bit = false
 
+  @OptionGroup var placement: PlacementOptions
+
   @Option(
     name: .customLong("lora"),
     help: ArgumentHelp(
@@ -124,6 +126,8 @@ struct GenerateCommand: ParsableCommand {
     var models = GenerationModels(
       model.files, loras: loras.map(\.lora), device: compute.device, dtype: dtype?.dtype)
     models.textEncoder8bit = textEncoder8bit
+    models.placements = .all(placement.weightPlacement)
+    models.textEncoderPlacement = placement.weightPlacement
     models.fusesLoRAs = fuseLoRAs
     models.upsampler = upsampler
     (models.distilledLoRA, models.distilledStrength) = (

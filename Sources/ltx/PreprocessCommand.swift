@@ -49,6 +49,8 @@ struct PreprocessCommand: ParsableCommand {
   )
   var textEncoder8bit = false
 
+  @OptionGroup var placement: PlacementOptions
+
   @OptionGroup(title: "Columns") var columns: ColumnOptions
 
   @OptionGroup(title: "Content") var content: PreprocessingContentOptions
@@ -173,6 +175,7 @@ struct PreprocessCommand: ParsableCommand {
       dataset: dataset, buckets: try resolutionBuckets.map(ResolutionBucket.list) ?? [],
       models: model.files)
     options.textEncoder8bit = textEncoder8bit
+    options.textEncoderPlacement = placement.weightPlacement
     options.columns = columns.named
     options.outputFolder = outputDir
     options.format = format

@@ -6,7 +6,7 @@ import Torch
 
 /// The commands on a pretend GPU: the CUDA code paths, with the results of the CPU.
 @Suite(.serialized) struct PretendGPUTests {
-  private struct Step: Decodable {
+  private struct Step: Decodable, Equatable {
     let loss: Double
     let gradientNorm: Double
   }
@@ -63,6 +63,38 @@ import Torch
   ])
   func trainingEqualsTheCPUs(_ name: String, _ settings: [String], _ tolerance: Double) throws {
     _ = try compare(name, settings, tolerance: tolerance)
+  }
+
+  /// The places of weights and activations change memory, never a number.
+  @Test(arguments: [
+    ["acceleration.weight_placement=file"], ["acceleration.weight_placement=host"],
+    ["acceleration.weight_placement=file", "acceleration.streamed_blocks=1"],
+    ["acceleration.activations=offload"],
+    ["acceleration.activations=offload", "acceleration.weight_placement=file"],
+  ])
+  func placementsChangeNoNumber(_ settings: [String]) throws {
+    let prepared = try PreparedTraining.shared.get()
+    func train(_ name: String, _ more: [String]) throws -> [Step] {
+      let config = try prepared.configure(name, steps: 2)
+      let options = (["optimization.enable_gradient_checkpointing=true"] + more)
+        .flatMap { ["--set", $0] }
+      let (result, report) = try PretendGPU.run(
+        ["train", config, "--device", "cuda", "--overwrite"] + options, in: prepared.path)
+      try #require(result.status == 0, "\(result.errors)")
+      #expect(report.devices.allSatisfy { $0.liveBytes == 0 }, "memory is left on the device")
+      return try steps(name)
+    }
+    for precision in ["no", "bf16"] {
+      for quantization in ["null", "int8-quanto"] {
+        let base = [
+          "acceleration.mixed_precision_mode=\"\(precision)\"",
+          "acceleration.quantization=\(quantization)",
+        ]
+        let resident = try train("resident", base)
+        #expect(resident.count == 2)
+        #expect(try train("placed", base + settings) == resident)
+      }
+    }
   }
 
   @Test func fullFineTuningEqualsTheCPUs() throws {
@@ -135,10 +167,11 @@ import Torch
           #expect(try Tensor.isEqual(x, y), "\(file): \(key)")
           continue
         }
-        // The models compute in bfloat16, and their convolutions sum in another order.
+        // The models compute in bfloat16, and their convolutions sum in another order, which
+        // depends on the processor. Four roundings are 1.6e-2; 1.1e-2 is the most that was seen.
         let difference: Double = try (x.to(.float64) - y.to(.float64)).square().sum().item()
         let whole: Double = try x.to(.float64).square().sum().item()
-        #expect(difference.squareRoot() <= 1e-2 * whole.squareRoot(), "\(file): \(key)")
+        #expect(difference.squareRoot() <= 4 * 0x1p-8 * whole.squareRoot(), "\(file): \(key)")
       }
       count += 1
     }
@@ -160,6 +193,7 @@ import Torch
   @Test(arguments: [
     [], ["--image", "image.png"], ["--negative-prompt", "noise", "--cfg-scale", "3"],
     ["--stg-scale", "1"], ["--text-encoder-8bit"],
+    ["--weight-placement", "file"], ["--weight-placement", "host", "--text-encoder-8bit"],
     ["--sampler", "res_2s"],
   ])
   func generationRuns(_ more: [String]) throws {

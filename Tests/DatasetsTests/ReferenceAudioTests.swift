@@ -32,7 +32,7 @@ import Torch
     }
     let reader = SampleAudioReader(isCompatible: true)
     guard let seconds = one.seconds else {
-      return try reader.read(path, most: nil, durations: []).audio
+      return try reader.read(path, maxSeconds: nil, durations: []).audio
     }
     return try reader.read(path, seconds: seconds, start: nil)
   }

@@ -3,7 +3,7 @@
 
 #include "ctorch.h"
 
-const char ct_interface[] = "8f4b283397c4e0ab";
+const char ct_interface[] = "8aae7e1d2fa55652";
 
 void *const ct_functions[] = {
   (void *)ct_last_error,
@@ -63,6 +63,18 @@ void *const ct_functions[] = {
   (void *)ct_cuda_require,
   (void *)ct_memory,
   (void *)ct_memory_reset_peak,
+  (void *)ct_stream_new,
+  (void *)ct_stream_current,
+  (void *)ct_stream_free,
+  (void *)ct_stream_synchronize,
+  (void *)ct_stream_record,
+  (void *)ct_stream_wait,
+  (void *)ct_event_is_done,
+  (void *)ct_event_synchronize,
+  (void *)ct_event_free,
+  (void *)ct_tensor_copy_on,
+  (void *)ct_empty_pinned,
+  (void *)ct_tensor_view_bytes,
   (void *)ct_store_connect,
   (void *)ct_store_port,
   (void *)ct_store_free,

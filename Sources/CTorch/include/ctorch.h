@@ -243,6 +243,41 @@ typedef struct ct_memory_statistics {
 ct_status ct_memory(ct_device device, ct_memory_statistics *out);
 ct_status ct_memory_reset_peak(ct_device device);
 
+// MARK: Streams (streams.cpp)
+
+/// A queue of work on a device. Work of one stream runs in order; that of two streams is ordered
+/// only by events.
+typedef struct ct_stream ct_stream;
+/// A point in the work of a stream.
+typedef struct ct_event ct_event;
+
+/// A stream beside the device's default one. Fails for the CPU, here and below.
+ct_status ct_stream_new(ct_device device, ct_stream **out);
+/// The stream that this thread's operations on the device are queued on.
+ct_status ct_stream_current(ct_device device, ct_stream **out);
+void ct_stream_free(ct_stream *stream);
+/// Makes the host wait for everything that is queued on the stream.
+ct_status ct_stream_synchronize(const ct_stream *stream);
+/// Records the point after everything that is queued on the stream now.
+ct_status ct_stream_record(const ct_stream *stream, ct_event **out);
+/// Makes all work that is queued on the stream from now on wait for the event. The host does not
+/// wait.
+ct_status ct_stream_wait(const ct_stream *stream, const ct_event *event);
+ct_status ct_event_is_done(const ct_event *event, bool *out);
+/// Makes the host wait for the event.
+ct_status ct_event_synchronize(const ct_event *event);
+void ct_event_free(ct_event *event);
+
+/// Copies the elements on a stream. Neither the host nor other streams wait for the copy if the
+/// host's memory is pinned.
+ct_status ct_tensor_copy_on(const ct_stream *stream, ct_tensor *destination, const ct_tensor *source);
+/// Page-locked host memory, as a uint8 tensor.
+ct_status ct_empty_pinned(int64_t bytes, ct_tensor **out);
+/// A view of a part of a uint8 tensor [N] with another dtype and shape. `offset` is a multiple of
+/// the dtype's size.
+ct_status ct_tensor_view_bytes(const ct_tensor *bytes, int64_t offset, ct_dtype dtype, const int64_t *sizes,
+                               size_t rank, ct_tensor **out);
+
 // MARK: Process groups (distributed.cpp)
 
 typedef struct ct_store ct_store;

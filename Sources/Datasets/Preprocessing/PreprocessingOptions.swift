@@ -1,6 +1,7 @@
 import Foundation
 import LTX
 import Media
+import NN
 import Torch
 
 /// The options of preprocessing a dataset.
@@ -25,6 +26,8 @@ public struct PreprocessingOptions: Sendable {
   public var models: ModelFiles
   /// Whether the text encoder is quantized to int8.
   public var textEncoder8bit = false
+  /// The location of the weights of the text encoder's layers.
+  public var textEncoderPlacement = WeightPlacement.resident
   /// Columns that can't be found by their names.
   public var columns: [Role: String] = [:]
   /// The word that precedes each caption, with a space.

@@ -126,7 +126,8 @@ public final class Preprocessor {
     let options = plan.options
     let encoder = try plan.checkpoint.promptEncoder(
       dtype: options.dtype, device: options.device,
-      storage: options.textEncoder8bit ? .int8 : .asStored)
+      storage: options.textEncoder8bit ? .int8 : .asStored,
+      placements: .all(options.textEncoderPlacement))
     var done = 0
     notify(.advanced(.captions, done: 0, total: pending.count))
     for group in works {

@@ -9,10 +9,11 @@ extension Checkpoint {
   /// - Parameters:
   ///   - textEncoder: The text encoder's folder or file; nil for that of `files`.
   ///   - storage: The storage of its weights; `.int8` halves its memory.
+  ///   - placements: The locations of its layers' weights.
   /// - Throws: `Issue`, `WeightError`, each naming the file.
   public func promptEncoder(
     textEncoder: String? = nil, dtype: DType? = nil, device: Device = .cpu,
-    storage: WeightStorage = .asStored
+    storage: WeightStorage = .asStored, placements: WeightPlacements = .resident
   ) throws -> PromptEncoder {
     guard let path = textEncoder ?? files.textEncoder else {
       throw Issue(
@@ -30,7 +31,7 @@ extension Checkpoint {
     }
     return try PromptEncoder(
       checkpoint: root, configuration: TextConfiguration(config), textEncoder: path, dtype: dtype,
-      device: device, storage: storage)
+      device: device, storage: storage, placements: placements)
   }
 
   /// The connectors, which turn text features into the contexts that the transformer attends to.

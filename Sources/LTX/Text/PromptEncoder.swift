@@ -18,14 +18,17 @@ public struct PromptEncoder: Sendable {
   ///   - textEncoder: The folder of the language model, or one file with all of it.
   ///   - dtype: The dtype of the language model's weights; nil for that of the files.
   ///   - storage: The storage of the language model's weights; `.int8` halves its memory.
+  ///   - placements: The locations of the language model's layers.
   public init(
     checkpoint: Weights, configuration: TextConfiguration, textEncoder path: String,
     dtype: DType? = nil,
-    device: Device = .cpu, storage: WeightStorage = .asStored
+    device: Device = .cpu, storage: WeightStorage = .asStored,
+    placements: WeightPlacements = .resident
   ) throws {
     // Small parts come first, so that their errors appear before many gigabytes are loaded.
     tokenizer = try openTokenizer(at: path)
-    encoder = try openTextEncoder(at: path, dtype: dtype, device: device, storage: storage)
+    encoder = try openTextEncoder(
+      at: path, dtype: dtype, device: device, storage: storage, placements: placements)
     extractor = try FeatureExtractor(
       checkpoint, configuration: configuration, width: encoder.width,
       hiddenStateCount: encoder.hiddenStateCount)

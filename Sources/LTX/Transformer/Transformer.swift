@@ -63,11 +63,9 @@ public struct Transformer: Sendable {
       modalities.contains(modality)
         ? try ModalityEnds(w, modality, isJoint: modalities == .both, configuration: c) : nil
     }
-    blocks = BlockStack(
-      try (0..<c.blocks).map {
-        try TransformerBlock(
-          w / "transformer_blocks" / $0, index: $0, configuration: c, modalities: modalities)
-      })
+    blocks = try BlockStack(w / "transformer_blocks", count: c.blocks) { w, index in
+      try TransformerBlock(w, index: index, configuration: c, modalities: modalities)
+    }
     parameters = w.parameters
     try w.requireScaledFP8MarkerFits()
     try w.requireAllUsed {

@@ -9,8 +9,9 @@ import Torch
 /// `transformers`, `models/gemma3/modeling_gemma3.py`). Images are not supported.
 public struct Gemma3Model: TextEncoder {
   public let configuration: Gemma3Configuration
-  /// [vocabulary, D]
+  /// [vocabulary, D], on the CPU: a pass uses few rows of this large table.
   private let embedding: Tensor
+  private let device: Device
   private let blocks: BlockStack<Gemma3Block>
   private let norm: Gemma3RMSNorm
 
@@ -34,11 +35,12 @@ public struct Gemma3Model: TextEncoder {
     let w = root / layout
     try root.requireScaledFP8MarkerFits()
     configuration = c
-    embedding = try w.tensor("embed_tokens.weight", shape: [c.vocabulary, c.width])
-    blocks = BlockStack(
-      try c.layers.enumerated().map {
-        try Gemma3Block(w / "layers" / $0, kind: $1, configuration: c)
-      })
+    device = root.device
+    embedding = try (w / "embed_tokens").placed(.file)
+      .tensor("weight", shape: [c.vocabulary, c.width])
+    blocks = try BlockStack(w / "layers", count: c.layers.count) { w, index in
+      try Gemma3Block(w, kind: c.layers[index], configuration: c)
+    }
     norm = try Gemma3RMSNorm(w / "norm", width: c.width, eps: c.normEps)
     // Older files contain tables that can be computed from the configuration.
     try w.requireAllUsed { key in
@@ -60,16 +62,14 @@ public struct Gemma3Model: TextEncoder {
   ) throws {
     try require(ids: ids, mask: mask)
     let context = try Gemma3Context(
-      mask: mask.to(embedding.device), firstPosition: firstPosition, configuration: configuration,
+      mask: mask.to(device), firstPosition: firstPosition, configuration: configuration,
       dtype: embedding.dtype)
     // The scale is rounded to the weights' dtype: 62 for sqrt(3840) in bfloat16.
-    let scale = try Tensor.scalar(Double(width).squareRoot(), device: embedding.device).to(
-      embedding.dtype)
-    var state = Gemma3State(
-      hidden: try Tensor.embedding(embedding, ids.to(embedding.device)) * scale)
+    let scale = try Tensor.scalar(Double(width).squareRoot(), device: device).to(embedding.dtype)
+    let state = Gemma3State(
+      hidden: try Tensor.embedding(embedding, ids.to(.cpu)).uploaded(to: device) * scale)
     try visit(0, state.hidden)
-    for (index, block) in blocks.blocks.enumerated() {
-      state = try block(state, context)
+    _ = try blocks(state, context) { index, state in
       let isLast = index == blocks.blocks.count - 1
       try visit(index + 1, isLast ? norm(state.hidden) : state.hidden)
     }

@@ -72,7 +72,7 @@ public struct DoRAAdapter: Adapter {
     for layer: BaseLayer, _ settings: AdapterSettings, generator: Generator, dtype: DType
   ) throws {
     lora = try LoRAAdapter(for: layer, settings, generator: generator, dtype: dtype)
-    magnitude = try layer.weight.dequantized().rowNorms()
+    magnitude = try layer.weight.dequantized().to(layer.device).rowNorms()
   }
 
   public static func shapes(inputs: Int, outputs: Int, _ settings: AdapterSettings)
@@ -113,7 +113,7 @@ public struct DoRAAdapter: Adapter {
   // MARK: Computing
 
   public func attached(to layer: BaseLayer) throws -> Self {
-    let weight = try layer.weight.dequantized()
+    let weight = try layer.weight.dequantized().to(layer.device)
     let norms = try weight.rowNorms()
     var copy = self
     copy.rowNorms = norms

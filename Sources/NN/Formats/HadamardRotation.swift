@@ -40,7 +40,7 @@ struct HadamardRotation: Sendable {
     let shape = x.shape
     let group = matrix.size(0)
     let grouped = try x.reshape(Array(shape.dropLast()) + [shape[shape.count - 1] / group, group])
-    return try grouped.matmul(matrix.to(x.dtype)).reshape(shape)
+    return try grouped.matmul(matrix.to(x.device, x.dtype)).reshape(shape)
   }
 }
 

@@ -22,6 +22,13 @@ public protocol StoredWeight: Sendable {
 }
 
 extension StoredWeight {
+  /// Moves all tensors to another device.
+  func move(to device: Device) throws {
+    for slot in slots where slot.tensor.device != device {
+      slot.replace(with: try slot.tensor.to(device))
+    }
+  }
+
   public func matmul(_ x: Tensor, _ bias: Tensor? = nil) throws -> Tensor {
     try matmul(x, bias, adding: nil)
   }

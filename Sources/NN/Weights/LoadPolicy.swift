@@ -18,6 +18,8 @@ public struct LoadPolicy: Sendable {
   public var storage: WeightStorage
   /// Tensors that other models have loaded from the same files, to share them.
   public var loaded: LoadedTensors?
+  /// The locations of the frozen weights of a stack's blocks.
+  public var placements: WeightPlacements
   /// Whether models are built only for inspection. Tensors are not read from the disk, and tensors
   /// that no layer uses are not an error.
   public var isInspected: Bool
@@ -25,7 +27,8 @@ public struct LoadPolicy: Sendable {
   public init(
     dtype: DType? = nil, device: Device = .cpu, adapters: AdapterSet = AdapterSet(),
     freshAdapters: FreshAdapters? = nil, trained: TrainedWeights? = nil,
-    storage: WeightStorage = .asStored, loaded: LoadedTensors? = nil, isInspected: Bool = false
+    storage: WeightStorage = .asStored, loaded: LoadedTensors? = nil,
+    placements: WeightPlacements = .resident, isInspected: Bool = false
   ) {
     self.dtype = dtype
     self.device = device
@@ -34,6 +37,7 @@ public struct LoadPolicy: Sendable {
     self.trained = trained
     self.storage = storage
     self.loaded = loaded
+    self.placements = placements
     self.isInspected = isInspected
   }
 

@@ -25,6 +25,10 @@ public final class WeightSlot: Sendable {
   /// The weight, on its current device.
   public var tensor: Tensor { current }
 
+  /// Puts a copy of the weight on another device in the slot, or the original back, without the
+  /// checks of `replace(with:)`: streaming does so for every tensor of a block at every run.
+  package func bind(_ copy: Tensor) { current = copy }
+
   /// Puts a tensor with the same values in the slot: a copy on another device, for example.
   ///
   /// - Precondition: The tensor has the shape and dtype of the previous one, and is a leaf that

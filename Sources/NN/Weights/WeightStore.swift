@@ -19,6 +19,8 @@ package final class WeightStore: Sendable {
     var parameters: [Parameter] = []
     /// Weak, because a view must not keep weights in memory: only the layers hold them.
     var slots: [WeakSlot] = []
+    /// The prefixes of the keys of blocks whose frozen weights are not resident.
+    var placedPrefixes: [String] = []
     /// Keyed by group size: all layers share one.
     var rotations: [Int: HadamardRotation] = [:]
   }
@@ -46,6 +48,17 @@ package final class WeightStore: Sendable {
 
   func markUsed(_ key: String) { record.withLock { _ = $0.usedKeys.insert(key) } }
 
+  /// Keeps the tensors whose keys start with a prefix in host memory when they are read.
+  func place(_ prefix: String) { record.withLock { $0.placedPrefixes.append(prefix) } }
+
+  /// Whether a tensor belongs to a block whose frozen weights are not resident.
+  private func isPlaced(_ key: String) -> Bool {
+    record.withLock { $0.placedPrefixes.contains(where: key.hasPrefix) }
+  }
+
+  /// The device that a tensor is read to.
+  func device(of key: String) -> Device { isPlaced(key) ? .cpu : policy.device }
+
   /// The rotation for groups of a size, on the policy's device.
   func rotation(group: Int) throws -> HadamardRotation {
     if let made = record.withLock({ $0.rotations[group] }) { return made }
@@ -54,23 +67,25 @@ package final class WeightStore: Sendable {
     return rotation
   }
 
-  /// Reads a tensor onto the policy's device. A tensor that is copied on the way is not kept in
+  /// Reads a tensor onto its device. A tensor that is copied on the way is not kept in
   /// memory twice: the file's pages are released. Otherwise it is a view of the file, which is
   /// prefetched now, so that it is there when it is used.
   func read(_ key: String, dtype: DType?) throws -> Tensor {
     markUsed(key)
+    let device = device(of: key)
     func load() throws -> Tensor {
       // Without a dtype models are built only to check whether everything fits.
       let isUsed = policy.dtype != nil && !policy.isInspected
       if isUsed { source.prepareToRead(key) }
       let stored = try source.tensor(key)
-      let tensor = try stored.to(policy.device, dtype)
+      let tensor = try stored.to(device, dtype)
       if isUsed { try requireFinite(tensor, key) }
-      if !tensor.sharesStorage(with: stored) { source.release(key) }
+      // A placed weight is only checked now; its pages are read again when its block runs.
+      if isPlaced(key) || !tensor.sharesStorage(with: stored) { source.release(key) }
       return tensor
     }
     guard let loaded = policy.loaded else { return try load() }
-    return try loaded.tensor(key, of: source.name, dtype: dtype, device: policy.device, load)
+    return try loaded.tensor(key, of: source.name, dtype: dtype, device: device, load)
   }
 
   /// Loads a weight in its format. The tensors that describe the format count as read.

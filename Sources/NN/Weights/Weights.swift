@@ -54,7 +54,7 @@ public struct Weights: Sendable {
     guard let dtype = store.trainedDType(key(name)) else {
       return try tensor(name, format, dtype: store.policy.dtype)
     }
-    return try store.parameter(key(name)) { try tensor(name, format, dtype: dtype) }
+    return try store.parameter(key(name)) { try tensor(name, format, dtype: dtype).to(device) }
   }
 
   /// A slot with a tensor, where a layer finds it at each call. Blocks list it.
@@ -86,7 +86,8 @@ public struct Weights: Sendable {
       weight = try store.load(format, key(name), dtype: store.policy.dtype)
     case .quantized(let quantizer) where store.trainedDType(key(name)) == nil:
       defer { store.source.release(key(name)) }
-      weight = try quantizer.quantize(tensor(name), key: key(name))
+      weight = try quantizer.quantize(tensor(name).to(device), key: key(name))
+      try weight.move(to: store.device(of: key(name)))
     case .asStored, .dequantized, .quantized:
       return DenseWeight(try slot(name, shape: shape))
     }
@@ -116,9 +117,9 @@ public struct Weights: Sendable {
     }
     defer { store.source.release(key(name)) }
     for companion in store.index.companionKeys(of: key(name)) { store.markUsed(companion) }
-    let weight = try format.valuesToFuse(dtype: dtype, from: store)
+    let weight = try format.valuesToFuse(dtype: dtype, from: store).to(device)
     return try adapters.fused(into: weight)
-      .to(store.policy.device, dtype ?? format.dtype)
+      .to(store.device(of: key(name)), dtype ?? format.dtype)
   }
 
   func fusedAdapters(of name: String) -> [any Adapter] {
@@ -175,8 +176,24 @@ public struct Weights: Sendable {
     try store.adapters(of: path, layer).map { try $0.checked(for: layer, path, of: file) }
   }
 
-  /// The device that tensors are moved to.
-  var device: Device { store.policy.device }
+  /// The device that computes. Tensors of blocks that are not resident are on the CPU.
+  package var device: Device { store.policy.device }
+
+  /// The location of the weights of a block of a stack.
+  package func placement(ofBlock index: Int) -> WeightPlacement {
+    store.policy.isInspected ? .resident : store.policy.placements[index]
+  }
+
+  /// This scope, whose frozen weights are kept where a placement says when they are loaded.
+  package func placed(_ placement: WeightPlacement) -> Weights {
+    if placement != .resident { store.place(path + ".") }
+    return self
+  }
+
+  /// The frozen weights of the layers that have been built below here.
+  package func placedWeights(_ placement: WeightPlacement) -> PlacedWeights {
+    PlacedWeights(slots.filter { !$0.isTrained }, placement, store.source)
+  }
 
   /// The trained tensors of the modules that have been built below here, in the order of building.
   public var parameters: [Parameter] {

@@ -1,6 +1,7 @@
 // The keys of each section with their rules, and the official trainer's checks between keys of one
 // section.
 
+import BlockExecution
 import Foundation
 import LoRAFiles
 import NN
@@ -133,6 +134,13 @@ extension TrainingConfiguration.Acceleration: ConfigurationSection {
     Field("load_text_encoder_in_8bit", \.loadTextEncoderIn8Bit, .flag, affectsResult: false),
     Field(
       "offload_optimizer_during_validation", \.offloadOptimizerDuringValidation, .flag,
+      affectsResult: false),
+    Field(
+      "activations", \.activations, .optional(.choice), isExtension: true, affectsResult: false),
+    Field(
+      "weight_placement", \.weightPlacement, .choice, isExtension: true, affectsResult: false),
+    Field(
+      "streamed_blocks", \.streamedBlocks, .optional(.integer(0...1024)), isExtension: true,
       affectsResult: false),
   ]
 }

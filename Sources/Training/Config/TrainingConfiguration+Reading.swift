@@ -1,3 +1,4 @@
+import BlockExecution
 import Foundation
 import LTX
 import NN
@@ -69,6 +70,7 @@ extension TrainingConfiguration {
   mutating func complete(_ reader: SectionReader) {
     checkStrategy(reader)
     checkQuantization(reader)
+    checkPlacement(reader)
     checkDataFolders(reader)
     if checkpoints.keepBest, !validation.heldOut.isUsed {
       reader.report(
@@ -91,6 +93,29 @@ extension TrainingConfiguration {
       _ = try quantization.storage()
     } catch {
       reader.report("acceleration", "quantization: \(describe(error))")
+    }
+  }
+
+  /// The treatment of the blocks' activations.
+  var activations: ActivationPolicy {
+    acceleration.activations
+      ?? (optimization.enableGradientCheckpointing ? .recompute : .keep)
+  }
+
+  private func checkPlacement(_ reader: SectionReader) {
+    guard acceleration.weightPlacement != .resident else { return }
+    if model.trainingMode == .full, model.trainableModules == nil {
+      reader.report(
+        "acceleration",
+        "weight_placement is for frozen weights; training_mode full trains all of them, so set it "
+          + "to resident or name model.trainable_modules")
+    }
+    if activations == .keep {
+      reader.report(
+        "acceleration",
+        "weight_placement \(acceleration.weightPlacement.rawValue) loads the weights again for the "
+          + "backward pass, so activations can't be kept. Set "
+          + "optimization.enable_gradient_checkpointing to true")
     }
   }
 

@@ -1,3 +1,4 @@
+import BlockExecution
 import LTX
 import LoRAFiles
 import NN
@@ -121,6 +122,14 @@ extension TrainingConfiguration {
     public var quantization: BaseQuantization?
     public var loadTextEncoderIn8Bit = false
     public var offloadOptimizerDuringValidation = false
+    /// An extension: the treatment of the blocks' activations; nil follows
+    /// `enable_gradient_checkpointing`.
+    public var activations: ActivationPolicy?
+    /// An extension: the location of the transformer's frozen weights while their block does not
+    /// run.
+    public var weightPlacement = WeightPlacement.resident
+    /// An extension: the number of blocks with that placement; nil for all.
+    public var streamedBlocks: Int?
   }
 
   public struct TrainingData: Sendable, Equatable {

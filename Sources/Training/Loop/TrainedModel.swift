@@ -77,7 +77,7 @@ struct TrainedModel: Sendable {
       transformer = try checkpoint.transformer(
         LoadPolicy(
           dtype: frozenDType, device: device, freshAdapters: adapters, trained: trained,
-          storage: storage),
+          storage: storage, placements: try Self.placements(c, base)),
         modalities: trainedModalities.union(samples ?? []), training: trainedModalities,
         generating: generated)
     } catch let error as UnmatchedTarget {
@@ -93,6 +93,17 @@ struct TrainedModel: Sendable {
     parameters = transformer.parameters
     connectors = try checkpoint.textConnectors(
       dtype: frozenDType, device: device, modalities: trainedModalities)
+  }
+
+  /// The locations of the weights of the transformer's blocks.
+  private static func placements(
+    _ c: TrainingConfiguration, _ checkpoint: Checkpoint
+  ) throws -> WeightPlacements {
+    let acceleration = c.acceleration
+    let blocks = try TransformerConfiguration(checkpoint.config).blocks
+    return WeightPlacements(
+      acceleration.weightPlacement, count: min(acceleration.streamedBlocks ?? blocks, blocks),
+      of: blocks)
   }
 
   /// The dtypes of frozen weights and, under mixed precision, of matrix products.

@@ -124,7 +124,7 @@ public final class Trainer {
       transformer: model.transformer,
       plan: ExecutionPlan(
         blocks: model.transformer.configuration.blocks,
-        activations: c.optimization.enableGradientCheckpointing ? .recompute : .keep,
+        activations: c.activations,
         autocast: model.autocast))
     objective = c.trainingStrategy.objective
     flowMatching = FlowMatching(

@@ -131,7 +131,7 @@ import Torch
     c.validation.generateVideo = false
     expect(c, "validation.generate_video", "nothing else to generate")
     (c.validation.generateAudio, c.validation.samples[0].conditions) = (false, [])
-    expect(c, "validation.generate_video", "both false")
+    expect(c, "validation.generate_video", "nothing would be generated")
     // A modality that is not generated has no conditions.
     c = fixture.with(.audioPrefix(path: try fixture.audio(), seconds: 0.1))
     c.validation.generateAudio = false

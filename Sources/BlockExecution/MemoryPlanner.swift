@@ -1,0 +1,145 @@
+import NN
+
+/// The costs of running a stack of equal blocks, from the shapes of its tensors.
+public struct StackCosts: Sendable, Equatable {
+  public var blocks: Int
+  /// The frozen weights of a block, as they are stored.
+  public var weightBytes: Int
+  /// The activations that a block's graph keeps between its forward and its backward pass; 0
+  /// without a backward pass.
+  public var keptBytes: Int
+  /// The input of a block; 0 without a backward pass.
+  public var inputBytes: Int
+  /// Memory that a block needs while it runs, besides its weights and what is kept of others.
+  public var workBytes: Int
+  /// Memory that is used whatever the plan is: other weights, adapters, gradients, the optimizer's
+  /// state.
+  public var fixedBytes: Int
+  /// The floating-point operations of a block's forward pass.
+  public var forwardOperations: Double
+  /// The operations of a backward pass per operation of the forward pass; 0 without a backward
+  /// pass.
+  public var backwardFactor: Double
+
+  public init(
+    blocks: Int, weightBytes: Int, keptBytes: Int = 0, inputBytes: Int = 0, workBytes: Int,
+    fixedBytes: Int, forwardOperations: Double, backwardFactor: Double = 0
+  ) {
+    self.blocks = blocks
+    self.weightBytes = weightBytes
+    self.keptBytes = keptBytes
+    self.inputBytes = inputBytes
+    self.workBytes = workBytes
+    self.fixedBytes = fixedBytes
+    self.forwardOperations = forwardOperations
+    self.backwardFactor = backwardFactor
+  }
+}
+
+/// The resources of a machine that a plan may use.
+public struct MachineResources: Sendable, Equatable {
+  /// The memory of the device for tensors.
+  public var deviceBytes: Int
+  /// The host memory that page-locked weights may take.
+  public var hostBytes: Int
+  /// The rate of copies from page-locked memory to the device, in bytes per second.
+  public var uploadRate: Double
+  /// The rate at which the host can read the file of the checkpoint, in bytes per second.
+  public var readRate: Double
+  /// The rate of matrix products, in operations per second.
+  public var computeRate: Double
+
+  public init(
+    deviceBytes: Int, hostBytes: Int, uploadRate: Double = 25e9, readRate: Double = 10e9,
+    computeRate: Double = 150e12
+  ) {
+    self.deviceBytes = deviceBytes
+    self.hostBytes = hostBytes
+    self.uploadRate = uploadRate
+    self.readRate = readRate
+    self.computeRate = computeRate
+  }
+}
+
+/// A plan for a stack, with its predicted costs.
+public struct PlannedExecution: Sendable, Equatable {
+  /// The blocks whose graph is kept; the others are recomputed.
+  public var keptBlocks: Int
+  /// Whether the inputs of recomputed blocks are in host memory.
+  public var offloadsInputs: Bool
+  /// The blocks whose weights are streamed.
+  public var streamedBlocks: Int
+  /// The location of the weights of streamed blocks.
+  public var placement: WeightPlacement
+  /// The predicted maximum of the device's memory, in bytes.
+  public var peakBytes: Int
+  /// The predicted time of a forward pass and, in training, its backward pass, in seconds.
+  public var seconds: Double
+}
+
+/// Chooses the fastest plan that fits in memory.
+public enum MemoryPlanner {
+  /// The blocks on the device at a time while weights are streamed.
+  public static let buffers = 2
+
+  /// The fastest plan that fits, or the plan with the smallest peak if none does.
+  ///
+  /// - Parameter allows: Whether a plan is allowed: explicit settings exclude others.
+  public static func plan(
+    _ costs: StackCosts, on machine: MachineResources,
+    where allows: (PlannedExecution) -> Bool = { _ in true }
+  ) -> (plan: PlannedExecution, fits: Bool)? {
+    let all = plans(costs, on: machine).filter(allows)
+    let fitting = all.filter { $0.peakBytes <= machine.deviceBytes }
+    if let best = fitting.min(by: { ($0.seconds, $0.peakBytes) < ($1.seconds, $1.peakBytes) }) {
+      return (best, true)
+    }
+    return all.min { $0.peakBytes < $1.peakBytes }.map { ($0, false) }
+  }
+
+  private static func plans(
+    _ costs: StackCosts, on machine: MachineResources
+  ) -> [PlannedExecution] {
+    let trains = costs.backwardFactor > 0
+    var result: [PlannedExecution] = []
+    for streamed in 0...costs.blocks {
+      let holdsInHost = streamed * costs.weightBytes <= machine.hostBytes
+      // The graph of a streamed block can't be kept.
+      for kept in trains ? Array(0...(costs.blocks - streamed)) : [0] {
+        for offloads in trains && kept < costs.blocks ? [false, true] : [false] {
+          result.append(
+            plan(
+              costs, machine, streamed: streamed,
+              placement: streamed == 0 ? .resident : holdsInHost ? .host : .file, kept: kept,
+              offloads: offloads))
+        }
+      }
+    }
+    return result
+  }
+
+  private static func plan(
+    _ costs: StackCosts, _ machine: MachineResources, streamed: Int, placement: WeightPlacement,
+    kept: Int, offloads: Bool
+  ) -> PlannedExecution {
+    let recomputed = costs.blocks - kept
+    let weights =
+      (costs.blocks - streamed + min(streamed, buffers)) * costs.weightBytes
+    // While one input leaves or returns, the next one is in use.
+    let inputs = (offloads ? min(recomputed, 2) : recomputed) * costs.inputBytes
+    let peak =
+      costs.fixedBytes + weights + kept * costs.keptBytes + inputs + costs.workBytes
+
+    let forward = costs.forwardOperations / machine.computeRate
+    let rebuilt = costs.backwardFactor > 0 ? Double(recomputed) : 0
+    let compute = forward * (Double(costs.blocks) * (1 + costs.backwardFactor) + rebuilt)
+    let rate = placement == .file ? min(machine.readRate, machine.uploadRate) : machine.uploadRate
+    let passes = costs.backwardFactor > 0 ? 2.0 : 1
+    let copies = passes * Double(streamed * costs.weightBytes) / rate
+    let inputCopies =
+      offloads ? 2 * Double(recomputed * costs.inputBytes) / machine.uploadRate : 0
+    return PlannedExecution(
+      keptBlocks: kept, offloadsInputs: offloads, streamedBlocks: streamed, placement: placement,
+      peakBytes: peak, seconds: max(compute, copies + inputCopies))
+  }
+}
