@@ -38,7 +38,9 @@ public final class Stream: @unchecked Sendable {
 
   /// Makes the work that is queued from now on wait for an event of another stream. The host does
   /// not wait.
-  public func wait(for event: StreamEvent) throws { try check(ct_stream_wait(handle, event.handle)) }
+  public func wait(for event: StreamEvent) throws {
+    try check(ct_stream_wait(handle, event.handle))
+  }
 
   /// Makes the host wait for everything that has been queued.
   public func synchronize() throws { try check(ct_stream_synchronize(handle)) }

@@ -204,12 +204,15 @@ struct SampleComparison {
   }
 
   private func sizes(_ sample: ValidationSample) -> [Issue] {
-    guard configuration.validation.generateVideo, let smallest = buckets.first, let largest = buckets.last
+    guard configuration.validation.generateVideo, let smallest = buckets.first,
+      let largest = buckets.last
     else {
       return []
     }
     let dims = sample.videoDims ?? configuration.validation.videoDims
-    guard tokens(dims) > Self.farSize * tokens(largest) || tokens(dims) * Self.farSize < tokens(smallest)
+    guard
+      tokens(dims) > Self.farSize * tokens(largest)
+        || tokens(dims) * Self.farSize < tokens(smallest)
     else {
       return []
     }

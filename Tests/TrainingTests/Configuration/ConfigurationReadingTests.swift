@@ -331,8 +331,13 @@ import Testing
   /// A problem that is found later is reported at the position of its value.
   @Test func laterProblems() throws {
     let c = try ConfigurationText.read(ConfigurationText.minimal + "seed: 3\n")
-    #expect(c.problem(ConfigurationKey(name: "seed"), "is odd").description == "c.yaml:4:1: seed is odd")
-    #expect(c.problem(ConfigurationKey(name: "lora.rank"), "is large").description == "c.yaml:2:1: lora.rank is large")
-    #expect(c.problem(ConfigurationKey(name: "output_dir"), "is full").description == "c.yaml: output_dir is full")
+    #expect(
+      c.problem(ConfigurationKey(name: "seed"), "is odd").description == "c.yaml:4:1: seed is odd")
+    #expect(
+      c.problem(ConfigurationKey(name: "lora.rank"), "is large").description
+        == "c.yaml:2:1: lora.rank is large")
+    #expect(
+      c.problem(ConfigurationKey(name: "output_dir"), "is full").description
+        == "c.yaml: output_dir is full")
   }
 }
