@@ -30,14 +30,18 @@ void checkInputs(std::initializer_list<const Tensor *> tensors, const char *oper
   }
 }
 
-// The rules of CUDA's `_fused_sdp_choice`, without those that depend on the card.
+// The rules of CUDA's `_fused_sdp_choice`. Before compute capability 8.0 there is no flash attention, and no bfloat16 in the
+// memory-efficient one.
 int64_t chooseAttention(const Tensor &q, const Tensor &k, const Tensor &v, const std::optional<Tensor> &mask, double, bool isCausal,
                         std::optional<double>, bool) {
   const bool isHalf = q.scalar_type() == at::kHalf || q.scalar_type() == at::kBFloat16;
   const bool isContiguous = q.stride(-1) == 1 && k.stride(-1) == 1 && v.stride(-1) == 1;
   const bool hasMask = mask && mask->defined();
+  const bool isOld = capability() < 8;
   auto choice = at::SDPBackend::math;
-  if (isHalf && !hasMask && q.size(-1) <= 256 && isContiguous && !(isCausal && q.size(-2) != k.size(-2)))
+  if (isOld && q.scalar_type() == at::kBFloat16)
+    choice = at::SDPBackend::math;
+  else if (isHalf && !isOld && !hasMask && q.size(-1) <= 256 && isContiguous && !(isCausal && q.size(-2) != k.size(-2)))
     choice = at::SDPBackend::flash_attention;
   else if ((isHalf || q.scalar_type() == at::kFloat) && q.size(-1) % (isHalf ? 8 : 4) == 0 && isContiguous)
     choice = at::SDPBackend::efficient_attention;
@@ -167,6 +171,7 @@ std::tuple<Tensor, Tensor> rmsNormBackward(const Tensor &gradient, const Tensor 
 }
 
 TORCH_LIBRARY_IMPL(aten, CUDA, library) {
+  library.impl("_fused_sdp_choice", chooseAttention);
   library.impl("_scaled_dot_product_flash_attention", flash);
   library.impl("_scaled_dot_product_flash_attention_backward", flashBackward);
   library.impl("_scaled_dot_product_efficient_attention", efficient);

@@ -3,6 +3,9 @@
 #include <ATen/EmptyTensor.h>
 #include <ATen/core/CachingHostAllocator.h>
 
+#include <algorithm>
+#include <cstdlib>
+#include <cstring>
 #include <set>
 #include <sys/mman.h>
 
@@ -50,8 +53,22 @@ FILE *peakLog() {
 
 } // namespace
 
-int deviceCount() { return static_cast<int>(environmentNumber("PRETEND_GPU_COUNT", 1)); }
-size_t capacity() { return environmentNumber("PRETEND_GPU_BYTES", SIZE_MAX); }
+int deviceCount() {
+  // CUDA finds no device with a driver that is older than itself.
+  if (environmentNumber("PRETEND_GPU_DRIVER", 13000) < 13000) return 0;
+  return static_cast<int>(environmentNumber("PRETEND_GPU_COUNT", 1));
+}
+size_t capacity() {
+  const char *settings = getenv("PYTORCH_ALLOC_CONF");
+  const char *fraction = settings ? strstr(settings, "per_process_memory_fraction:") : nullptr;
+  if (fraction) return static_cast<size_t>(atof(strchr(fraction, ':') + 1) * totalBytes());
+  return environmentNumber("PRETEND_GPU_BYTES", SIZE_MAX);
+}
+size_t totalBytes() { return environmentNumber("PRETEND_GPU_BYTES", 80'000'000'000); }
+double capability() {
+  const char *text = getenv("PRETEND_GPU_CAPABILITY");
+  return text ? atof(text) : 9.0;
+}
 bool isNull() {
   static const bool value = getenv("PRETEND_GPU_NULL") != nullptr;
   return value;
@@ -148,6 +165,9 @@ struct DeviceMemory final : c10::DeviceAllocator {
     statistics.allocated_bytes[0].current = Arena::of(index).live();
     statistics.allocated_bytes[0].peak = Arena::of(index).peak();
     return statistics;
+  }
+  std::pair<size_t, size_t> getMemoryInfo(c10::DeviceIndex index) override {
+    return {totalBytes() - std::min(totalBytes(), Arena::of(index).live()), totalBytes()};
   }
   void resetAccumulatedStats(c10::DeviceIndex) override {}
   void resetPeakStats(c10::DeviceIndex index) override { Arena::of(index).resetPeak(); }

@@ -24,7 +24,9 @@ constexpr auto kKey = c10::DispatchKey::CUDA;
 // ---- Settings, from the environment ----------------------------------------------------------------
 
 int deviceCount();      // PRETEND_GPU_COUNT, default 1
-size_t capacity();      // PRETEND_GPU_BYTES of each device, default unlimited
+size_t capacity();      // PRETEND_GPU_BYTES of each device, or libtorch's own setting; default unlimited
+size_t totalBytes();    // what each device says it has: PRETEND_GPU_BYTES, default 80 GB
+double capability();    // PRETEND_GPU_CAPABILITY, default 9.0
 bool isNull();          // PRETEND_GPU_NULL: large results have their shapes and memory, but hold zeros
 bool copiesAreLate();   // PRETEND_GPU_LATE: copies that don't block are done when something waits for them
 

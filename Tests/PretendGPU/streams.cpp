@@ -6,6 +6,7 @@
 #include <c10/core/impl/DeviceGuardImplInterface.h>
 
 #include <algorithm>
+#include <cstdlib>
 #include <deque>
 #include <limits>
 
@@ -298,7 +299,15 @@ struct CUDAHooks : CUDAHooksInterface {
   Allocator *getPinnedMemoryAllocator() const override { return at::getHostAllocator(kCUDA); }
   const Generator &getDefaultGenerator(DeviceIndex index) const override { return pretend::defaultGenerator(index); }
   Generator getNewGenerator(DeviceIndex index) const override { return pretend::makeGenerator(index); }
-  std::string showConfig() const override { return "pretend GPU"; }
+  std::string showConfig() const override {
+    // The flags of libtorch 2.11.0's wheel.
+    const char *flags = getenv("PRETEND_GPU_FLAGS");
+    return std::string("pretend GPU\n  - NVCC architecture flags: ") +
+           (flags ? flags
+                  : "-gencode;arch=compute_75,code=sm_75;-gencode;arch=compute_80,code=sm_80;-gencode;arch=compute_86,code=sm_86;"
+                    "-gencode;arch=compute_90,code=sm_90;-gencode;arch=compute_100,code=sm_100;"
+                    "-gencode;arch=compute_120,code=sm_120") + "\n";
+  }
   void deviceSynchronize(DeviceIndex) const override { pretend::synchronizeAll(); }
 };
 REGISTER_CUDA_HOOKS(CUDAHooks);
