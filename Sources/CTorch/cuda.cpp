@@ -1,6 +1,7 @@
 // Loading of libtorch's CUDA part, and the reasons why it finds no GPU.
 
 #include "boundary.h"
+#include "cuda.h"
 
 #include <ATen/Context.h>
 #include <ATen/detail/CUDAHooksInterface.h>
@@ -8,8 +9,7 @@
 #include <atomic>
 #include <cstdlib>
 #include <dlfcn.h>
-#include <fstream>
-#include <sstream>
+#include <string>
 #include <typeinfo>
 
 using namespace ctorch;
@@ -19,6 +19,29 @@ namespace {
 constexpr const char *withoutGPU = ", or set `device` to cpu";
 
 std::atomic<bool> isLoaded{false};
+
+template <class Function> Function *function(void *library, const char *name) {
+  return reinterpret_cast<Function *>(dlsym(library, name));
+}
+
+/// Loads the built-in functions of NVRTC, CUDA's compiler at run time, if they are installed beside
+/// CUDA's runtime.
+///
+/// libtorch compiles some kernels with NVRTC when they are used, and NVRTC then asks the loader for
+/// this library by its name. In NVIDIA's wheels it is in a folder that only libtorch's own run path
+/// names, so the loader finds it only if it is loaded already; otherwise the compilation fails with
+/// NVRTC_ERROR_BUILTIN_OPERATION_FAILURE. An installation that has it elsewhere needs no help.
+void loadCompilerBuiltins() {
+  auto *runtime = function<void>(RTLD_DEFAULT, "cudaRuntimeGetVersion");
+  Dl_info place{};
+  if (!runtime || !dladdr(reinterpret_cast<const void *>(runtime), &place) || !place.dli_fname)
+    return;
+  const std::string path = place.dli_fname;
+  const int version = cudaRuntimeVersion();
+  const std::string name = "libnvrtc-builtins.so." + std::to_string(version / 1000) + "." +
+                           std::to_string(version % 1000 / 10);
+  dlopen((path.substr(0, path.rfind('/') + 1) + name).c_str(), RTLD_NOW | RTLD_GLOBAL);
+}
 
 /// Returns the problem, or nothing after success.
 std::string load() {
@@ -31,6 +54,7 @@ std::string load() {
     return std::string("CUDA can't be loaded (") + (reason ? reason : "libtorch_cuda.so") +
            "). Install libtorch with CUDA with `Scripts/bootstrap --cuda`" + withoutGPU;
   }
+  loadCompilerBuiltins();
   // libtorch looks for the hooks of CUDA once, at the first operation that asks for them. Many on
   // the CPU do: a convolution, a backward pass. Without CUDA it keeps hooks that fail, for good.
   const at::CUDAHooksInterface &hooks = at::detail::getCUDAHooks();
@@ -41,43 +65,20 @@ std::string load() {
   return "";
 }
 
-template <class Function> Function *function(void *library, const char *name) {
-  return reinterpret_cast<Function *>(dlsym(library, name));
-}
-
-std::string cudaVersion(int version) {
-  return "CUDA " + std::to_string(version / 1000) + "." + std::to_string(version % 1000 / 10);
-}
-
-/// The version of the driver in the kernel, such as 550.54.14; empty without one.
-std::string kernelDriver() {
-  std::ifstream file("/proc/driver/nvidia/version");
-  std::string line;
-  std::getline(file, line);
-  std::istringstream words(line);
-  for (std::string word; words >> word;)
-    if (word.find('.') != std::string::npos && word.find_first_not_of("0123456789.") == std::string::npos)
-      return word;
-  return "";
-}
-
 /// Why the driver and CUDA's runtime report no GPU, and what to do about it.
 std::string reasonForNoDevice() {
   using Query = int(int *);
   auto *count = function<Query>(RTLD_DEFAULT, "cudaGetDeviceCount");
-  auto *runtimeVersion = function<Query>(RTLD_DEFAULT, "cudaRuntimeGetVersion");
   auto *lastError = function<int()>(RTLD_DEFAULT, "cudaGetLastError");
   auto *errorText = function<const char *(int)>(RTLD_DEFAULT, "cudaGetErrorString");
-  if (!count || !runtimeVersion || !lastError || !errorText)
+  const int runtime = cudaRuntimeVersion();
+  if (!count || !lastError || !errorText || runtime == 0)
     return std::string("no CUDA GPU was found. Check it with `nvidia-smi`") + withoutGPU;
-  int devices = 0, driver = 0, runtime = 0;
+  int devices = 0;
   const int error = count(&devices);
-  runtimeVersion(&runtime);
-  // CUDA's runtime has no version for a driver that it can't use, but the driver does.
-  void *library = dlopen("libcuda.so.1", RTLD_NOW | RTLD_LOCAL);
-  if (auto *version = library ? function<Query>(library, "cuDriverGetVersion") : nullptr)
-    version(&driver);
   lastError(); // libtorch must not find this error at its next call
+  // CUDA's runtime has no version for a driver that it can't use, but the driver does.
+  const int driver = cudaDriverVersion();
 
   constexpr int insufficientDriver = 35, noDevice = 100;
   const std::string installed = kernelDriver();
@@ -90,7 +91,7 @@ std::string reasonForNoDevice() {
   if (error == insufficientDriver && driver == 0)
     return name + " is running, but its library libcuda.so.1 was not found. Pass the driver to the container "
                   "(`docker run --gpus all`)" + withoutGPU;
-  if (error == insufficientDriver && driver / 1000 < runtime / 1000)
+  if (driver != 0 && driver / 1000 < runtime / 1000)
     return name + " is too old: it supports " + cudaVersion(driver) + ", and libtorch needs " +
            cudaVersion(runtime) + ". Install " + needed + withoutGPU;
   if (error == noDevice || error == 0) {
@@ -139,8 +140,10 @@ int32_t ct_cuda_device_count(void) {
 ct_status ct_cuda_require(int32_t index) {
   return deviceStatus("device", [index]() -> std::string {
     const int32_t count = ct_cuda_device_count();
-    if (index >= 0 && index < count)
-      return "";
+    if (index >= 0 && index < count) {
+      const std::string missing = missingKernels(index);
+      return missing.empty() ? "" : missing + ". Use another GPU" + withoutGPU;
+    }
     if (count > 0)
       return "cuda:" + std::to_string(index) + " does not exist (found " + std::to_string(count) +
              (count == 1 ? " CUDA GPU" : " CUDA GPUs") + "). Use " +

@@ -91,4 +91,11 @@ public enum Threads {
 /// The libtorch that this program uses.
 public enum LibTorch {
   public static var version: String { String(cString: ct_version()) }
+
+  /// The path of the loaded library; empty if it is not loaded.
+  public static var path: String { String(cString: ct_library_path()) }
+
+  /// The vector instructions that it uses on this processor, such as `AVX2`; `DEFAULT` for none
+  /// beyond those that every processor has.
+  public static var vectorInstructions: String { String(cString: ct_vector_instructions()) }
 }

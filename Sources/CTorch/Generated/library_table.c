@@ -3,12 +3,14 @@
 
 #include "ctorch.h"
 
-const char ct_interface[] = "8aae7e1d2fa55652";
+const char ct_interface[] = "8eb48f4347585c9e";
 
 void *const ct_functions[] = {
   (void *)ct_last_error,
   (void *)ct_last_error_operation,
   (void *)ct_version,
+  (void *)ct_library_path,
+  (void *)ct_vector_instructions,
   (void *)ct_tensor_free,
   (void *)ct_tensor_list_free,
   (void *)ct_tensor_dim,
@@ -37,6 +39,7 @@ void *const ct_functions[] = {
   (void *)ct_linear_quantized,
   (void *)ct_linear_adapted,
   (void *)ct_antialiased_snake,
+  (void *)ct_attention_choice,
   (void *)ct_quantize_blockwise,
   (void *)ct_dequantize_blockwise,
   (void *)ct_adamw_8bit,
@@ -61,6 +64,9 @@ void *const ct_functions[] = {
   (void *)ct_cuda_load,
   (void *)ct_cuda_device_count,
   (void *)ct_cuda_require,
+  (void *)ct_cuda_driver_find,
+  (void *)ct_cuda_properties_find,
+  (void *)ct_synchronize,
   (void *)ct_memory,
   (void *)ct_memory_reset_peak,
   (void *)ct_stream_new,

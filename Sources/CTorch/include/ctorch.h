@@ -53,6 +53,11 @@ const char *ct_last_error(void);
 const char *ct_last_error_operation(void);
 /// libtorch's version, "2.11.0".
 const char *ct_version(void);
+/// The path of libtorch_cpu.so that was loaded; empty if the loader doesn't say.
+const char *ct_library_path(void);
+/// The vector instructions that libtorch uses on this processor, such as "AVX512"; "DEFAULT" for
+/// those that every processor has.
+const char *ct_vector_instructions(void);
 
 // MARK: Types
 
@@ -161,6 +166,17 @@ ct_status ct_linear_adapted(const ct_tensor *x, const ct_tensor *weight, const c
 ct_status ct_antialiased_snake(const ct_tensor *x, const ct_tensor *alpha, const ct_tensor *inverse_beta, const ct_tensor *up,
                                const ct_tensor *down, ct_tensor **out);
 
+typedef enum ct_attention_kernel {
+  CT_ATTENTION_UNFUSED = 0, // whole score matrices in memory
+  CT_ATTENTION_FLASH = 1,
+  CT_ATTENTION_EFFICIENT = 2, // "memory-efficient" in libtorch's documentation
+  CT_ATTENTION_CUDNN = 3,
+} ct_attention_kernel;
+/// Finds the kernel that scaled dot-product attention chooses for these tensors; `mask` may be
+/// NULL.
+ct_status ct_attention_choice(const ct_tensor *query, const ct_tensor *key, const ct_tensor *value, const ct_tensor *mask,
+                              ct_attention_kernel *out);
+
 // MARK: Blockwise 8-bit quantization, in blocks of 256 (adamw8bit.cpp)
 
 /// Quantizes values relative to the largest of each block. `table`, uint8 [65536], has the codes of
@@ -232,8 +248,29 @@ void ct_set_thread_count(int32_t count);
 ct_status ct_cuda_load(void);
 /// The number of usable CUDA devices; 0 if CUDA is not loaded.
 int32_t ct_cuda_device_count(void);
-/// Fails with the reason if CUDA is loaded, but there is no such device.
+/// Fails with the reason if CUDA is loaded, but there is no such device, or libtorch has no kernels
+/// for it.
 ct_status ct_cuda_require(int32_t index);
+
+typedef struct ct_cuda_driver {
+  int32_t runtime;   // the CUDA version that libtorch uses, 13000 for 13.0; 0 if it has no CUDA
+  int32_t supported; // the newest CUDA version that the driver supports; 0 without a driver
+  char version[64];  // the driver in the kernel, "580.65.06"; empty without one
+} ct_cuda_driver;
+/// Reads the versions of CUDA and of its driver. CUDA need not be loaded.
+void ct_cuda_driver_find(ct_cuda_driver *out);
+
+typedef struct ct_cuda_properties {
+  char name[256];
+  int32_t major, minor; // the compute capability; 0 if the driver can't be asked
+  int32_t multiprocessors;
+  int64_t free_bytes, total_bytes; // of the device, not only of this process
+} ct_cuda_properties;
+/// Describes a CUDA device that `ct_cuda_require` has accepted.
+ct_status ct_cuda_properties_find(int32_t index, ct_cuda_properties *out);
+
+/// Waits until a device has done everything that was queued.
+ct_status ct_synchronize(ct_device device);
 
 typedef struct ct_memory_statistics {
   int64_t live_bytes; // held by tensors now
