@@ -5,6 +5,7 @@ import Datasets
 import LoRAFiles
 import Media
 import NN
+import Support
 import Torch
 
 /// `FILE` or `FILE:STRENGTH`.
@@ -63,6 +64,22 @@ struct ComputeOptions: ParsableArguments {
   func apply() throws {
     try checkingInput { try device.prepare() }
     threads?.apply()
+  }
+
+  /// Refuses bfloat16 on a GPU that can't compute in it.
+  ///
+  /// - Parameters:
+  ///   - dtype: the dtype that models compute in; nil for the default, bfloat16 on GPUs.
+  ///   - remedy: the way to avoid it on this GPU, such as an option; nil if there is none.
+  func require(_ dtype: ComputeDType?, remedy: String? = "use --dtype float32") throws {
+    guard device != .cpu, dtype ?? .bfloat16 == .bfloat16 else { return }
+    try checkingInput {
+      guard let problem = try device.bfloat16Problem() else { return }
+      let choices = ["Use another GPU", remedy, "set `device` to cpu"].compactMap { $0 }
+      throw Issue(
+        "models compute in bfloat16, but \(problem)",
+        suggestion: choices.dropLast().joined(separator: ", ") + ", or \(choices.last ?? "").")
+    }
   }
 
   /// The device of one of several processes on a machine: with `cuda`, each has a GPU of its own.

@@ -328,6 +328,7 @@ struct PreviewDatasetCommand: ParsableCommand {
 
   func run() throws {
     try compute.apply()
+    if decode { try compute.require(nil, remedy: nil) }
     let progress = PhasedProgress()
     let preview = try checkingInput(.dataset) {
       defer { progress.finish() }

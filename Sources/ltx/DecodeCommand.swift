@@ -74,6 +74,7 @@ struct DecodeCommand: ParsableCommand {
 
   func run() throws {
     try compute.apply()
+    try compute.require(dtype)
     var locks = OutputLocks("ltx decode")
     defer { locks.release() }
     let (decoder, jobs) = try checkingInput(.decoding) {

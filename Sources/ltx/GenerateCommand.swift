@@ -82,6 +82,7 @@ struct GenerateCommand: ParsableCommand {
 
   func run() throws {
     try compute.apply()
+    try compute.require(dtype)
     let request = try checkingInput([["promptsFile"]: "--prompts", ["source"]: "--source"]) {
       try self.request()
     }

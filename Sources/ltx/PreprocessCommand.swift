@@ -100,6 +100,7 @@ struct PreprocessCommand: ParsableCommand {
 
   func run() throws {
     try compute.apply()
+    try compute.require(dtype)
     let interruption = Interruption()
     var locks = OutputLocks("ltx preprocess")
     defer { locks.release() }

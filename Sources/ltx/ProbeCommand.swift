@@ -50,6 +50,7 @@ struct ProbeCommand: ParsableCommand {
 
   func run() throws {
     try compute.apply()
+    try compute.require(dtype)
     var options = Probe.Options()
     options.model = model
     options.textEncoder = textEncoder

@@ -75,6 +75,7 @@ public struct ConfigurationKey: Sendable, Equatable {
   static let optimizerOptions = ConfigurationKey(name: "optimization.optimizer_params")
   static let scheduleOptions = ConfigurationKey(name: "optimization.scheduler_params")
   static let timestepOptions = ConfigurationKey(name: "flow_matching.timestep_sampling_params")
+  static let mixedPrecision = ConfigurationKey(name: "acceleration.mixed_precision_mode")
   static let captionDropout = ConfigurationKey(name: "data.caption_dropout")
   static let heldOutCount = ConfigurationKey(name: "validation.held_out.count")
 }

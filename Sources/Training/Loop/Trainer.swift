@@ -79,6 +79,10 @@ public final class Trainer {
     var c = configuration
     (self.device, self.group, self.warn) = (device, group, warn)
     try device.prepare()
+    if c.acceleration.mixedPrecisionMode == .bf16, let problem = try device.bfloat16Problem() {
+      throw c.problem(
+        .mixedPrecision, "is bf16, but \(problem). Use fp16 or another GPU")
+    }
     if let problem = OutputFolder.problem(c.outputDir + "/checkpoints") {
       throw c.problem(.outputDir, "\(c.outputDir) \(problem)")
     }
