@@ -78,11 +78,13 @@ let package = Package(
         .product(name: "Yams", package: "Yams"),
       ]),
     .target(name: "Probe", dependencies: ["Training", "Support"]),
+    // Whether this machine has what the commands need, and how fast it is.
+    .target(name: "Diagnostics", dependencies: ["LTX", "Media", "Support"]),
     .executableTarget(
       name: "ltx",
       dependencies: [
-        "Probe", "Training", "Datasets", "Generation", "LoRAFiles", "SceneDetection", "Media",
-        "Support",
+        "Diagnostics", "Probe", "Training", "Datasets", "Generation", "LoRAFiles", "SceneDetection",
+        "Media", "Support",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ]),
 

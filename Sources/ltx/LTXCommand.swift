@@ -17,7 +17,7 @@ struct LTXCommand: ParsableCommand, PrintsItsResult {
       GenerateCommand.self,
       LoRACommand.self,
       InspectCommand.self,
-      ProbeCommand.self,
+      ProbeCommand.self, DoctorCommand.self,
     ])
 
   static func main() {
@@ -68,6 +68,7 @@ struct LTXCommand: ParsableCommand, PrintsItsResult {
     "finetune": "train", "fine-tune": "train", "infer": "generate", "inference": "generate",
     "sample": "generate",
     "cache": "preprocess", "prepare": "preprocess", "info": "inspect",
+    "check": "doctor", "env": "doctor",
   ]
 
   /// The nearest subcommand to a mistyped one.
