@@ -100,7 +100,9 @@ struct TrainCommand: ParsableCommand {
       return try session.run(events)
     }
     guard group.isMain else { return }
-    for line in result.lines(meanLoss: view.loss, report: session.reportPath) { print(line) }
+    for line in result.lines(
+      meanLoss: view.loss, report: session.reportPath, showsMemory: compute.device != .cpu)
+    { print(line) }
     if result.outcome == .interrupted {
       print("stopped after step \(trainer.completedSteps); the same command resumes the run")
     }
@@ -139,12 +141,16 @@ extension TrainingResult {
   /// - Parameters:
   ///   - meanLoss: the moving mean of the loss.
   ///   - report: the path of the run's page.
-  fileprivate func lines(meanLoss: Double?, report: String?) -> [String] {
+  ///   - showsMemory: whether the peak of the device's memory is shown.
+  fileprivate func lines(meanLoss: Double?, report: String?, showsMemory: Bool) -> [String] {
     var lines: [String] = []
     if let meanLoss { lines.append(String(format: "mean loss of the last steps %.4f", meanLoss)) }
     if let learning { lines += learning.lines.map(SubjectTable.training.translate) }
     lines.append(
       "\(statistics.steps) \(statistics.steps == 1 ? "step" : "steps") in \(statistics.time)")
+    if showsMemory {
+      lines.append(String(format: "peak GPU memory %.4g GB", Double(statistics.peakBytes) / 1e9))
+    }
     if let report { lines.append("report: \(report)") }
     if let best {
       lines.append(
