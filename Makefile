@@ -1,5 +1,5 @@
 # `make` alone lists the targets.
-.PHONY: help format lint test bench docs
+.PHONY: help format lint test bench docs gpu-check gpu-check-folder
 
 help:
 	@echo 'make format   format all sources in place'
@@ -7,6 +7,8 @@ help:
 	@echo 'make test     set up, build, run the whole test suite'
 	@echo 'make bench    build in release mode and run the benchmarks'
 	@echo 'make docs     write the API documentation to .build/docs'
+	@echo 'make gpu-check          measure and check a GPU; OUT=folder of the report'
+	@echo 'make gpu-check-folder   pack that check for a machine without this repository'
 
 format:
 	Scripts/lint --fix
@@ -34,3 +36,15 @@ bench:
 
 docs:
 	Scripts/docs
+
+# docs/doctor.md describes both.
+OUT ?= gpu-check-report
+gpu-check:
+	Scripts/bootstrap --cuda
+	swift build -c release --product ltx --static-swift-stdlib
+	Scripts/gpu-check --out $(OUT)
+
+gpu-check-folder:
+	Scripts/bootstrap
+	swift build -c release --product ltx --static-swift-stdlib
+	Scripts/gpu-check --pack gpu-check-folder
