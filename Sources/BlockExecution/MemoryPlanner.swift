@@ -12,8 +12,9 @@ public struct StackCosts: Sendable, Equatable {
   public var inputBytes: Int
   /// Memory that a block needs while it runs, besides its weights and what is kept of others.
   public var workBytes: Int
-  /// Memory that is used whatever the plan is: other weights, adapters, gradients, the optimizer's
-  /// state.
+  /// The gradients of all trained tensors, which are complete at the end of a backward pass.
+  public var gradientBytes: Int
+  /// Memory that is used whatever the plan is: other weights, adapters, the optimizer's state.
   public var fixedBytes: Int
   /// The floating-point operations of a block's forward pass.
   public var forwardOperations: Double
@@ -23,13 +24,14 @@ public struct StackCosts: Sendable, Equatable {
 
   public init(
     blocks: Int, weightBytes: Int, keptBytes: Int = 0, inputBytes: Int = 0, workBytes: Int,
-    fixedBytes: Int, forwardOperations: Double, backwardFactor: Double = 0
+    gradientBytes: Int = 0, fixedBytes: Int, forwardOperations: Double, backwardFactor: Double = 0
   ) {
     self.blocks = blocks
     self.weightBytes = weightBytes
     self.keptBytes = keptBytes
     self.inputBytes = inputBytes
     self.workBytes = workBytes
+    self.gradientBytes = gradientBytes
     self.fixedBytes = fixedBytes
     self.forwardOperations = forwardOperations
     self.backwardFactor = backwardFactor
@@ -127,8 +129,11 @@ public enum MemoryPlanner {
       (costs.blocks - streamed + min(streamed, buffers)) * costs.weightBytes
     // While one input leaves or returns, the next one is in use.
     let inputs = (offloads ? min(recomputed, 2) : recomputed) * costs.inputBytes
-    let peak =
-      costs.fixedBytes + weights + kept * costs.keptBytes + inputs + costs.workBytes
+    // The backward pass frees activations block by block, and fills the gradients. The blocks that
+    // are kept are the last ones, so they are gone when the first block is rebuilt.
+    let start = max(kept, 1) * costs.keptBytes + inputs
+    let end = costs.keptBytes + costs.gradientBytes
+    let peak = costs.fixedBytes + weights + costs.workBytes + max(start, end)
 
     let forward = costs.forwardOperations / machine.computeRate
     let rebuilt = costs.backwardFactor > 0 ? Double(recomputed) : 0

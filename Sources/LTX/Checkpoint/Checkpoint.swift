@@ -150,17 +150,27 @@ public struct Checkpoint: Sendable {
     try require("transformer")
     let configuration = try TransformerConfiguration(config)
     let root = weights(
-      policy.excludingFromTraining { key in
-        let name = key.dropFirst(Prefix.transformer.count + 1)
-        // Weights that only other passes use are not trained.
-        let present = training ?? modalities
-        return !LoRAPart(path: String(name)).isBuilt(present)
-          || !(generating ?? present).depend(on: name, built: present, blocks: configuration.blocks)
-      })
+      excludingUnused(
+        policy, modalities, training: training, generating: generating,
+        blocks: configuration.blocks))
     let transformer = try Transformer(
       root / Prefix.transformer, configuration: configuration, modalities: modalities)
     try root.requireAllAdaptersUsed()
     return transformer
+  }
+
+  /// The policy without training tensors that can't change the loss.
+  func excludingUnused(
+    _ policy: LoadPolicy, _ modalities: Set<Modality>, training: Set<Modality>?,
+    generating: Set<Modality>?, blocks: Int
+  ) -> LoadPolicy {
+    policy.excludingFromTraining { key in
+      let name = key.dropFirst(Prefix.transformer.count + 1)
+      // Weights that only other passes use are not trained.
+      let present = training ?? modalities
+      return !LoRAPart(path: String(name)).isBuilt(present)
+        || !(generating ?? present).depend(on: name, built: present, blocks: blocks)
+    }
   }
 }
 

@@ -52,6 +52,12 @@ public struct FreshAdapters: Sendable {
     path == target || path.hasSuffix(".\(target)")
   }
 
+  /// The shapes of the tensors of a layer's adapter; none if it isn't adapted.
+  package func shapes(for path: String, inputs: Int, outputs: Int) -> [[Int]] {
+    guard matches(path) else { return [] }
+    return kind.type.shapes(inputs: inputs, outputs: outputs, settings).values.map { $0 }
+  }
+
   func matches(_ path: String) -> Bool {
     !isExcluded(path) && targets.contains { Self.matches(path, target: $0) }
   }

@@ -33,7 +33,7 @@ public struct TrainedWeights: Sendable {
     return copy
   }
 
-  func matches(_ key: String) -> Bool {
+  package func matches(_ key: String) -> Bool {
     guard key.hasPrefix("\(scope)."), !isExcluded(key) else { return false }
     return patterns?.contains { matches(key, pattern: $0) } ?? true
   }

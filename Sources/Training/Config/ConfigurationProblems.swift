@@ -62,6 +62,7 @@ public struct ConfigurationSource: Sendable {
 public struct ConfigurationKey: Sendable, Equatable {
   let name: String
 
+  static let memory = ConfigurationKey(name: "acceleration.memory")
   static let outputDir = ConfigurationKey(name: "output_dir")
   static let textEncoder = ConfigurationKey(name: "model.text_encoder_path")
   static let startingWeights = ConfigurationKey(name: "model.load_checkpoint")

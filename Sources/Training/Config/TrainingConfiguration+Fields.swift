@@ -135,6 +135,7 @@ extension TrainingConfiguration.Acceleration: ConfigurationSection {
     Field(
       "offload_optimizer_during_validation", \.offloadOptimizerDuringValidation, .flag,
       affectsResult: false),
+    Field("memory", \.memory, .optional(.memoryBudget), isExtension: true, affectsResult: false),
     Field(
       "activations", \.activations, .optional(.choice), isExtension: true, affectsResult: false),
     Field(

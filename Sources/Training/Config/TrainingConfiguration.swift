@@ -122,6 +122,8 @@ extension TrainingConfiguration {
     public var quantization: BaseQuantization?
     public var loadTextEncoderIn8Bit = false
     public var offloadOptimizerDuringValidation = false
+    /// An extension: the device's memory that the run may use; nil is `auto` on a GPU.
+    public var memory: MemoryBudget?
     /// An extension: the treatment of the blocks' activations; nil follows
     /// `enable_gradient_checkpointing`.
     public var activations: ActivationPolicy?

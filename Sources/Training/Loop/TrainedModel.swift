@@ -28,14 +28,17 @@ struct TrainedModel: Sendable {
   /// The weights that training starts from: the file of `model.load_checkpoint` and its
   /// `FileIdentity`; nil for fresh weights.
   let start: (path: String, identity: String)?
+  /// The treatment of each block's weights and activations.
+  let plan: TrainingPlan
 
   /// - Throws: `ConfigurationProblems` that name the key, `WeightError`, `TensorFileError`.
   ///
-  /// - Parameter samples: the modalities that validation samples need.
+  /// - Parameters:
+  ///   - samples: the modalities that validation samples need.
+  ///   - passes: the sizes of the batches that are trained on.
   init(
     _ c: TrainingConfiguration, _ strategies: PerModality<ModalityStrategy?>,
-    samples: Set<Modality>?,
-    device: Device
+    samples: Set<Modality>?, passes: [PassSize], device: Device
   ) throws {
     let base = try Checkpoint(
       ModelFiles(
@@ -73,13 +76,19 @@ struct TrainedModel: Sendable {
     let storage = try c.acceleration.quantization?.storage() ?? .asStored
     let trainedModalities = strategies.present()
     let generated = strategies.compactMap { $1.isGenerated ? $1 : nil }.present()
+    var policy = LoadPolicy(
+      dtype: frozenDType, device: device, freshAdapters: adapters, trained: trained,
+      storage: storage)
+    let modalities = trainedModalities.union(samples ?? [])
     do {
+      plan = try TrainingPlan(
+        c, TransformerConfiguration(checkpoint.config),
+        checkpoint.transformerSizes(
+          policy, modalities: modalities, training: trainedModalities, generating: generated),
+        passes, autocast: autocast, device: device)
+      policy.placements = plan.placements
       transformer = try checkpoint.transformer(
-        LoadPolicy(
-          dtype: frozenDType, device: device, freshAdapters: adapters, trained: trained,
-          storage: storage, placements: try Self.placements(c, base)),
-        modalities: trainedModalities.union(samples ?? []), training: trainedModalities,
-        generating: generated)
+        policy, modalities: modalities, training: trainedModalities, generating: generated)
     } catch let error as UnmatchedTarget {
       let nearest =
         NearestName.find(error.target, in: error.layers).map { "; did you mean \($0)?" } ?? ""
@@ -93,17 +102,6 @@ struct TrainedModel: Sendable {
     parameters = transformer.parameters
     connectors = try checkpoint.textConnectors(
       dtype: frozenDType, device: device, modalities: trainedModalities)
-  }
-
-  /// The locations of the weights of the transformer's blocks.
-  private static func placements(
-    _ c: TrainingConfiguration, _ checkpoint: Checkpoint
-  ) throws -> WeightPlacements {
-    let acceleration = c.acceleration
-    let blocks = try TransformerConfiguration(checkpoint.config).blocks
-    return WeightPlacements(
-      acceleration.weightPlacement, count: min(acceleration.streamedBlocks ?? blocks, blocks),
-      of: blocks)
   }
 
   /// The dtypes of frozen weights and, under mixed precision, of matrix products.

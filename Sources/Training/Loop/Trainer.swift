@@ -117,7 +117,9 @@ public final class Trainer {
       hasSamples
       ? try validation.map(\.modalities)
         ?? ValidationSampler.modalities(of: c, dtype: dtype, device: device) : nil
-    let model = try TrainedModel(c, strategies, samples: sampled, device: device)
+    let passes = Self.passes(dataset, batchSize: c.optimization.batchSize)
+    let model = try TrainedModel(
+      c, strategies, samples: sampled, passes: passes, device: device)
     self.model = model
     if group.isMain { try model.startNotes.forEach(warn) }
     initial = group.isMain ? try Self.initialAdapters(model) : []
@@ -126,10 +128,7 @@ public final class Trainer {
     try heldOut?.requireFit(model, path: c.model.modelPath)
     step = TrainingStep(
       transformer: model.transformer,
-      plan: ExecutionPlan(
-        blocks: model.transformer.configuration.blocks,
-        activations: c.activations,
-        autocast: model.autocast))
+      plan: ExecutionPlan(steps: model.plan.steps, autocast: model.autocast))
     objective = c.trainingStrategy.objective
     flowMatching = FlowMatching(
       strategies: strategies, sampler: try TimestepSampler(c), factors: model.factors,
@@ -154,6 +153,21 @@ public final class Trainer {
       configuration: c.fingerprintValues, implied: c.impliedKeys, model: identity,
       samples: try dataset.identities(emptyPrompt: captionDropout?.file),
       start: model.start?.identity, ranks: group.worldSize)
+  }
+
+  /// The sizes of the batches of each shape, references included.
+  private static func passes(_ dataset: PrecomputedDataset, batchSize: Int) -> [PassSize] {
+    let all = dataset.entries.map { entry in
+      let tokens = dataset.strategies.compactMap { modality, strategy -> Int? in
+        guard let shape = entry.shapes[strategy.latentsFolder] else { return nil }
+        let references = strategy.conditions.compactMap(\.referenceFolder).compactMap {
+          entry.shapes[$0]
+        }
+        return ([shape] + references).reduce(0) { $0 + modality.tokenCount($1) }
+      }
+      return PassSize(tokens: tokens, batchSize: batchSize)
+    }
+    return Array(Set(all))
   }
 
   /// Makes the sampler. The first rank encodes the prompts, and the others load them from its

@@ -53,6 +53,13 @@ extension Trainer {
       "optimizer",
       "\(c.optimization.optimizerType.rawValue), \(c.optimization.schedulerType.rawValue), "
         + "learning rate \(c.optimization.learningRate)")
+    if let limit = model.plan.limitBytes {
+      let planned = model.plan.planned
+      add(
+        "memory plan",
+        "\(planned.words(of: step.plan.steps.count)); predicted peak "
+          + "\(gigabytes(planned.peakBytes)) of \(gigabytes(limit))")
+    }
     return RunSummary(facts: facts, memory: memory, keys: saved.map(\.key))
   }
 

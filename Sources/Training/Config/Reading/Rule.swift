@@ -1,4 +1,5 @@
 import Foundation
+import LTX
 import NN
 import Support
 
@@ -146,6 +147,14 @@ extension Rule<String> {
   private func map(_ change: @escaping @Sendable (String) -> String) -> Rule {
     let read = read
     return Rule(read: { read($0, $1).map(change) }, write: { .string($0) })
+  }
+}
+
+extension Rule<MemoryBudget> {
+  static var memoryBudget: Rule {
+    scalar(
+      "auto or a size such as 24GB", { $0.asText.flatMap { MemoryBudget($0) } },
+      write: { .string($0.description) })
   }
 }
 

@@ -1,0 +1,73 @@
+// T tokens, D width, S text tokens of one sample.
+
+import BlockExecution
+import NN
+import Torch
+
+/// The size of one pass through the transformer.
+public struct PassSize: Sendable, Hashable {
+  /// The tokens of a sample of each modality; nil for one that the pass lacks.
+  public var tokens: PerModality<Int?>
+  /// The tokens of a sample's text.
+  public var textTokens: Int
+  public var batchSize: Int
+
+  public init(tokens: PerModality<Int?>, textTokens: Int = 1024, batchSize: Int = 1) {
+    self.tokens = tokens
+    self.textTokens = textTokens
+    self.batchSize = batchSize
+  }
+}
+
+extension TransformerConfiguration {
+  /// The floating-point operations of a block's forward pass, 2 for a multiplication and an
+  /// addition.
+  ///
+  /// The linear layers that a token passes have about 16 D² weights: 4 D² in each of two
+  /// self- and cross-modal attentions, 2 D² in the attention to the text, 8 D² in the feed-forward
+  /// layer, with some that only one modality has.
+  public func forwardOperations(_ pass: PassSize) -> Double {
+    pass.tokens.pairs.reduce(0) { sum, pair in
+      guard let tokens = pair.1 else { return sum }
+      let width = Double(sizes[pair.0].width)
+      let (t, s) = (Double(tokens), Double(pass.textTokens))
+      let linear = 2 * 16 * width * width * t + 2 * 2 * width * width * s
+      let attention = 4 * t * t * width + 4 * t * s * width
+      return sum + (linear + attention) * Double(pass.batchSize)
+    }
+  }
+
+  /// The bytes that a block's graph keeps between its forward and its backward pass, its input
+  /// included.
+  public func keptBytes(_ pass: PassSize, elementBytes: Int) -> Int {
+    bytes(pass, elementBytes, perToken: 28.8, perTextToken: 7)
+  }
+
+  /// The bytes that a block's backward pass needs besides what its graph keeps.
+  public func workBytes(_ pass: PassSize, elementBytes: Int) -> Int {
+    bytes(pass, elementBytes, perToken: 16, perTextToken: 4)
+  }
+
+  /// - Parameters:
+  ///   - perToken: Elements per token and unit of its width.
+  ///   - perTextToken: The same for the text that a modality attends to.
+  private func bytes(
+    _ pass: PassSize, _ elementBytes: Int, perToken: Double, perTextToken: Double
+  ) -> Int {
+    let elements = pass.tokens.pairs.reduce(0.0) { sum, pair in
+      guard let tokens = pair.1 else { return sum }
+      let perWidth = perToken * Double(tokens) + perTextToken * Double(pass.textTokens)
+      return sum + perWidth * Double(sizes[pair.0].width)
+    }
+    return Int(elements) * elementBytes * pass.batchSize
+  }
+
+  /// The bytes of a block's input.
+  ///
+  /// - Parameter elementBytes: The size of an element of the states.
+  public func inputBytes(_ pass: PassSize, elementBytes: Int) -> Int {
+    pass.tokens.pairs.reduce(0) { sum, pair in
+      sum + (pair.1 ?? 0) * sizes[pair.0].width * elementBytes * pass.batchSize
+    }
+  }
+}

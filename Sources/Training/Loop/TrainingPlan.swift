@@ -1,0 +1,131 @@
+import BlockExecution
+import LTX
+import NN
+import Optimizers
+import Support
+import Torch
+
+/// The treatment of each block's weights and activations in a run. It is chosen from the sizes of
+/// the model and of the data before anything is loaded.
+///
+/// Settings of the configuration win: a plan only decides what they leave open.
+public struct TrainingPlan: Sendable {
+  /// The locations of the blocks' frozen weights.
+  public let placements: WeightPlacements
+  let steps: [ExecutionPlan.Step]
+  /// What a step takes, as predicted.
+  public let planned: PlannedExecution
+  /// The memory that the plan was made for; nil on the CPU without `acceleration.memory`, where
+  /// nothing is planned.
+  public let limitBytes: Int?
+
+  /// - Parameter passes: the sizes of the batches.
+  /// - Throws: `ConfigurationProblems` if no allowed plan fits.
+  init(
+    _ c: TrainingConfiguration, _ configuration: TransformerConfiguration,
+    _ sizes: TransformerSizes, _ passes: [PassSize], autocast: DType?, device: Device
+  ) throws {
+    let costs = try Self.costs(c, configuration, sizes, passes, autocast: autocast)
+    let isPlanned = device != .cpu || c.acceleration.memory != nil
+    limitBytes =
+      isPlanned ? try (c.acceleration.memory ?? .automatic).tensorBytes(on: device) : nil
+    let machine = MachineResources(
+      deviceBytes: limitBytes ?? .max, hostBytes: Self.hostBytes / 2)
+    guard
+      let (planned, fits) = MemoryPlanner.plan(
+        costs, on: machine, where: { Self.allows($0, c, blocks: costs.blocks, isPlanned) })
+    else {
+      throw c.problem(.memory, "leaves no plan for the settings of acceleration; remove some")
+    }
+    guard fits else {
+      throw c.problem(
+        .memory,
+        "does not suffice: the run needs about \(gigabytes(planned.peakBytes)) of the device's "
+          + "memory at least, but has \(gigabytes(limitBytes ?? 0)) "
+          + "(\(planned.words(of: costs.blocks))). Use smaller buckets or batches, a lower rank, "
+          + "or quantized weights (acceleration.quantization)")
+    }
+    self.planned = planned
+    placements = WeightPlacements(
+      planned.placement, count: planned.streamedBlocks, of: costs.blocks)
+    let recomputed: ActivationPolicy = planned.offloadsInputs ? .offload : .recompute
+    // Blocks that are kept are the last resident ones: their memory is free again when the blocks
+    // before them are rebuilt.
+    let placements = placements
+    let kept = Set(
+      (0..<costs.blocks).filter { placements[$0] == .resident }.suffix(planned.keptBlocks))
+    steps = (0..<costs.blocks).map {
+      ExecutionPlan.Step(activations: kept.contains($0) ? .keep : recomputed)
+    }
+  }
+
+  /// Half of it may hold page-locked weights.
+  private static var hostBytes: Int { HostMemory.availableBytes }
+
+  /// Whether the configuration's explicit settings allow a plan.
+  private static func allows(
+    _ plan: PlannedExecution, _ c: TrainingConfiguration, blocks: Int, _ isPlanned: Bool
+  ) -> Bool {
+    let acceleration = c.acceleration
+    if !isPlanned || c.gives("acceleration.weight_placement") {
+      let streamed =
+        acceleration.weightPlacement == .resident
+        ? 0 : min(acceleration.streamedBlocks ?? blocks, blocks)
+      guard plan.streamedBlocks == streamed else { return false }
+    }
+    let isExplicit =
+      acceleration.activations != nil || c.gives("optimization.enable_gradient_checkpointing")
+    guard !isPlanned || isExplicit else { return true }
+    return switch c.activations {
+    case .keep: plan.keptBlocks == blocks
+    case .recompute: plan.keptBlocks == 0 && !plan.offloadsInputs
+    case .offload: plan.keptBlocks == 0 && plan.offloadsInputs
+    }
+  }
+}
+
+extension TrainingPlan {
+  private static func costs(
+    _ c: TrainingConfiguration, _ configuration: TransformerConfiguration,
+    _ sizes: TransformerSizes, _ passes: [PassSize], autocast: DType?
+  ) throws -> StackCosts {
+    let options = try OptimizerOptions(
+      c.optimization.optimizerType, params: c.optimization.optimizerParams)
+    let optimizer = sizes.trained.reduce(0) { $0 + options.stateBytes(shape: $1) }
+    let average = c.optimization.emaDecay == nil ? 0 : sizes.trainedBytes
+    // Accumulated gradients stay while the next ones are computed.
+    let accumulated = c.optimization.gradientAccumulationSteps > 1 ? sizes.trainedBytes : 0
+    let bytes = autocast == nil ? 4 : 2
+    let largest = passes.max {
+      configuration.keptBytes($0, elementBytes: bytes)
+        < configuration.keptBytes($1, elementBytes: bytes)
+    }
+    let pass = largest ?? PassSize(tokens: PerModality())
+    return StackCosts(
+      blocks: configuration.blocks, weightBytes: sizes.blockBytes.max() ?? 0,
+      keptBytes: configuration.keptBytes(pass, elementBytes: bytes),
+      inputBytes: configuration.inputBytes(pass, elementBytes: bytes),
+      workBytes: configuration.workBytes(pass, elementBytes: bytes),
+      gradientBytes: sizes.trainedBytes,
+      fixedBytes: sizes.otherBytes + sizes.trainedBytes + optimizer + average + accumulated,
+      forwardOperations: configuration.forwardOperations(pass), backwardFactor: 1.2)
+  }
+}
+
+extension PlannedExecution {
+  /// The plan in words: `48 blocks recomputed, weights of 30 streamed from the file`.
+  public func words(of blocks: Int) -> String {
+    let recomputed = blocks - keptBlocks
+    let activations =
+      recomputed == 0
+      ? "activations of all blocks kept"
+      : "activations of \(recomputed == blocks ? "all" : "\(recomputed) of \(blocks)") blocks "
+        + "recomputed\(offloadsInputs ? " from inputs in host memory" : "")"
+    guard streamedBlocks > 0 else { return activations }
+    let source = placement == .file ? "the file" : "host memory"
+    let count = streamedBlocks == blocks ? "all" : "\(streamedBlocks) of \(blocks)"
+    return "\(activations), weights of \(count) blocks streamed from \(source)"
+  }
+}
+
+func gigabytes(_ bytes: Int) -> String { "\((Double(bytes) / 1e8).rounded() / 10) GB" }
