@@ -65,10 +65,11 @@ public struct InputEncoder: Sendable {
   /// separate function so that the text encoder is freed when it returns.
   private func features(of prompts: [String], _ advance: Advance) throws -> [TextFeatures] {
     try advance(0, prompts.count)
+    let storage: WeightStorage = models.textEncoder8bit ? .int8 : .asStored
     let encoder = try checkpoint.promptEncoder(
-      dtype: models.dtype, device: models.device,
-      storage: models.textEncoder8bit ? .int8 : .asStored,
-      placements: .all(models.textEncoderPlacement))
+      dtype: models.dtype, device: models.device, storage: storage,
+      placements: models.memory.textEncoderPlacements(
+        at: models.files.textEncoder, dtype: models.dtype, device: models.device, storage: storage))
     return try prompts.enumerated().map { index, prompt in
       let features = try encoder([prompt])
       for (_, values) in features.byModality.pairs {

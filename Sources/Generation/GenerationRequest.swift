@@ -1,6 +1,5 @@
 import LTX
 import LoRAFiles
-import NN
 import Torch
 
 /// A generation request. Together with the models, it determines every byte of the result.
@@ -74,10 +73,8 @@ public struct GenerationModels: Sendable {
   public var distilledStrength: Double?
   public var distilledFirstStageStrength: Double?
   public var device = Device.cpu
-  /// The locations of the weights of the transformer's blocks.
-  public var placements = WeightPlacements.resident
-  /// The location of the weights of the language model's layers.
-  public var textEncoderPlacement = WeightPlacement.resident
+  /// The memory of the transformer and of the language model.
+  public var memory = MemorySettings()
   /// The dtype that models compute in.
   public var dtype: DType
 

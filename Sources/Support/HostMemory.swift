@@ -11,3 +11,8 @@ public enum HostMemory {
     return kibibytes * 1024
   }
 }
+
+extension Int {
+  /// A number of bytes in gigabytes: `15.8 GB`.
+  public var gigabytes: String { "\((Double(self) / 1e8).rounded() / 10) GB" }
+}

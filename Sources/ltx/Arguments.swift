@@ -2,6 +2,7 @@
 
 import ArgumentParser
 import Datasets
+import LTX
 import LoRAFiles
 import Media
 import NN
@@ -96,16 +97,30 @@ extension Device: ExpressibleByArgument {
   }
 }
 
-/// The location of weights while they are not in use.
-struct PlacementOptions: ParsableArguments {
+/// The use of the device's memory.
+struct MemoryOptions: ParsableArguments {
   @Option(
     help: ArgumentHelp(
-      "Where the weights of a model's blocks are while the block does not run: resident on the device, host memory, or the file.",
+      "The device's memory to use, such as 24GB, or auto for what is free. Weights that don't fit are streamed. (default: auto on a GPU)",
+      valueName: "size"))
+  var memory: MemoryBudget?
+
+  @Option(
+    help: ArgumentHelp(
+      "Where the weights of a model's blocks are while the block does not run: resident on the device, in host memory, or in the file. (default: what fits)",
       valueName: "place"))
-  var weightPlacement: WeightPlacement = .resident
+  var weightPlacement: WeightPlacement?
+
+  var settings: MemorySettings {
+    MemorySettings(weightPlacement: weightPlacement, memory: memory)
+  }
 }
 
 extension WeightPlacement: ExpressibleByArgument {}
+
+extension MemoryBudget: ExpressibleByArgument {
+  public init?(argument: String) { self.init(argument) }
+}
 
 /// A choice between `on` and `off`.
 enum OnOff: String, ExpressibleByArgument, CaseIterable {

@@ -35,7 +35,7 @@ struct GenerateCommand: ParsableCommand {
     help: "Keep the text encoder's weights in int8, in half the memory of bfloat16.")
   var textEncoder8bit = false
 
-  @OptionGroup var placement: PlacementOptions
+  @OptionGroup var memory: MemoryOptions
 
   @Option(
     name: .customLong("lora"),
@@ -127,8 +127,7 @@ struct GenerateCommand: ParsableCommand {
     var models = GenerationModels(
       model.files, loras: loras.map(\.lora), device: compute.device, dtype: dtype?.dtype)
     models.textEncoder8bit = textEncoder8bit
-    models.placements = .all(placement.weightPlacement)
-    models.textEncoderPlacement = placement.weightPlacement
+    models.memory = memory.settings
     models.fusesLoRAs = fuseLoRAs
     models.upsampler = upsampler
     (models.distilledLoRA, models.distilledStrength) = (

@@ -49,7 +49,7 @@ struct PreprocessCommand: ParsableCommand {
   )
   var textEncoder8bit = false
 
-  @OptionGroup var placement: PlacementOptions
+  @OptionGroup var memory: MemoryOptions
 
   @OptionGroup(title: "Columns") var columns: ColumnOptions
 
@@ -176,7 +176,7 @@ struct PreprocessCommand: ParsableCommand {
       dataset: dataset, buckets: try resolutionBuckets.map(ResolutionBucket.list) ?? [],
       models: model.files)
     options.textEncoder8bit = textEncoder8bit
-    options.textEncoderPlacement = placement.weightPlacement
+    options.memory = memory.settings
     options.columns = columns.named
     options.outputFolder = outputDir
     options.format = format

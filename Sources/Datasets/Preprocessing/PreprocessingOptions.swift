@@ -1,7 +1,6 @@
 import Foundation
 import LTX
 import Media
-import NN
 import Torch
 
 /// The options of preprocessing a dataset.
@@ -26,8 +25,8 @@ public struct PreprocessingOptions: Sendable {
   public var models: ModelFiles
   /// Whether the text encoder is quantized to int8.
   public var textEncoder8bit = false
-  /// The location of the weights of the text encoder's layers.
-  public var textEncoderPlacement = WeightPlacement.resident
+  /// The memory of the text encoder.
+  public var memory = MemorySettings()
   /// Columns that can't be found by their names.
   public var columns: [Role: String] = [:]
   /// The word that precedes each caption, with a space.

@@ -2,6 +2,7 @@ import Foundation
 import Generation
 import LTX
 import Media
+import NN
 import Support
 import TensorFiles
 import Torch
@@ -124,10 +125,12 @@ public final class Preprocessor {
       .values.sorted { $0[0].sample.index < $1[0].sample.index }
     notify(.loading(.captions, total: pending.count))
     let options = plan.options
+    let storage: WeightStorage = options.textEncoder8bit ? .int8 : .asStored
     let encoder = try plan.checkpoint.promptEncoder(
-      dtype: options.dtype, device: options.device,
-      storage: options.textEncoder8bit ? .int8 : .asStored,
-      placements: .all(options.textEncoderPlacement))
+      dtype: options.dtype, device: options.device, storage: storage,
+      placements: options.memory.textEncoderPlacements(
+        at: options.models.textEncoder, dtype: options.dtype, device: options.device,
+        storage: storage))
     var done = 0
     notify(.advanced(.captions, done: 0, total: pending.count))
     for group in works {

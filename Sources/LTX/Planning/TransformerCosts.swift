@@ -48,6 +48,11 @@ extension TransformerConfiguration {
     bytes(pass, elementBytes, perToken: 16, perTextToken: 4)
   }
 
+  /// The bytes that a block needs while it runs without a backward pass.
+  public func inferenceBytes(_ pass: PassSize, elementBytes: Int) -> Int {
+    bytes(pass, elementBytes, perToken: 16, perTextToken: 4)
+  }
+
   /// - Parameters:
   ///   - perToken: Elements per token and unit of its width.
   ///   - perTextToken: The same for the text that a modality attends to.

@@ -40,8 +40,8 @@ public struct TrainingPlan: Sendable {
     guard fits else {
       throw c.problem(
         .memory,
-        "does not suffice: the run needs about \(gigabytes(planned.peakBytes)) of the device's "
-          + "memory at least, but has \(gigabytes(limitBytes ?? 0)) "
+        "does not suffice: the run needs about \(planned.peakBytes.gigabytes) of the device's "
+          + "memory at least, but has \((limitBytes ?? 0).gigabytes) "
           + "(\(planned.words(of: costs.blocks))). Use smaller buckets or batches, a lower rank, "
           + "or quantized weights (acceleration.quantization)")
     }
@@ -127,5 +127,3 @@ extension PlannedExecution {
     return "\(activations), weights of \(count) blocks streamed from \(source)"
   }
 }
-
-func gigabytes(_ bytes: Int) -> String { "\((Double(bytes) / 1e8).rounded() / 10) GB" }

@@ -2,6 +2,7 @@ import Foundation
 import LTX
 import LoRAFiles
 import NN
+import Support
 import Torch
 import Tracking
 
@@ -58,7 +59,7 @@ extension Trainer {
       add(
         "memory plan",
         "\(planned.words(of: step.plan.steps.count)); predicted peak "
-          + "\(gigabytes(planned.peakBytes)) of \(gigabytes(limit))")
+          + "\(planned.peakBytes.gigabytes) of \(limit.gigabytes)")
     }
     return RunSummary(facts: facts, memory: memory, keys: saved.map(\.key))
   }
