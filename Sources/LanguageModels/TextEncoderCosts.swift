@@ -33,8 +33,10 @@ public func textEncoderCosts(
       : entry.shape.reduce(1, *) * dtype.size
   }
   let tokens = 1024
+  // All hidden states, as they are and in float32 while they are normalized.
+  let states = (layers + 1) * tokens * configuration.width
   return StackCosts(
     blocks: layers, weightBytes: inLayers / max(layers, 1),
-    workBytes: (layers + 20) * tokens * configuration.width * dtype.size, fixedBytes: others,
+    workBytes: states * 2 * (dtype.size + DType.float32.size), fixedBytes: others,
     forwardOperations: 2 * Double(elements / max(layers, 1)) * Double(tokens))
 }
