@@ -56,7 +56,7 @@ public func writeSafetensors(
   try file.commit(isDurable: isDurable)
 }
 
-private func safetensorsHeader(
+func safetensorsHeader(
   _ ordered: [(key: String, dtype: DType, shape: [Int])], _ metadata: [String: String],
   _ path: String
 ) throws(TensorFileError) -> [UInt8] {

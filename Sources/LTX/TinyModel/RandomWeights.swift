@@ -10,9 +10,16 @@ struct RandomWeights {
   /// The tensors drawn so far, in order.
   final class Drawn {
     let generator: Generator
+    /// The maximum number of elements of a tensor that is drawn; larger ones become `holes`.
+    let limit: Int
     var tensors: [(key: String, tensor: Tensor)] = []
+    /// The tensors that were only described.
+    var holes: [(key: String, dtype: DType, shape: [Int])] = []
 
-    init(_ generator: Generator) { self.generator = generator }
+    init(_ generator: Generator, limit: Int = .max) {
+      self.generator = generator
+      self.limit = limit
+    }
   }
 
   private let drawn: Drawn
@@ -40,12 +47,12 @@ struct RandomWeights {
 
   /// Draws normal values around `mean`.
   func normal(_ name: String, _ shape: [Int], mean: Double = 0, deviation: Double) throws {
-    try keep(name, drawn.generator.normal(shape) * deviation + mean)
+    try keep(name, shape) { try drawn.generator.normal(shape) * deviation + mean }
   }
 
   /// Draws uniform values.
   func uniform(_ name: String, _ shape: [Int], from low: Double, to high: Double) throws {
-    try keep(name, drawn.generator.uniform(shape) * (high - low) + low)
+    try keep(name, shape) { try drawn.generator.uniform(shape) * (high - low) + low }
   }
 
   func linear(_ inputs: Int, _ outputs: Int, bias: Bool = true) throws {
@@ -88,10 +95,16 @@ struct RandomWeights {
   }
 
   /// A tensor that isn't random, such as a filter; published files have those too.
-  func fixed(_ name: String, _ tensor: Tensor) throws { try keep(name, tensor) }
+  func fixed(_ name: String, _ tensor: Tensor) throws {
+    try keep(name, tensor.shape) { tensor }
+  }
 
-  private func keep(_ name: String, _ tensor: Tensor) throws {
+  private func keep(_ name: String, _ shape: [Int], _ tensor: () throws -> Tensor) throws {
     let key = path.isEmpty ? name : "\(path).\(name)"
-    drawn.tensors.append((key, try tensor.to(dtype)))
+    guard shape.reduce(1, *) <= drawn.limit else {
+      drawn.holes.append((key, dtype, shape))
+      return
+    }
+    drawn.tensors.append((key, try tensor().to(dtype)))
   }
 }

@@ -14,6 +14,8 @@ public struct TinyGemma: Sendable {
   public var headWidth = 16
   public var feedForwardWidth = 256
   public var window = 64
+  /// The number of embeddings; nil for those that the tokenizer needs.
+  public var vocabulary: Int?
   let visionWidth = 32
   let visionFeedForwardWidth = 64
   let visionLayers = 2
@@ -33,9 +35,7 @@ public struct TinyGemma: Sendable {
 
   func write(to folder: URL, _ generator: Generator) throws {
     let tokenizer = TinyTokenizer()
-    for (name, content) in try files(tokenizer) {
-      try Data((content + "\n").utf8).write(to: folder.appendingPathComponent(name))
-    }
+    try writeSmallFiles(to: folder, tokenizer)
     let drawn = RandomWeights.Drawn(generator)
     try draw(RandomWeights(into: drawn), tokenizer: tokenizer)
 
@@ -70,6 +70,13 @@ public struct TinyGemma: Sendable {
     try Data(index.utf8).write(to: folder.appendingPathComponent("model.safetensors.index.json"))
   }
 
+  /// Writes everything but the tensors.
+  func writeSmallFiles(to folder: URL, _ tokenizer: TinyTokenizer) throws {
+    for (name, content) in try files(tokenizer) {
+      try Data((content + "\n").utf8).write(to: folder.appendingPathComponent(name))
+    }
+  }
+
   /// Draws all tensors: the language model, the vision tower, the projector.
   func draw(_ w: RandomWeights, tokenizer: TinyTokenizer) throws {
     try languageModel(w / "language_model" / "model", tokenizer)
@@ -84,7 +91,8 @@ public struct TinyGemma: Sendable {
   private func languageModel(_ w: RandomWeights, _ tokenizer: TinyTokenizer) throws {
     // The model multiplies them by the square root of the width.
     try (w / "embed_tokens").normal(
-      "weight", [tokenizer.embeddingCount, width], deviation: 1 / Double(width).squareRoot())
+      "weight", [vocabulary ?? tokenizer.embeddingCount, width],
+      deviation: 1 / Double(width).squareRoot())
     for index in 0..<layers {
       let layer = w / "layers" / index
       let attention = layer / "self_attn"
@@ -161,7 +169,7 @@ public struct TinyGemma: Sendable {
         "num_key_value_heads": \(keyValueHeads),
         "head_dim": \(headWidth),
         "query_pre_attn_scalar": \(headWidth),
-        "vocab_size": \(tokenizer.embeddingCount),
+        "vocab_size": \(vocabulary ?? tokenizer.embeddingCount),
         "max_position_embeddings": 131072,
         "rms_norm_eps": 1e-06,
         "rope_theta": 1000000.0,

@@ -15,14 +15,14 @@ public struct TinyTransformer: Sendable {
   public var captionWidth = TinyGemma().width
   public var connectorBlocks = 2
   public var connectorHeads = 4
+  public var videoChannels = TinyVideoVAE().latentChannels
+  public var audioChannels = TinyAudioVAE.patchChannels
   let registers = 128
 
   public init(generation: TinyModel.Generation = .ltx2) { self.generation = generation }
 
   public var width: Int { heads * headWidth }
   public var audioWidth: Int { heads * audioHeadWidth }
-  public var videoChannels: Int { TinyVideoVAE().latentChannels }
-  public var audioChannels: Int { TinyAudioVAE.patchChannels }
 
   /// Writes a checkpoint that contains only the transformer, in bfloat16.
   public func write(to path: String, seed: UInt64) throws {

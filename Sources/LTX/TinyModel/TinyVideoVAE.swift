@@ -8,9 +8,15 @@ public struct TinyVideoVAE: Sendable {
   public var latentChannels = 16
   /// The channels of the last features; the features at the latent have eight times as many.
   public var decoderChannels = 8
+  /// The layers of the residual blocks, from the pixels to the latent.
+  public var encoderLayers = [2, 2, 2, 1, 1]
+  public var decoderLayers: [Int]
   let patch = 4
 
-  public init(generation: TinyModel.Generation = .ltx2) { self.generation = generation }
+  public init(generation: TinyModel.Generation = .ltx2) {
+    self.generation = generation
+    decoderLayers = generation == .ltx2 ? [2, 2, 1, 1] : [2, 2, 1, 1, 1]
+  }
 
   /// The channels of the first features. Upstream uses the latent's, which are equal in the
   /// published model.
@@ -31,34 +37,35 @@ public struct TinyVideoVAE: Sendable {
   }
 
   private var encoderBlocks: [Block] {
-    [
-      .residual(layers: 2), .resampling(name: "compress_space_res", factor: 4),
-      .residual(layers: 2), .resampling(name: "compress_time_res", factor: 2),
-      .residual(layers: 2), .resampling(name: "compress_all_res", factor: 8),
-      .residual(layers: 1),
-      .resampling(name: "compress_all_res", factor: 8, multiplier: generation == .ltx2 ? 2 : 1),
-      .residual(layers: 1),
-    ]
+    Self.blocks(
+      layers: encoderLayers,
+      [
+        .resampling(name: "compress_space_res", factor: 4),
+        .resampling(name: "compress_time_res", factor: 2),
+        .resampling(name: "compress_all_res", factor: 8),
+        .resampling(name: "compress_all_res", factor: 8, multiplier: generation == .ltx2 ? 2 : 1),
+      ])
   }
 
   /// From the pixels to the latent: the decoder runs through them in reverse.
   private var decoderBlocks: [Block] {
-    switch generation {
-    case .ltx2:
-      [
-        .residual(layers: 2), .resampling(name: "compress_all", factor: 8),
-        .residual(layers: 2), .resampling(name: "compress_all", factor: 8),
-        .residual(layers: 1), .resampling(name: "compress_all", factor: 8),
-        .residual(layers: 1),
-      ]
-    case .ltx23:
-      [
-        .residual(layers: 2), .resampling(name: "compress_space", factor: 4),
-        .residual(layers: 2), .resampling(name: "compress_time", factor: 2),
-        .residual(layers: 1), .resampling(name: "compress_all", factor: 8, multiplier: 1),
-        .residual(layers: 1), .resampling(name: "compress_all", factor: 8),
-        .residual(layers: 1),
-      ]
+    let whole = Block.resampling(name: "compress_all", factor: 8)
+    return Self.blocks(
+      layers: decoderLayers,
+      generation == .ltx2
+        ? [whole, whole, whole]
+        : [
+          .resampling(name: "compress_space", factor: 4),
+          .resampling(name: "compress_time", factor: 2),
+          .resampling(name: "compress_all", factor: 8, multiplier: 1), whole,
+        ])
+  }
+
+  /// Residual blocks with a change of resolution between each two of them.
+  private static func blocks(layers: [Int], _ changes: [Block]) -> [Block] {
+    precondition(layers.count == changes.count + 1, "a residual block on each side of a change")
+    return layers.indices.flatMap { index in
+      [.residual(layers: layers[index])] + (index < changes.count ? [changes[index]] : [])
     }
   }
 
