@@ -92,10 +92,13 @@ at::Tensor expanded(const at::Tensor &codes, const at::Tensor &largest, const at
 
 std::pair<at::Tensor, at::Tensor> packed(const at::Tensor &x, const at::Tensor &table) {
   const int64_t count = x.numel(), blocks = blockCount(count);
-  const at::Tensor rows = at::constant_pad_nd(x.to(at::kFloat).flatten(), {0, blocks * blockSize - count}).view({blocks, blockSize});
+  const at::Tensor flat = x.to(at::kFloat).flatten();
+  const at::Tensor rows =
+      (count == blocks * blockSize ? flat : at::constant_pad_nd(flat, {0, blocks * blockSize - count})).view({blocks, blockSize});
   const at::Tensor largest = rows.abs().amax({1});
-  const at::Tensor n = at::nan_to_num(rows * largest.reciprocal().unsqueeze(1), -1, 1, -1).clamp(-1, 1);
-  const at::Tensor places = (n + 1).mul_(0.5).mul_(tableSize - 1).add_(0.5).to(at::kInt);
+  at::Tensor n = rows * largest.reciprocal().unsqueeze(1);
+  at::nan_to_num_(n, -1, 1, -1);
+  const at::Tensor places = n.clamp_(-1, 1).add_(1).mul_(0.5).mul_(tableSize - 1).add_(0.5).to(at::kInt);
   return {table.index_select(0, places.flatten()).narrow(0, 0, count).view(x.sizes()), largest};
 }
 
@@ -125,6 +128,83 @@ struct Moment {
 };
 
 bool isFast(const at::Tensor &t) { return isPlain(t) && t.is_contiguous(); }
+
+// MARK: Steps
+
+/// Updates a parameter whose moments begin at element `start`, block by block.
+void updateOnCPU(const AdamW &numbersOfStep, at::Tensor parameter, const at::Tensor &gradient_, const Moment &first,
+                 const Moment &second, int64_t start) {
+  const at::Tensor gradient = gradient_.to(at::kFloat).contiguous();
+  const int64_t count = parameter.numel();
+  const float *g = numbers(gradient), *map1 = numbers(first.map), *map2 = numbers(second.map);
+  const uint8_t *table1 = bytes(first.table), *table2 = bytes(second.table);
+  float *p = writable(parameter);
+  float *largest1 = writableNumbers(first.largest) + start / blockSize, *largest2 = writableNumbers(second.largest) + start / blockSize;
+  uint8_t *codes1 = writableBytes(first.codes) + start, *codes2 = writableBytes(second.codes) + start;
+  forRows(blockCount(count), blockSize, [&](int64_t begin, int64_t end) {
+    float m[blockSize], v[blockSize];
+    for (int64_t block = begin; block < end; ++block) {
+      const int64_t at = block * blockSize, length = std::min(blockSize, count - at);
+      expand(codes1 + at, largest1[block], map1, length, m);
+      expand(codes2 + at, largest2[block], map2, length, v);
+      update(numbersOfStep, g + at, length, m, v, p + at);
+      largest1[block] = pack(m, table1, length, codes1 + at);
+      largest2[block] = pack(v, table2, length, codes2 + at);
+    }
+  });
+}
+
+/// The elements of several tensors in one, each from its start.
+std::vector<at::Tensor> parts(const at::Tensor &all, const std::vector<int64_t> &starts, const std::vector<at::Tensor> &like) {
+  std::vector<at::Tensor> result;
+  for (size_t i = 0; i < like.size(); ++i)
+    result.push_back(all.narrow(0, starts[i], like[i].numel()).view(like[i].sizes()));
+  return result;
+}
+
+/// Updates all parameters with operations on all their moments at once: a launch takes as long as
+/// the work of one small tensor.
+void updateTogether(const std::vector<at::Tensor> &parameters, const std::vector<at::Tensor> &gradients,
+                    const std::vector<int64_t> &starts, const Moment &first, const Moment &second, int64_t step, double learningRate,
+                    double beta1, double beta2, double eps, double weightDecay) {
+  const int64_t total = first.codes.numel();
+  at::Tensor m = expanded(first.codes, first.largest, first.map).mul_(beta1);
+  at::Tensor v = expanded(second.codes, second.largest, second.map).mul_(beta2);
+  {
+    const at::Tensor g = at::zeros({total}, m.options());
+    at::_foreach_copy_(parts(g, starts, parameters), gradients);
+    m.add_(g, 1 - beta1);
+    v.addcmul_(g, g, 1 - beta2);
+  }
+  // Between the end of a parameter and of its last block, zero's code stands for a tiny value, which
+  // must not become the block's largest.
+  for (size_t i = 0; i < parameters.size(); ++i) {
+    const int64_t end = starts[i] + parameters[i].numel(), next = i + 1 < starts.size() ? starts[i + 1] : total;
+    if (end < next) {
+      m.narrow(0, end, next - end).zero_();
+      v.narrow(0, end, next - end).zero_();
+    }
+  }
+  std::vector<at::Tensor> wide;
+  for (const at::Tensor &parameter : parameters)
+    wide.push_back(parameter.to(at::kFloat));
+  if (weightDecay > 0)
+    at::_foreach_mul_(wide, 1 - learningRate * weightDecay);
+  {
+    const double t = static_cast<double>(step);
+    const at::Tensor root = v.sqrt().div_(std::sqrt(1 - std::pow(beta2, t))).add_(eps);
+    at::_foreach_addcdiv_(wide, parts(m, starts, parameters), parts(root, starts, parameters), -learningRate / (1 - std::pow(beta1, t)));
+  }
+  for (size_t i = 0; i < parameters.size(); ++i)
+    if (!wide[i].is_same(parameters[i]))
+      at::Tensor(parameters[i]).copy_(wide[i]);
+  for (auto &[moment, values] : {std::pair(&first, &m), std::pair(&second, &v)}) {
+    const auto [codes, largest] = packed(*values, moment->table);
+    at::Tensor(moment->codes).copy_(codes);
+    at::Tensor(moment->largest).copy_(largest);
+    *values = at::Tensor();
+  }
+}
 
 } // namespace
 
@@ -163,53 +243,33 @@ ct_status ct_dequantize_blockwise(const ct_tensor *codes, const ct_tensor *large
   });
 }
 
-ct_status ct_adamw_8bit(ct_tensor *parameter_, const ct_tensor *gradient_, ct_moment_8bit first_, ct_moment_8bit second_, int64_t step,
-                        double learningRate, double beta1, double beta2, double eps, double weightDecay) {
+ct_status ct_adamw_8bit(ct_tensor *const *parameters_, ct_tensor *const *gradients_, size_t count, ct_moment_8bit first_,
+                        ct_moment_8bit second_, int64_t step, double learningRate, double beta1, double beta2, double eps,
+                        double weightDecay) {
   return boundary("adamw_8bit", [&] {
     at::NoGradGuard noGrad;
-    at::Tensor parameter = parameter_->value;
-    const at::Tensor gradient = gradient_->value.to(at::kFloat).contiguous();
+    const std::vector<at::Tensor> parameters = list(parameters_, count), gradients = list(gradients_, count);
     const Moment first(first_), second(second_);
     TORCH_CHECK(step > 0, "adamw_8bit: steps count from 1, not ", step);
-    for (const at::Tensor &t : {gradient, first.codes, second.codes})
-      TORCH_CHECK(t.sizes() == parameter.sizes(), "adamw_8bit: the parameter is ", parameter.sizes(), ", but not ", t.sizes());
-
-    if (isFast(parameter) && gradient.is_cpu() && first.codes.is_cpu() && second.codes.is_cpu()) {
-      const AdamW numbersOfStep(step, learningRate, beta1, beta2, eps, weightDecay);
-      const int64_t count = parameter.numel();
-      const float *g = numbers(gradient), *map1 = numbers(first.map), *map2 = numbers(second.map);
-      const uint8_t *table1 = bytes(first.table), *table2 = bytes(second.table);
-      float *p = writable(parameter), *largest1 = writableNumbers(first.largest), *largest2 = writableNumbers(second.largest);
-      uint8_t *codes1 = writableBytes(first.codes), *codes2 = writableBytes(second.codes);
-      forRows(blockCount(count), blockSize, [&](int64_t begin, int64_t end) {
-        float m[blockSize], v[blockSize];
-        for (int64_t block = begin; block < end; ++block) {
-          const int64_t start = block * blockSize, length = std::min(blockSize, count - start);
-          expand(codes1 + start, largest1[block], map1, length, m);
-          expand(codes2 + start, largest2[block], map2, length, v);
-          update(numbersOfStep, g + start, length, m, v, p + start);
-          largest1[block] = pack(m, table1, length, codes1 + start);
-          largest2[block] = pack(v, table2, length, codes2 + start);
-        }
-      });
-      return;
+    std::vector<int64_t> starts;
+    int64_t total = 0;
+    bool isAllFast = first.codes.is_cpu() && second.codes.is_cpu();
+    for (size_t i = 0; i < count; ++i) {
+      TORCH_CHECK(gradients[i].sizes() == parameters[i].sizes(), "adamw_8bit: the parameter is ", parameters[i].sizes(), ", but not ",
+                  gradients[i].sizes());
+      starts.push_back(total);
+      total += blockCount(parameters[i].numel()) * blockSize;
+      isAllFast = isAllFast && isFast(parameters[i]) && gradients[i].is_cpu();
     }
+    for (const at::Tensor &codes : {first.codes, second.codes})
+      TORCH_CHECK(codes.dim() == 1 && codes.numel() == total, "adamw_8bit: the parameters take ", total, " codes, not ", codes.sizes());
 
-    const at::Tensor &g = gradient;
-    const at::Tensor p = parameter.to(at::kFloat);
-    const at::Tensor m = expanded(first.codes, first.largest, first.map).mul_(beta1).add_(g, 1 - beta1);
-    const at::Tensor v = expanded(second.codes, second.largest, second.map).mul_(beta2).addcmul_(g, g, 1 - beta2);
-    const double t = static_cast<double>(step);
-    const at::Tensor root = v.sqrt().div_(std::sqrt(1 - std::pow(beta2, t))).add_(eps);
-    if (weightDecay > 0)
-      p.mul_(1 - learningRate * weightDecay);
-    p.addcdiv_(m, root, -learningRate / (1 - std::pow(beta1, t)));
-    if (!p.is_same(parameter))
-      parameter.copy_(p);
-    for (const auto &[moment, values] : {std::pair(&first, m), std::pair(&second, v)}) {
-      const auto [codes, largest] = packed(values, moment->table);
-      moment->codes.copy_(codes);
-      moment->largest.copy_(largest);
+    if (isAllFast) {
+      const AdamW numbersOfStep(step, learningRate, beta1, beta2, eps, weightDecay);
+      for (size_t i = 0; i < count; ++i)
+        updateOnCPU(numbersOfStep, parameters[i], gradients[i], first, second, starts[i]);
+    } else if (total > 0) {
+      updateTogether(parameters, gradients, starts, first, second, step, learningRate, beta1, beta2, eps, weightDecay);
     }
   });
 }

@@ -15,6 +15,9 @@
 
 struct ct_tensor {
   at::Tensor value;
+  /// The value in another dtype, as of the version `copied` of its elements (`ct_cast_together`).
+  at::Tensor copy;
+  int64_t copied = 0;
 };
 
 struct ct_generator {

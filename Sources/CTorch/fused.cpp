@@ -1,9 +1,11 @@
-// Layers that libtorch computes in several operations, each with its own backward pass.
+// Norms and rotations, which libtorch computes in several operations, each with its own backward
+// pass.
 //
-// libtorch has no one-pass RMS norm, rotation or adapted linear layer for the CPU, and together
-// they take a third of a training step there. Each function here is the plain sequence of
-// operations, replaced by the fused one if everything is float32 on the CPU and gradients are
-// needed only for what the fused backward pass covers.
+// libtorch has no one-pass RMS norm or rotation for the CPU, and together with linear layers
+// (linear.cpp) they take a third of a training step there. Each function here is the plain sequence
+// of operations, replaced by the fused one if everything is float32 or bfloat16 on the CPU and
+// gradients are needed only for what the fused backward pass covers. In bfloat16, rows are computed
+// in float32, and rounded once.
 
 #include "boundary.h"
 #include "kernels.h"
@@ -12,12 +14,63 @@
 #include <torch/csrc/autograd/custom_function.h>
 
 #include <cmath>
+#include <cstring>
+#include <vector>
 
 using namespace ctorch;
 using torch::autograd::AutogradContext;
 using torch::autograd::tensor_list;
 
 namespace {
+
+// MARK: Rows in float32
+
+VECTORIZED void widen(const BFloat16Bits *x, int64_t count, float *out) {
+  for (int64_t i = 0; i < count; ++i) {
+    const uint32_t bits = static_cast<uint32_t>(x[i]) << 16;
+    std::memcpy(out + i, &bits, sizeof bits);
+  }
+}
+
+/// Rounds to the nearest bfloat16, to the even one of two.
+VECTORIZED void narrow(const float *x, int64_t count, BFloat16Bits *out) {
+  for (int64_t i = 0; i < count; ++i) {
+    uint32_t bits;
+    std::memcpy(&bits, x + i, sizeof bits);
+    const uint32_t rounded = (bits + 0x7fff + ((bits >> 16) & 1)) >> 16;
+    out[i] = static_cast<BFloat16Bits>((bits & 0x7fffffff) > 0x7f800000 ? 0x7fc0 : rounded);
+  }
+}
+
+/// Gives kernels rows in float32: those of float32 tensors themselves, and copies of others.
+template <class T> struct RowBuffer;
+
+template <> struct RowBuffer<float> {
+  explicit RowBuffer(int64_t) {}
+  const float *read(const float *row) { return row; }
+  float *write(float *row) { return row; }
+  void finish(float *) {}
+};
+
+template <> struct RowBuffer<BFloat16Bits> {
+  explicit RowBuffer(int64_t width) : values(static_cast<size_t>(width)) {}
+  const float *read(const BFloat16Bits *row) {
+    if (!row)
+      return nullptr;
+    // Often all rows of a sample share the same factors.
+    if (row != last)
+      widen(row, width(), values.data());
+    last = row;
+    return values.data();
+  }
+  float *write(BFloat16Bits *) { return values.data(); }
+  void finish(BFloat16Bits *row) { narrow(values.data(), width(), row); }
+
+private:
+  std::vector<float> values;
+  const BFloat16Bits *last = nullptr;
+  int64_t width() const { return static_cast<int64_t>(values.size()); }
+};
 
 // MARK: RMS norm
 
@@ -60,19 +113,19 @@ VECTORIZED void normalizeBackward(const float *x, const float *weight, const flo
 }
 
 /// The rows of a tensor [B, T or 1, D], for row b * T + t.
-struct Rows {
-  const float *data = nullptr;
+template <class T> struct Rows {
+  const T *data = nullptr;
   int64_t tokens = 1, batchStride = 0, tokenStride = 0;
 
   Rows(const at::Tensor &t, int64_t tokens) : tokens(tokens) {
     if (!t.defined())
       return;
-    data = numbers(t);
+    data = elements<T>(t);
     batchStride = t.size(0) == 1 ? 0 : t.stride(0);
     tokenStride = t.size(1) == 1 ? 0 : t.stride(1);
   }
 
-  const float *operator[](int64_t row) const {
+  const T *operator[](int64_t row) const {
     return data ? data + row / tokens * batchStride + row % tokens * tokenStride : nullptr;
   }
 };
@@ -87,34 +140,66 @@ struct RMSNorm : torch::autograd::Function<RMSNorm> {
   static at::Tensor forward(AutogradContext *context, const at::Tensor &given, const Constants &factors, double eps) {
     const auto &[weight, scale, shift] = factors;
     const at::Tensor x = given.contiguous();
-    const int64_t width = x.size(-1), rows = x.numel() / width, tokens = x.dim() > 1 ? x.size(-2) : 1;
-    at::Tensor y = at::empty_like(x), inverse = at::empty({rows}, x.options());
-    const float *in = numbers(x), *w = weight.defined() ? numbers(weight) : nullptr;
-    float *out = writable(y), *inverses = writable(inverse);
-    const Rows scales(scale, tokens), shifts(shift, tokens);
-    forRows(rows, width, [&](int64_t first, int64_t last) {
-      for (int64_t row = first; row < last; ++row)
-        normalize(in + row * width, w, scales[row], shifts[row], static_cast<float>(eps), width, out + row * width, inverses + row);
-    });
-    context->save_for_backward({x, weight, scale, inverse});
+    at::Tensor y = at::empty_like(x), inverse = at::empty({x.numel() / x.size(-1)}, x.options().dtype(at::kFloat));
+    const at::Tensor wide = weight.defined() ? weight.to(at::kFloat) : weight;
+    if (x.scalar_type() == at::kFloat)
+      forwardRows<float>(x, wide, scale, shift, static_cast<float>(eps), y, inverse);
+    else
+      forwardRows<BFloat16Bits>(x, wide, scale, shift, static_cast<float>(eps), y, inverse);
+    context->save_for_backward({x, wide, scale, inverse});
     return y;
   }
 
   static tensor_list backward(AutogradContext *context, tensor_list gradients) {
     const auto saved = context->get_saved_variables();
-    const at::Tensor &x = saved[0], &weight = saved[1], &scale = saved[2], &inverse = saved[3];
+    const at::Tensor &x = saved[0];
     const at::Tensor dy = gradients[0].contiguous();
-    const int64_t width = x.size(-1), rows = x.numel() / width, tokens = x.dim() > 1 ? x.size(-2) : 1;
     at::Tensor dx = at::empty_like(x);
-    const float *in = numbers(x), *w = weight.defined() ? numbers(weight) : nullptr;
-    const float *dIn = numbers(dy), *inverses = numbers(inverse);
-    float *out = writable(dx);
-    const Rows scales(scale, tokens);
-    forRows(rows, width, [&](int64_t first, int64_t last) {
-      for (int64_t row = first; row < last; ++row)
-        normalizeBackward(in + row * width, w, scales[row], dIn + row * width, inverses[row], width, out + row * width);
-    });
+    if (x.scalar_type() == at::kFloat)
+      backwardRows<float>(x, saved[1], saved[2], saved[3], dy, dx);
+    else
+      backwardRows<BFloat16Bits>(x, saved[1], saved[2], saved[3], dy, dx);
     return {dx, at::Tensor(), at::Tensor()};
+  }
+
+private:
+  template <class T>
+  static void forwardRows(const at::Tensor &x, const at::Tensor &weight, const at::Tensor &scale, const at::Tensor &shift, float eps,
+                          at::Tensor &y, at::Tensor &inverse) {
+    const int64_t width = x.size(-1), rows = x.numel() / width, tokens = x.dim() > 1 ? x.size(-2) : 1;
+    const T *in = elements<T>(x);
+    const float *w = weight.defined() ? numbers(weight) : nullptr;
+    T *out = writableElements<T>(y);
+    float *inverses = writable(inverse);
+    const Rows<T> scales(scale, tokens), shifts(shift, tokens);
+    forRows(rows, width, [&](int64_t first, int64_t last) {
+      RowBuffer<T> input(width), factor(width), addend(width), output(width);
+      for (int64_t row = first; row < last; ++row) {
+        T *result = out + row * width;
+        normalize(input.read(in + row * width), w, factor.read(scales[row]), addend.read(shifts[row]), eps, width, output.write(result),
+                  inverses + row);
+        output.finish(result);
+      }
+    });
+  }
+
+  template <class T>
+  static void backwardRows(const at::Tensor &x, const at::Tensor &weight, const at::Tensor &scale, const at::Tensor &inverse,
+                           const at::Tensor &dy, at::Tensor &dx) {
+    const int64_t width = x.size(-1), rows = x.numel() / width, tokens = x.dim() > 1 ? x.size(-2) : 1;
+    const T *in = elements<T>(x), *dIn = elements<T>(dy);
+    const float *w = weight.defined() ? numbers(weight) : nullptr, *inverses = numbers(inverse);
+    T *out = writableElements<T>(dx);
+    const Rows<T> scales(scale, tokens);
+    forRows(rows, width, [&](int64_t first, int64_t last) {
+      RowBuffer<T> input(width), gradient(width), factor(width), output(width);
+      for (int64_t row = first; row < last; ++row) {
+        T *result = out + row * width;
+        normalizeBackward(input.read(in + row * width), w, factor.read(scales[row]), gradient.read(dIn + row * width), inverses[row],
+                          width, output.write(result));
+        output.finish(result);
+      }
+    });
   }
 };
 
@@ -137,15 +222,20 @@ VECTORIZED void rotate(const float *x, const float *cos, const float *sin, float
     }
 }
 
-/// x [B, T, D], tables [B, T, D/2], all contiguous; `sign` -1 rotates back.
-at::Tensor rotated(const at::Tensor &x, const at::Tensor &cos, const at::Tensor &sin, float sign, int64_t heads) {
+/// x [B, T, D], tables [B, T, D/2] in float32, all contiguous; `sign` -1 rotates back.
+template <class T> at::Tensor rotated(const at::Tensor &x, const at::Tensor &cos, const at::Tensor &sin, float sign, int64_t heads) {
   const int64_t width = x.size(2), rows = x.numel() / width, half = width / heads / 2;
   at::Tensor y = at::empty_like(x);
-  const float *in = numbers(x), *c = numbers(cos), *s = numbers(sin);
-  float *out = writable(y);
+  const T *in = elements<T>(x);
+  const float *c = numbers(cos), *s = numbers(sin);
+  T *out = writableElements<T>(y);
   forRows(rows, width, [&](int64_t first, int64_t last) {
-    for (int64_t row = first; row < last; ++row)
-      rotate(in + row * width, c + row * (width / 2), s + row * (width / 2), sign, heads, half, out + row * width);
+    RowBuffer<T> input(width), output(width);
+    for (int64_t row = first; row < last; ++row) {
+      T *result = out + row * width;
+      rotate(input.read(in + row * width), c + row * (width / 2), s + row * (width / 2), sign, heads, half, output.write(result));
+      output.finish(result);
+    }
   });
   return y;
 }
@@ -155,95 +245,45 @@ struct Rotation : torch::autograd::Function<Rotation> {
     const auto &[cos, sin, none] = tables;
     context->save_for_backward({cos, sin});
     context->saved_data["heads"] = heads;
-    return rotated(x.contiguous(), cos, sin, 1, heads).unflatten(-1, {heads, -1}).transpose(1, 2);
+    return rotated<float>(x.contiguous(), cos, sin, 1, heads).unflatten(-1, {heads, -1}).transpose(1, 2);
   }
 
   static tensor_list backward(AutogradContext *context, tensor_list gradients) {
     const auto saved = context->get_saved_variables();
     const at::Tensor dy = gradients[0].transpose(1, 2).flatten(2, 3).contiguous();
-    return {rotated(dy, saved[0], saved[1], -1, context->saved_data["heads"].toInt()), at::Tensor(), at::Tensor()};
+    return {rotated<float>(dy, saved[0], saved[1], -1, context->saved_data["heads"].toInt()), at::Tensor(), at::Tensor()};
   }
 };
 
-// MARK: Linear layers with adapters, and quantized ones
-
-/// Dequantizes a matrix: `elements` times `factors` (one, or one per row) if they are defined.
-at::Tensor expanded(const at::Tensor &elements, const at::Tensor &factors, at::ScalarType dtype) {
-  return factors.defined() ? (elements.to(at::kFloat) * factors).to(dtype) : elements.to(dtype);
+/// The rotation with libtorch's operations: x [B, T, D] in a narrow dtype, tables [B, T, H, D/H/2].
+/// Each result is computed in the tables' dtype and rounded once.
+at::Tensor rotatedNarrow(const at::Tensor &x, const at::Tensor &cos, const at::Tensor &sin, float sign) {
+  const int64_t half = cos.size(3);
+  const bool isContiguous = cos.is_contiguous() && sin.is_contiguous() && cos.size(0) == x.size(0);
+  if (isContiguous && isNarrow(x) && cos.scalar_type() == at::kFloat && sin.scalar_type() == at::kFloat)
+    return rotated<BFloat16Bits>(x.contiguous(), cos, sin, sign, cos.size(2)).unflatten(-1, {cos.size(2), 2 * half});
+  const at::Tensor in = x.unflatten(-1, {cos.size(2), 2 * half});
+  at::Tensor out = at::empty(in.sizes(), in.options());
+  const at::Tensor a = in.narrow(-1, 0, half), b = in.narrow(-1, half, half);
+  at::Tensor first = out.narrow(-1, 0, half), second = out.narrow(-1, half, half);
+  at::Tensor product = a * cos;
+  at::addcmul_out(first, product, b, sin, -sign);
+  at::mul_out(product, b, cos);
+  at::addcmul_out(second, product, a, sin, sign);
+  return out;
 }
 
-/// A matrix that is dequantized again in the backward pass instead of being stored for it.
-struct QuantizedLinear : torch::autograd::Function<QuantizedLinear> {
-  static at::Tensor forward(AutogradContext *context, const at::Tensor &x, const Constants &layer, at::ScalarType dtype,
-                            bool scalesProduct) {
-    const auto &[elements, bias, factors] = layer;
-    context->save_for_backward({elements, factors});
-    context->saved_data["dtype"] = static_cast<int64_t>(dtype);
-    context->saved_data["input"] = static_cast<int64_t>(x.scalar_type());
-    context->saved_data["scales product"] = scalesProduct;
-    if (!scalesProduct)
-      return at::linear(x, expanded(elements, factors, dtype), bias.defined() ? std::optional(bias) : std::nullopt);
-    const at::Tensor product = at::linear(x, elements.to(dtype));
-    const at::Tensor y = (product * factors.flatten()).to(product.scalar_type());
-    return bias.defined() ? (y + bias).to(y.scalar_type()) : y;
+struct NarrowRotation : torch::autograd::Function<NarrowRotation> {
+  static at::Tensor forward(AutogradContext *context, const at::Tensor &x, const Constants &tables) {
+    const auto &[cos, sin, none] = tables;
+    context->save_for_backward({cos, sin});
+    return rotatedNarrow(x, cos, sin, 1).transpose(1, 2);
   }
 
   static tensor_list backward(AutogradContext *context, tensor_list gradients) {
     const auto saved = context->get_saved_variables();
-    const at::Tensor &elements = saved[0], &factors = saved[1];
-    const auto dtype = static_cast<at::ScalarType>(context->saved_data["dtype"].toInt());
-    const auto input = static_cast<at::ScalarType>(context->saved_data["input"].toInt());
-    at::Tensor dy = gradients[0];
-    at::Tensor matrix;
-    if (context->saved_data["scales product"].toBool()) {
-      dy = (dy * factors.flatten()).to(dy.scalar_type());
-      matrix = elements.to(dy.scalar_type());
-    } else {
-      matrix = expanded(elements, factors, dtype).to(dy.scalar_type());
-    }
-    return {at::matmul(dy, matrix).to(input), at::Tensor(), at::Tensor(), at::Tensor()};
-  }
-};
-
-struct AdaptedLinear : torch::autograd::Function<AdaptedLinear> {
-  static at::Tensor forward(AutogradContext *context, const at::Tensor &x, const Constants &layer, const at::Tensor &down,
-                            const at::Tensor &up, double scale) {
-    const auto &[elements, bias, factors] = layer;
-    const at::Tensor weight = expanded(elements, factors, at::kFloat);
-    const at::Tensor rows = x.reshape({-1, x.size(-1)});
-    at::Tensor y = bias.defined() ? at::addmm(bias, rows, weight.t()) : at::mm(rows, weight.t());
-    const at::Tensor inner = at::mm(rows, down.t());
-    y.addmm_(inner, up.t(), 1, scale);
-    context->save_for_backward({rows, inner, elements, factors, down, up});
-    context->saved_data["scale"] = scale;
-    std::vector<int64_t> shape = x.sizes().vec();
-    shape.back() = weight.size(0);
-    context->saved_data["shape"] = x.sizes().vec();
-    return y.view(shape);
-  }
-
-  static tensor_list backward(AutogradContext *context, tensor_list gradients) {
-    const auto saved = context->get_saved_variables();
-    const at::Tensor &rows = saved[0], &inner = saved[1], &down = saved[4], &up = saved[5];
-    const double scale = context->saved_data["scale"].toDouble();
-    const at::Tensor dy = gradients[0].reshape({-1, gradients[0].size(-1)});
-    at::Tensor dInner = at::mm(dy, up);
-    if (scale != 1)
-      dInner.mul_(scale);
-    at::Tensor dx, dDown, dUp;
-    if (context->needs_input_grad(0)) {
-      dx = at::mm(dy, expanded(saved[2], saved[3], at::kFloat));
-      dx.addmm_(dInner, down);
-      dx = dx.view(context->saved_data["shape"].toIntVector());
-    }
-    if (context->needs_input_grad(1))
-      dDown = at::mm(dInner.t(), rows);
-    if (context->needs_input_grad(2)) {
-      dUp = at::mm(dy.t(), inner);
-      if (scale != 1)
-        dUp.mul_(scale);
-    }
-    return {dx, at::Tensor(), dDown, dUp, at::Tensor()};
+    const at::Tensor dy = gradients[0].transpose(1, 2).flatten(2, 3);
+    return {rotatedNarrow(dy, saved[0], saved[1], -1).flatten(2, 3), at::Tensor()};
   }
 };
 
@@ -261,7 +301,8 @@ ct_status ct_rms_norm_modulated(const ct_tensor *x_, const ct_tensor *weight_, c
     const bool fits = x.dim() > 0 && x.numel() > 0 &&
                       (!weight.defined() || (weight.dim() == 1 && weight.size(0) == x.size(-1) && weight.is_contiguous())) &&
                       (!scale.defined() || (isRowsOf(scale, x) && isRowsOf(shift, x)));
-    if (fits && isPlain(x, weight, scale, shift) && !isDifferentiated(weight) && !isDifferentiated(scale) && !isDifferentiated(shift)) {
+    const bool isFast = isPlain(x, weight, scale, shift) || isNarrow(x, weight, scale, shift);
+    if (fits && isFast && !isDifferentiated(weight) && !isDifferentiated(scale) && !isDifferentiated(shift)) {
       *out = own(RMSNorm::apply(x, Constants{weight, scale, shift}, eps));
       return;
     }
@@ -283,36 +324,15 @@ ct_status ct_rotate_split(const ct_tensor *x_, const ct_tensor *cos_, const ct_t
       *out = own(Rotation::apply(x, Constants{c, s, {}}, heads));
       return;
     }
-    const auto halves = x.unflatten(-1, {heads, -1}).transpose(1, 2).chunk(2, -1);
-    *out = own(at::cat({at::addcmul(halves[0] * cos, halves[1], sin, -1), at::addcmul(halves[1] * cos, halves[0], sin)}, -1));
-  });
-}
-
-ct_status ct_linear_quantized(const ct_tensor *x_, const ct_tensor *elements_, const ct_tensor *factors_, ct_dtype dtype,
-                              bool scales_product, const ct_tensor *bias_, ct_tensor **out) {
-  return boundary("linear", [&] {
-    TORCH_CHECK(!scales_product || factors_, "linear: a product can't be scaled without factors");
-    const Constants layer{elements_->value, optional(bias_), optional(factors_)};
-    *out = own(QuantizedLinear::apply(x_->value, layer, scalarType(dtype), scales_product));
-  });
-}
-
-ct_status ct_linear_adapted(const ct_tensor *x_, const ct_tensor *weight_, const ct_tensor *factors_, ct_dtype dtype_,
-                            const ct_tensor *bias_, const ct_tensor *down_, const ct_tensor *up_, double scale, ct_tensor **out) {
-  return boundary("linear", [&] {
-    const at::Tensor &x = x_->value, &weight = weight_->value, &down = down_->value, &up = up_->value;
-    const at::Tensor bias = optional(bias_), factors = optional(factors_);
-    const at::ScalarType dtype = scalarType(dtype_);
-    const bool isExpanded = !factors.defined() && weight.scalar_type() == dtype;
-    if (isPlain(x, bias, factors, down, up) && weight.is_cpu() && dtype == at::kFloat && !isDifferentiated(weight) &&
-        !isDifferentiated(bias)) {
-      *out = own(AdaptedLinear::apply(x, Constants{weight, bias, factors}, down, up, scale));
+    // Under autocast, attention would round the result to the dtype of x.
+    const auto device = x.device().type();
+    if (at::autocast::is_autocast_enabled(device) && at::autocast::get_autocast_dtype(device) == x.scalar_type() &&
+        !isDifferentiated(cos) && !isDifferentiated(sin)) {
+      *out = own(NarrowRotation::apply(x, Constants{c, s, {}}));
       return;
     }
-    const at::Tensor y = isExpanded ? at::linear(x, weight, bias.defined() ? std::optional(bias) : std::nullopt)
-                                    : QuantizedLinear::apply(x, Constants{weight, bias, factors}, dtype, false);
-    const at::Tensor change = at::linear(at::linear(x.to(down.scalar_type()), down), up);
-    *out = own((y + (scale == 1 ? change : change * scale)).to(y.scalar_type()));
+    const auto halves = x.unflatten(-1, {heads, -1}).transpose(1, 2).chunk(2, -1);
+    *out = own(at::cat({at::addcmul(halves[0] * cos, halves[1], sin, -1), at::addcmul(halves[1] * cos, halves[0], sin)}, -1));
   });
 }
 }

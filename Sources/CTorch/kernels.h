@@ -60,6 +60,17 @@ inline bool isDifferentiated(const at::Tensor &tensor) { return tensor.defined()
 inline const float *numbers(const at::Tensor &tensor) { return static_cast<const float *>(tensor.const_data_ptr()); }
 inline float *writable(at::Tensor &tensor) { return static_cast<float *>(tensor.mutable_data_ptr()); }
 
+/// The elements of a bfloat16 tensor, as kernels see them.
+using BFloat16Bits = uint16_t;
+template <class T> const T *elements(const at::Tensor &tensor) { return static_cast<const T *>(tensor.const_data_ptr()); }
+template <class T> T *writableElements(at::Tensor &tensor) { return static_cast<T *>(tensor.mutable_data_ptr()); }
+
+/// Whether all tensors are bfloat16 on the CPU.
+template <class... Tensors> bool isNarrow(const Tensors &...tensors) {
+  const auto narrow = [](const at::Tensor &t) { return !t.defined() || (t.is_cpu() && t.scalar_type() == at::kBFloat16); };
+  return (narrow(tensors) && ...);
+}
+
 } // namespace ctorch
 
 #endif

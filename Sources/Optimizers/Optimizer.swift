@@ -22,6 +22,9 @@ public protocol Optimizer: AnyObject {
   /// keys. The tensors belong to the optimizer: a later step changes them.
   var state: [(key: String, tensor: Tensor)] { get throws }
 
+  /// The tensors that hold the memory of `state`, whose own tensors may be views of them.
+  var stateMemory: [Tensor] { get throws }
+
   /// Restores a stored state.
   ///
   /// - Parameter load: Returns a tensor of the state by its key.
@@ -32,6 +35,8 @@ public protocol Optimizer: AnyObject {
 
 extension Optimizer {
   public var parameters: [Parameter] { groups.flatMap(\.parameters) }
+
+  public var stateMemory: [Tensor] { get throws { try state.map(\.tensor) } }
 
   /// The bytes of the state's tensors.
   public var stateBytes: Int {
@@ -60,7 +65,7 @@ extension Optimizer {
   /// - Throws: The errors of `body`; `TorchError` if the host lacks memory for the state, or the
   ///   device lacks it afterwards.
   public func withStateOnHost<R>(_ body: () throws -> R) throws -> R {
-    let homes = try state.map { (tensor: $0.tensor, device: $0.tensor.device) }
+    let homes = try stateMemory.map { (tensor: $0, device: $0.device) }
     let result = Result {
       for (tensor, _) in homes { try tensor.move(to: .cpu) }
       return try body()

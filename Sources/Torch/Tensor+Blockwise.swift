@@ -39,18 +39,26 @@ extension Tensor {
     }
   }
 
-  /// Takes a step of Adam with decoupled weight decay, updating the tensor and its moments in
+  /// Takes a step of Adam with decoupled weight decay, updating parameters and their moments in
   /// place.
   ///
-  /// - Parameter number: The number of the step, from 1.
-  public func takeAdamW8bitStep(
-    gradient: Tensor, firstMoment: BlockwiseMoment, secondMoment: BlockwiseMoment, number: Int,
-    learningRate: Double, beta1: Double, beta2: Double, eps: Double, weightDecay: Double
+  /// - Parameters:
+  ///   - firstMoment, secondMoment: The moments of all parameters, in which each parameter begins a
+  ///     new block.
+  ///   - number: The number of the step, from 1.
+  public static func takeAdamW8bitStep(
+    _ parameters: [Tensor], gradients: [Tensor], firstMoment: BlockwiseMoment,
+    secondMoment: BlockwiseMoment, number: Int, learningRate: Double, beta1: Double, beta2: Double,
+    eps: Double, weightDecay: Double
   ) throws {
-    try check(
-      ct_adamw_8bit(
-        handle, gradient.handle, firstMoment.c, secondMoment.c, Int64(number), learningRate, beta1,
-        beta2,
-        eps, weightDecay))
+    precondition(parameters.count == gradients.count, "one gradient per parameter")
+    try withHandles(parameters) { parameterHandles, count in
+      try withHandles(gradients) { gradientHandles, _ in
+        try check(
+          ct_adamw_8bit(
+            parameterHandles, gradientHandles, count, firstMoment.c, secondMoment.c, Int64(number),
+            learningRate, beta1, beta2, eps, weightDecay))
+      }
+    }
   }
 }

@@ -45,18 +45,36 @@ extension Tensor {
   ///
   /// - Parameters:
   ///   - weight: W, or its elements if `factors` and `dtype` are given, as above.
+  ///   - scalesProduct: As above.
   ///   - down: A, [R, inputs]
   ///   - up: B, [outputs, R]
   public func linear(
-    _ weight: Tensor, factors: Tensor? = nil, dtype: DType? = nil, _ bias: Tensor?,
-    adaptedBy down: Tensor,
-    _ up: Tensor, scale: Double
+    _ weight: Tensor, factors: Tensor? = nil, dtype: DType? = nil, scalesProduct: Bool = false,
+    _ bias: Tensor?, adaptedBy down: Tensor, _ up: Tensor, scale: Double
   ) throws -> Tensor {
     try produce {
       ct_linear_adapted(
-        handle, weight.handle, factors?.handle, (dtype ?? weight.dtype).c, bias?.handle,
-        down.handle,
-        up.handle, scale, $0)
+        handle, weight.handle, factors?.handle, (dtype ?? weight.dtype).c, scalesProduct,
+        bias?.handle, down.handle, up.handle, scale, $0)
+    }
+  }
+
+  /// Runs `body`, in which the layers above find their adapters' factors in autocast's dtype. One
+  /// operation makes all these copies; without autocast there are none.
+  ///
+  /// - Parameters:
+  ///   - factors: The factors of all adapters that `body` uses, on one device.
+  ///   - device: The device that `body` computes on.
+  public static func withCasts<R>(
+    of factors: [Tensor], on device: Device, _ body: () throws -> R
+  ) throws -> R {
+    let state = ct_autocast_get(device.c.kind)
+    let wide = state.enabled ? factors.filter { $0.dtype.c != state.dtype } : []
+    guard !wide.isEmpty else { return try body() }
+    return try withHandles(wide) { handles, count in
+      try check(ct_cast_together(handles, count, state.dtype))
+      defer { ct_drop_casts(handles, count) }
+      return try body()
     }
   }
 

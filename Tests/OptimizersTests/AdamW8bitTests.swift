@@ -150,6 +150,43 @@ import Torch
     }
   }
 
+  /// Parameters that are updated together get the values that each of them gets alone, also if the
+  /// last block is not full, or a gradient is missing in one of the steps.
+  @Test(arguments: [DType.float32, .float64])
+  func parametersThatAreUpdatedTogetherDontInfluenceEachOther(_ dtype: DType) throws {
+    let generator = try Generator(seed: 5)
+    let shapes = [
+      "a": [70, 70], "b": [20], "c": [4096], "d": [33, 129], "e": [30], "f": [64, 65],
+    ]
+    let start = try shapes.mapValues { try generator.normal($0) }
+    let gradients = try (0..<5).map { number in
+      // Small gradients after large ones: what is left of a block gets small.
+      try shapes.mapValues { try generator.normal($0) * (number == 0 ? 1 : 1e-6) }
+    }
+    func trained(_ keys: [String]) throws -> ([String: Tensor], [String: Tensor]) {
+      let parameters = try keys.map { key in
+        Parameter(key: key, tensor: try #require(start[key]).clone().to(dtype).asLeaf())
+      }
+      let optimizer = try AdamW8bit([ParameterGroup(parameters, learningRate: 1)])
+      for (number, gradients) in gradients.enumerated() {
+        let given = gradients.filter { keys.contains($0.key) && !(number == 2 && $0.key == "c") }
+        try optimizer.step(given.mapValues { try $0.to(dtype) }, learningRate: 1e-3)
+      }
+      return (
+        Dictionary(uniqueKeysWithValues: parameters.map { ($0.key, $0.tensor) }),
+        try optimizer.stored()
+      )
+    }
+    let together = try trained(shapes.keys.sorted())
+    for key in shapes.keys {
+      let alone = try trained([key])
+      #expect(try Tensor.isEqual(#require(together.0[key]), #require(alone.0[key])), "\(key)")
+      for (name, tensor) in alone.1 {
+        #expect(try Tensor.isEqual(#require(together.1[name]), tensor), "\(name)")
+      }
+    }
+  }
+
   @Test func momentsTakeTwoBytesAndA32nd() throws {
     let optimizer = try trained(AdamW8bit.Options(), steps: 0)
     let planned = optimizer.parameters.reduce(0) {

@@ -105,6 +105,136 @@ import Torch
       "a weight that is trained")
   }
 
+  /// The root of the mean square of a difference, relative to that of the exact values.
+  private func error(_ found: Tensor, _ exact: Tensor) throws -> Double {
+    let exact = try exact.to(.float64)
+    let difference = try (found.to(.float64) - exact).square().mean().item()
+    return try (difference / exact.square().mean().item()).squareRoot()
+  }
+
+  /// Under autocast, an adapted layer is no less exact than its plain composition: output and
+  /// gradients, with a dense matrix and with a quantized one whose rows have scales.
+  @Test(arguments: [(1, false), (0.3, false), (1, true), (0.3, true)])
+  func adaptedLinearUnderAutocast(scale: Double, isQuantized: Bool) throws {
+    let x = try generator.normal([2, 30, 64]).to(.bfloat16)
+    let (down, up) = (try generator.normal([4, 64]) / 8, try generator.normal([48, 4]) / 2)
+    let bias = try generator.normal([48]).to(.bfloat16)
+    let weight =
+      isQuantized
+      ? try (generator.normal([48, 64]) * 30).round().clamped(min: -127, max: 127).to(.int8)
+      : try (generator.normal([48, 64]) / 8).to(.bfloat16)
+    let factors = isQuantized ? try generator.uniform([48, 1]) / 100 + 0.001 : nil
+    let direction = try generator.normal([2, 30, 48]).to(.bfloat16)
+
+    func results(
+      _ leaves: [Tensor], _ direction: Tensor, _ layer: ([Tensor]) throws -> Tensor
+    ) throws -> [Tensor] {
+      let leaves = try leaves.map { try $0.asLeaf() }
+      let y = try layer(leaves)
+      return try [y]
+        + grad(of: [y], wrt: leaves, gradOutputs: [direction.to(y.dtype)]).map { try #require($0) }
+    }
+    let exact = try results([x, down, up].map { try $0.to(.float64) }, direction.to(.float64)) {
+      var matrix = try weight.to(.float64)
+      if let factors { matrix = try matrix * factors.to(.float64) }
+      return try $0[0].linear(matrix, bias.to(.float64)) + $0[0].linear($0[1]).linear($0[2]) * scale
+    }
+    func underAutocast(_ layer: ([Tensor]) throws -> Tensor) throws -> [Tensor] {
+      try results([x, down, up], direction) { leaves in
+        try withAutocast(.bfloat16, on: .cpu) { try layer(leaves) }
+      }
+    }
+    func fused(_ leaves: [Tensor]) throws -> Tensor {
+      try leaves[0].linear(
+        weight, factors: factors, dtype: .bfloat16, scalesProduct: isQuantized, bias,
+        adaptedBy: leaves[1], leaves[2], scale: scale)
+    }
+    let one = try underAutocast(fused)
+    let several = try underAutocast { leaves in
+      let y =
+        isQuantized
+        ? try leaves[0].linear(
+          quantized: weight, factors: factors, dtype: .bfloat16, scalesProduct: true, bias)
+        : try leaves[0].linear(weight, bias)
+      let change = try leaves[0].to(.float32).linear(leaves[1]).linear(leaves[2]) * scale
+      return try (y + change).to(y.dtype)
+    }
+    for (index, name) in ["y", "dx", "dA", "dB"].enumerated() {
+      #expect(one[index].dtype == several[index].dtype, "\(name)")
+      let (found, plain) = try (
+        error(one[index], exact[index]), error(several[index], exact[index])
+      )
+      #expect(found <= 1.1 * plain + 1e-7, "\(name): \(found), \(plain) for the composition")
+      #expect(found < 8e-3, "\(name)")
+    }
+    // Copies of the factors that were made together change nothing, and are not used once the
+    // factors have changed.
+    for isChanged in [false, true] {
+      let leaves = try [x, down.clone(), up.clone()].map { try $0.asLeaf() }
+      let again = try withAutocast(.bfloat16, on: .cpu) {
+        try Tensor.withCasts(of: [leaves[1], leaves[2]], on: .cpu) {
+          if isChanged { try withoutGrad { _ = try leaves[1].copy_(leaves[1] * 2) } }
+          return try fused(leaves)
+        }
+      }
+      #expect(try Tensor.isEqual(again, one[0]) == !isChanged)
+      if isChanged {
+        let fresh = try withAutocast(.bfloat16, on: .cpu) { try fused(leaves) }
+        #expect(try Tensor.isEqual(again, fresh))
+      }
+    }
+  }
+
+  /// In bfloat16, a norm is that of float32, rounded once.
+  @Test func normsInBFloat16AreRoundedOnce() throws {
+    let x = try generator.normal([2, 40, 257]).to(.bfloat16)
+    let rows = try generator.normal([2, 40, 2, 257]).to(.bfloat16)
+    let weight = try generator.normal([257]).to(.bfloat16)
+    let direction = try generator.normal([2, 40, 257]).to(.bfloat16)
+    func modulated(_ x: Tensor, _ rows: Tensor) throws -> Tensor {
+      try x.modulatedRMSNorm(scale: rows.select(2, 0), shift: rows.select(2, 1), eps: 1e-6)
+    }
+    let cases: [(Tensor, DType) throws -> Tensor] = [
+      { x, _ in try x.rmsNorm(eps: 1e-6) },
+      { x, dtype in try x.rmsNorm(weight: weight.to(dtype), eps: 1e-6) },
+      { x, dtype in try modulated(x, rows.to(dtype)) },
+      { x, dtype in try modulated(x, rows.slice(1, from: 0, to: 1).to(dtype)) },
+    ]
+    for norm in cases {
+      let (narrow, wide) = (try x.asLeaf(), try x.to(.float32).asLeaf())
+      let (y, expected) = (try norm(narrow, .bfloat16), try norm(wide, .float32))
+      #expect(y.dtype == .bfloat16)
+      #expect(try Tensor.isEqual(y, expected.to(.bfloat16)))
+      let dx = try #require(try grad(of: [y], wrt: [narrow], gradOutputs: [direction])[0])
+      let dWide = try #require(
+        try grad(of: [expected], wrt: [wide], gradOutputs: [direction.to(.float32)])[0])
+      #expect(try Tensor.isEqual(dx, dWide.to(.bfloat16)))
+    }
+  }
+
+  /// Under autocast, a rotation is that of float32, rounded once, for tables in any memory order.
+  @Test func rotationsUnderAutocastAreRoundedOnce() throws {
+    let angles = try generator.normal([2, 50, 4, 6])
+    let x = try generator.normal([2, 50, 48]).to(.bfloat16)
+    let direction = try generator.normal([2, 4, 50, 12]).to(.bfloat16)
+    let tables = try [angles.cos(), angles.sin()].map { try $0.transpose(1, 2) }
+    for tables in [tables, try tables.map { try $0.contiguous() }] {
+      let (narrow, wide) = (try x.asLeaf(), try x.to(.float32).asLeaf())
+      let y = try withAutocast(.bfloat16, on: .cpu) {
+        try narrow.rotatedHalves(cos: tables[0], sin: tables[1])
+      }
+      let expected = try wide.rotatedHalves(cos: tables[0], sin: tables[1])
+      #expect(y.dtype == .bfloat16)
+      // The order of two additions may differ in float32.
+      #expect(try error(y, expected.to(.bfloat16)) < 1e-4)
+      let dx = try #require(try grad(of: [y], wrt: [narrow], gradOutputs: [direction])[0])
+      let dWide = try #require(
+        try grad(of: [expected], wrt: [wide], gradOutputs: [direction.to(.float32)])[0])
+      #expect(dx.dtype == .bfloat16)
+      #expect(try error(dx, dWide.to(.bfloat16)) < 1e-4)
+    }
+  }
+
   @Test func wrongSizesAreShapeErrors() throws {
     let x = try Tensor.ones([1, 4, 8])
     let failing: [() throws -> Tensor] = [

@@ -3,7 +3,7 @@
 
 #include "ctorch.h"
 
-const char ct_interface[] = "8eb48f4347585c9e";
+const char ct_interface[] = "a77e8db508510360";
 
 void *const ct_functions[] = {
   (void *)ct_last_error,
@@ -38,6 +38,8 @@ void *const ct_functions[] = {
   (void *)ct_rotate_split,
   (void *)ct_linear_quantized,
   (void *)ct_linear_adapted,
+  (void *)ct_cast_together,
+  (void *)ct_drop_casts,
   (void *)ct_antialiased_snake,
   (void *)ct_attention_choice,
   (void *)ct_quantize_blockwise,

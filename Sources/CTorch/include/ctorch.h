@@ -158,9 +158,15 @@ ct_status ct_rotate_split(const ct_tensor *x, const ct_tensor *cosines, const ct
 ct_status ct_linear_quantized(const ct_tensor *x, const ct_tensor *elements, const ct_tensor *factors, ct_dtype dtype,
                               bool scales_product, const ct_tensor *bias, ct_tensor **out);
 /// x W^T + bias (or NULL) + scale * (x A^T) B^T with A = `down` [R, inputs] and B = `up` [outputs,
-/// R]; W is `weight` times `factors` (or NULL) in `dtype`.
+/// R]; W is `weight` times `factors` (or NULL) in `dtype`, as above.
 ct_status ct_linear_adapted(const ct_tensor *x, const ct_tensor *weight, const ct_tensor *factors, ct_dtype dtype,
-                            const ct_tensor *bias, const ct_tensor *down, const ct_tensor *up, double scale, ct_tensor **out);
+                            bool scales_product, const ct_tensor *bias, const ct_tensor *down, const ct_tensor *up, double scale,
+                            ct_tensor **out);
+/// Makes copies of tensors in a floating-point dtype, with one operation. `ct_linear_adapted` uses
+/// the copies of `down` and `up`, as long as their elements don't change, until `ct_drop_casts`.
+/// All tensors are on one device.
+ct_status ct_cast_together(ct_tensor *const *tensors, size_t count, ct_dtype dtype);
+void ct_drop_casts(ct_tensor *const *tensors, size_t count);
 /// x + sin(alpha x)^2 * inverse_beta, computed at twice the sample rate (snake.cpp): x [B, C, N],
 /// alpha and inverse_beta [C], the filters for upsampling and downsampling [12].
 ct_status ct_antialiased_snake(const ct_tensor *x, const ct_tensor *alpha, const ct_tensor *inverse_beta, const ct_tensor *up,
@@ -192,9 +198,11 @@ typedef struct ct_moment_8bit {
   ct_tensor *codes, *largest;
   const ct_tensor *map, *table;
 } ct_moment_8bit;
-/// Takes step number `step`, from 1, of Adam with decoupled weight decay.
-ct_status ct_adamw_8bit(ct_tensor *parameter, const ct_tensor *gradient, ct_moment_8bit first, ct_moment_8bit second, int64_t step,
-                        double learning_rate, double beta1, double beta2, double eps, double weight_decay);
+/// Takes step number `step`, from 1, of Adam with decoupled weight decay, for `count` parameters.
+/// Their moments are one tensor each, in which every parameter begins a new block.
+ct_status ct_adamw_8bit(ct_tensor *const *parameters, ct_tensor *const *gradients, size_t count, ct_moment_8bit first,
+                        ct_moment_8bit second, int64_t step, double learning_rate, double beta1, double beta2, double eps,
+                        double weight_decay);
 
 // MARK: Autograd
 

@@ -14,6 +14,7 @@ public struct TransformerBlock: Block {
   let cross: CrossModalAttention?
   public let parameters: [Parameter]
   public let weights: [WeightSlot]
+  private let adapterFactors: [Tensor]
 
   public init(
     _ w: Weights, index: Int, configuration c: TransformerConfiguration, modalities: Set<Modality>
@@ -25,9 +26,15 @@ public struct TransformerBlock: Block {
     cross = modalities == .both ? try CrossModalAttention(w, configuration: c) : nil
     parameters = w.parameters
     weights = w.slots
+    adapterFactors = w.lowRankFactors
   }
 
   public func callAsFunction(_ state: HiddenStates, _ shared: Conditioning) throws -> HiddenStates {
+    let device = state.tensors.first?.device ?? .cpu
+    return try Tensor.withCasts(of: adapterFactors, on: device) { try run(state, shared) }
+  }
+
+  private func run(_ state: HiddenStates, _ shared: Conditioning) throws -> HiddenStates {
     var state = state
     var modulations = PerModality<BlockModulation?>()
     for modality in Modality.allCases {

@@ -54,13 +54,13 @@ struct ScaledWeight: StoredWeight {
       return try (rotation.map { try $0(x) } ?? x).linear(
         quantized: elements, factors: scale, dtype: dtype, scalesProduct: scalesProduct, bias)
     }
-    guard !scalesProduct else {
+    guard rotation == nil else {  // the adapter's input is not rotated
       let y = try matmul(x, bias)
       return try (y + term(x)).to(y.dtype)
     }
     return try x.linear(
-      elements, factors: scale, dtype: dtype, bias, adaptedBy: term.down, term.up,
-      scale: term.scale)
+      elements, factors: scale, dtype: dtype, scalesProduct: scalesProduct, bias,
+      adaptedBy: term.down, term.up, scale: term.scale)
   }
 }
 

@@ -17,6 +17,8 @@ package final class WeightStore: Sendable {
     /// The layers with fresh adapters.
     var adapted: [AdaptedLayer] = []
     var parameters: [Parameter] = []
+    /// The factors of the adapters that layers add to their own product, by the layer's path.
+    var factors: [(path: String, term: LowRankTerm)] = []
     /// Weak, because a view must not keep weights in memory: only the layers hold them.
     var slots: [WeakSlot] = []
     /// The prefixes of the keys of blocks whose frozen weights are not resident.
@@ -37,6 +39,8 @@ package final class WeightStore: Sendable {
 
   var usedKeys: Set<String> { record.withLock { $0.usedKeys } }
   var parameters: [Parameter] { record.withLock { $0.parameters } }
+
+  var factors: [(path: String, term: LowRankTerm)] { record.withLock { $0.factors } }
 
   var slots: [WeightSlot] { record.withLock { $0.slots.compactMap(\.slot) } }
 
@@ -148,6 +152,7 @@ package final class WeightStore: Sendable {
         record.adapted.append(
           AdaptedLayer(path: path, inputs: layer.inputs, outputs: layer.outputs))
       }
+      if let term = adapters.first?.lowRankTerm { record.factors.append((path, term)) }
       for (role, tensor) in adapters.flatMap(\.tensors) where tensor.requiresGrad {
         record.parameters.append(Parameter(key: "\(path).\(role)", tensor: tensor))
       }

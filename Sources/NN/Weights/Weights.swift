@@ -201,6 +201,14 @@ public struct Weights: Sendable {
     return store.parameters.filter { $0.key.hasPrefix(prefix) }
   }
 
+  /// The factors of the adapters that the layers below here add to their own products.
+  public var lowRankFactors: [Tensor] {
+    let prefix = path.isEmpty ? "" : path + "."
+    return store.factors.filter { $0.path.hasPrefix(prefix) }.flatMap {
+      [$0.term.down, $0.term.up]
+    }
+  }
+
   /// The slots of the layers that have been built below here, in the order of building, if the
   /// layers still exist.
   public var slots: [WeightSlot] {
