@@ -1,6 +1,7 @@
 // B batch, A axes, T tokens, D width, H heads.
 
 import Foundation
+import Synchronization
 import Torch
 
 /// Rotary position embedding over seconds and pixels (Su et al., "RoFormer", 2021; ltx-core,
@@ -96,5 +97,27 @@ public struct RotaryEmbedding: Sendable {
         from: -2, through: -1)
       return try (x * cos).addingProduct(turned, sin).unflatten(-1, [heads, -1]).transpose(1, 2)
     }
+  }
+}
+
+/// The last rotation of a model's attention. A run passes the same tensor of positions for all
+/// samples of one shape, whose tables are then computed once.
+final class RotaryCache: Sendable {
+  private let last = Mutex<(positions: Tensor, dtype: DType, embedding: RotaryEmbedding)?>(nil)
+
+  /// - Parameters:
+  ///   - positions: positions that are not changed in place.
+  ///   - make: computes the rotation.
+  func embedding(
+    of positions: Tensor, dtype: DType, _ make: () throws -> RotaryEmbedding
+  ) rethrows -> RotaryEmbedding {
+    if let last = last.withLock({ $0 }), last.positions === positions, last.dtype == dtype {
+      return last.embedding
+    }
+    // The old tables are released first: they are as large as the new ones.
+    last.withLock { $0 = nil }
+    let embedding = try make()
+    last.withLock { $0 = (positions, dtype, embedding) }
+    return embedding
   }
 }

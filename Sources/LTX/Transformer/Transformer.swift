@@ -135,6 +135,8 @@ private struct ModalityEnds: Sendable {
   /// [2, D]: shift and scale.
   private let table: Tensor
   private let output: Linear
+  private let rotaryCache = RotaryCache()
+  private let crossRotaryCache = RotaryCache()
 
   /// - Parameter isJoint: Builds the modulation of cross-modal attention.
   init(
@@ -198,11 +200,15 @@ private struct ModalityEnds: Sendable {
       crossGate: crossGate,
       contextMask: try m.contextMask.map { try contextBias($0, dtype) },
       selfAttentionMask: try m.selfAttentionMask.map { try selfAttentionBias($0, dtype) },
-      positions: try configuration.rotaryEmbedding(rotated, positions: m.positions, dtype: dtype),
+      positions: try rotaryCache.embedding(of: m.positions, dtype: dtype) {
+        try configuration.rotaryEmbedding(rotated, positions: m.positions, dtype: dtype)
+      },
       crossPositions: other == nil
         ? nil
-        : try configuration.rotaryEmbedding(
-          .crossModal, positions: m.positions.slice(1, from: 0, to: 1), dtype: dtype),
+        : try crossRotaryCache.embedding(of: m.positions, dtype: dtype) {
+          try configuration.rotaryEmbedding(
+            .crossModal, positions: m.positions.slice(1, from: 0, to: 1), dtype: dtype)
+        },
       isEnabled: m.isEnabled)
     return (try patchify(m.latent), conditioning, embedding)
   }

@@ -15,6 +15,7 @@ public struct FlowMatching: Sendable {
   public var factors: CompressionFactors
   /// The factors by which references are smaller than their clips.
   public var referenceScale: ReferenceScale
+  private let positions = PositionCache()
 
   public init(
     strategies: PerModality<ModalityStrategy?>, sampler: TimestepSampler,
@@ -45,7 +46,9 @@ public struct FlowMatching: Sendable {
   ) throws -> NoisedModality {
     let x = try modality.tokens(batch.latents.tensor)
     let (samples, tokens, device) = (x.size(0), x.size(1), x.device)
-    let positions = try modality.positions(batch.latents, factors).uploaded(to: device)
+    let positions = try self.positions.positions(of: batch.latents, modality, on: device) {
+      try modality.positions(batch.latents, factors).uploaded(to: device)
+    }
     var result: NoisedModality
     if strategy.isGenerated {
       guard let sigma = draws.sigma, let noise = draws.noise else {
