@@ -55,7 +55,7 @@ extension PrecomputedDataset {
     }
   }
 
-  private func requireTextFeatures(
+  func requireTextFeatures(
     video: Int, audio: Int?, model: String, emptyPrompt: String?
   ) throws {
     var tokens: Int?

@@ -242,20 +242,33 @@ extension PrecomputedDataset {
         masks[folder] = try mask.flatten(from: 0, through: -1).slice(0, from: 0, to: shape[1])
       }
     }
-    let text = try textFile.map { try SampleFile(path: $0) } ?? file(Self.textFolder)
-    let features = try text.tensor(Self.videoFeatures(text))
+    let text = try Self.text(
+      textFile.map { try SampleFile(path: $0) } ?? file(Self.textFolder))
+    return CachedSample(
+      latents: latents, masks: masks, videoFeatures: text.video, audioFeatures: text.audio,
+      textMask: text.mask)
+  }
+
+  /// Loads the text features of a sample: [S, Wv], [S, Wa] or nil if they equal the video's, and the
+  /// mask [S].
+  static func text(_ file: SampleFile) throws -> (video: Tensor, audio: Tensor?, mask: Tensor) {
+    let features = try file.tensor(videoFeatures(file))
     let audioFeatures =
-      text.has("audio_prompt_embeds") ? try text.tensor("audio_prompt_embeds") : nil
+      file.has("audio_prompt_embeds") ? try file.tensor("audio_prompt_embeds") : nil
     guard try features.isAllFinite(), try audioFeatures?.isAllFinite() ?? true else {
       throw Issue(
-        [.file(text.path)],
+        [.file(file.path)],
         "holds text features that are not finite numbers",
         suggestion: "Remove the file and run `ltx preprocess` again."
       )
     }
-    return CachedSample(
-      latents: latents, masks: masks, videoFeatures: features,
-      audioFeatures: audioFeatures,
-      textMask: try text.tensor("prompt_attention_mask").to(.int64))
+    return (features, audioFeatures, try file.tensor("prompt_attention_mask").to(.int64))
+  }
+
+  /// The files of text features that training may read.
+  ///
+  /// - Parameter emptyPrompt: the file that replaces dropped captions, if there is one.
+  func textFiles(emptyPrompt: String?) -> Set<String> {
+    Set(entries.compactMap { $0.files[Self.textFolder] } + [emptyPrompt].compactMap(\.self))
   }
 }

@@ -12,7 +12,8 @@ import Torch
 struct TrainedModel: Sendable {
   let checkpoint: Checkpoint
   let transformer: Transformer
-  let connectors: TextConnectors
+  /// Nil if the contexts of all samples were computed before the transformer was loaded.
+  let connectors: TextConnectors?
   /// The trained tensors, in the order in which they were built.
   let parameters: [Parameter]
   /// The dtype of the frozen weights and of the contexts.
@@ -36,9 +37,13 @@ struct TrainedModel: Sendable {
   /// - Parameters:
   ///   - samples: the modalities that validation samples need.
   ///   - passes: the sizes of the batches that are trained on.
+  ///   - prepareContexts: on a GPU, or if weights are streamed, called with the connectors before
+  ///     the transformer takes its memory; returns whether it has computed the contexts of all
+  ///     samples, so that the connectors can be released.
   init(
     _ c: TrainingConfiguration, _ strategies: PerModality<ModalityStrategy?>,
-    samples: Set<Modality>?, passes: [PassSize], device: Device
+    samples: Set<Modality>?, passes: [PassSize], device: Device,
+    prepareContexts: (TextConnectors, TextConfiguration, DType) throws -> Bool
   ) throws {
     let base = try Checkpoint(
       ModelFiles(
@@ -80,13 +85,27 @@ struct TrainedModel: Sendable {
       dtype: frozenDType, device: device, freshAdapters: adapters, trained: trained,
       storage: storage)
     let modalities = trainedModalities.union(samples ?? [])
+    plan = try TrainingPlan(
+      c, TransformerConfiguration(checkpoint.config),
+      checkpoint.transformerSizes(
+        policy, modalities: modalities, training: trainedModalities, generating: generated),
+      passes, autocast: autocast, device: device)
+    policy.placements = plan.placements
+    let makeConnectors = { [checkpoint, frozenDType] in
+      try checkpoint.textConnectors(
+        dtype: frozenDType, device: device, modalities: trainedModalities)
+    }
+    let isEarly = device != .cpu || plan.planned.streamedBlocks > 0
+    var early: TextConnectors?
+    if isEarly {
+      early = try makeConnectors()
+      if let made = early, try prepareContexts(made, text, frozenDType) {
+        early = nil
+        // On the CPU, connectors are views of the file, whose pages would stay in memory.
+        checkpoint.source.keys.forEach(checkpoint.source.release)
+      }
+    }
     do {
-      plan = try TrainingPlan(
-        c, TransformerConfiguration(checkpoint.config),
-        checkpoint.transformerSizes(
-          policy, modalities: modalities, training: trainedModalities, generating: generated),
-        passes, autocast: autocast, device: device)
-      policy.placements = plan.placements
       transformer = try checkpoint.transformer(
         policy, modalities: modalities, training: trainedModalities, generating: generated)
     } catch let error as UnmatchedTarget {
@@ -100,8 +119,7 @@ struct TrainedModel: Sendable {
       throw c.problem(.startingWeights, file + issue.message)
     }
     parameters = transformer.parameters
-    connectors = try checkpoint.textConnectors(
-      dtype: frozenDType, device: device, modalities: trainedModalities)
+    connectors = isEarly ? early : try makeConnectors()
   }
 
   /// The dtypes of frozen weights and, under mixed precision, of matrix products.
@@ -136,12 +154,9 @@ struct TrainedModel: Sendable {
   /// Converts text features to the transformer's contexts. The connectors are frozen, so they
   /// record no graph.
   func contexts(_ text: TextFeatures, device: Device) throws -> TextContexts {
-    let features = try text.map {
-      try $0.uploaded(to: device, frozenDType)
-    } mask: {
-      try $0.uploaded(to: device)
-    }
-    return try withoutGrad { try connectors(features) }
+    let connectors =
+      try connectors ?? checkpoint.textConnectors(dtype: frozenDType, device: device)
+    return try connectors.contexts(of: text, dtype: frozenDType, on: device)
   }
 
   /// Saves values of the trained tensors: adapters as a LoRA, weights as a whole transformer.
@@ -153,5 +168,17 @@ struct TrainedModel: Sendable {
     }
     try writeSafetensors(
       LoRAFile.tensors(of: values, scale: adapterScale, dtype: dtype), metadata: metadata, to: path)
+  }
+}
+
+extension TextConnectors {
+  /// Converts text features to contexts without a graph.
+  func contexts(of text: TextFeatures, dtype: DType, on device: Device) throws -> TextContexts {
+    let features = try text.map {
+      try $0.uploaded(to: device, dtype)
+    } mask: {
+      try $0.uploaded(to: device)
+    }
+    return try withoutGrad { try self(features) }
   }
 }

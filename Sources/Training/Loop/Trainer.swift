@@ -40,7 +40,7 @@ public final class Trainer {
   let folder: RunFolder
   let fingerprint: RunFingerprint
   let validation: ValidationSampler?
-  let contexts = ContextCache()
+  let contexts: ContextCache
   let saves = SaveQueue()
   let saved = SavedFiles()
   let warn: @Sendable (String) -> Void
@@ -118,8 +118,26 @@ public final class Trainer {
       ? try validation.map(\.modalities)
         ?? ValidationSampler.modalities(of: c, dtype: dtype, device: device) : nil
     let passes = Self.passes(dataset, batchSize: c.optimization.batchSize)
+    let (contexts, held) = (ContextCache(for: device), heldOut)
+    self.contexts = contexts
     let model = try TrainedModel(
-      c, strategies, samples: sampled, passes: passes, device: device)
+      c, strategies, samples: sampled, passes: passes, device: device
+    ) { connectors, text, dtype in
+      let emptyPrompt = captionDropout?.file
+      var files = training.textFiles(emptyPrompt: emptyPrompt)
+      for dataset in [training, held].compactMap(\.self) {
+        try dataset.requireTextFeatures(
+          video: text.connectors.video.width,
+          audio: strategies.audio == nil ? nil : text.connectors.audio.width,
+          model: c.model.modelPath, emptyPrompt: emptyPrompt)
+        files.formUnion(dataset.textFiles(emptyPrompt: nil))
+      }
+      return try contexts.fill(files, for: device) { path in
+        try TextFeatures(ofOne: PrecomputedDataset.text(SampleFile(path: path)))
+      } _: {
+        try connectors.contexts(of: $0, dtype: dtype, on: device)
+      }
+    }
     self.model = model
     if group.isMain { try model.startNotes.forEach(warn) }
     initial = group.isMain ? try Self.initialAdapters(model) : []
