@@ -6,21 +6,48 @@ enum PretendGPU {
   /// The folder of the library, built at the first use.
   static let folder = Result { try build() }
 
+  /// What the device did until some time.
+  protocol Counts {
+    /// Kernels that were launched, and the bytes that they read and wrote.
+    var kernels: Int { get }
+    var bytes: Int { get }
+    /// The times that the host waited for the device.
+    var syncs: Int { get }
+    var uploads: Int { get }
+    var pageableBytes: Int { get }
+    var pinnedBytes: Int { get }
+    var downloads: Int { get }
+    var downloadedBytes: Int { get }
+    /// Calls and bytes by the operation's name.
+    var operations: [String: [Int]] { get }
+  }
+
   /// The counts of one process.
-  struct Report: Decodable {
+  struct Report: Decodable, Counts {
     struct Memory: Decodable {
       let liveBytes, peakBytes, allocations: Int
     }
 
-    /// Kernels that were launched, and the bytes that they read and wrote.
-    let kernels, bytes: Int
-    /// The times that the host waited for the device.
-    let syncs: Int
-    let uploads, pageableBytes, pinnedBytes: Int
-    let downloads, downloadedBytes: Int
-    let devices: [Memory]
-    /// Calls and bytes by the operation's name.
+    /// The counts when the program read or reset the device's memory statistics.
+    struct Mark: Decodable, Counts {
+      let resetsPeak: Bool
+      let liveBytes: Int
+      /// The peak since the previous mark.
+      let peakBytes: Int
+      let kernels, bytes, syncs, uploads, pageableBytes, pinnedBytes, downloads,
+        downloadedBytes: Int
+      let operations: [String: [Int]]
+    }
+
+    let kernels, bytes, syncs, uploads, pageableBytes, pinnedBytes, downloads, downloadedBytes: Int
     let operations: [String: [Int]]
+    let devices: [Memory]
+    let marks: [Mark]
+
+    /// The counts for a budget, and the peak of all devices.
+    var budget: [String: Int] {
+      counts(since: nil).merging(["peak_bytes": devices.map(\.peakBytes).max() ?? 0]) { $1 }
+    }
   }
 
   struct Failure: Error, CustomStringConvertible {
@@ -32,8 +59,10 @@ enum PretendGPU {
   /// - Parameters:
   ///   - bytes: The memory of the device; nil for no limit.
   ///   - environment: Other settings of `Tests/PretendGPU/README.md`.
+  ///   - isDone: Whether the program has done enough; it is then asked to stop.
   static func run(
-    _ arguments: [String], in folder: String, bytes: Int? = nil, environment: [String: String] = [:]
+    _ arguments: [String], in folder: String, bytes: Int? = nil,
+    environment: [String: String] = [:], until isDone: (() -> Bool)? = nil
   ) throws -> (result: Program.Result, report: Report) {
     let path = "\(folder)/pretend-gpu-\(UUID().uuidString).json"
     var settings = environment
@@ -41,7 +70,12 @@ enum PretendGPU {
     settings["PRETEND_GPU_LATE"] = "1"
     settings["PRETEND_GPU_REPORT"] = path
     settings["PRETEND_GPU_BYTES"] = bytes.map(String.init)
-    let result = try Program.run(arguments, in: folder, environment: settings)
+    let process = try Program.start(arguments, in: folder, environment: settings)
+    if let isDone {
+      while process.isRunning, !isDone() { usleep(50_000) }
+      process.interrupt()
+    }
+    let result = try Program.result(of: process, in: folder)
     guard let data = FileManager.default.contents(atPath: path) else {
       throw Failure(
         description: "ltx ended without a report of the pretend GPU, with status \(result.status): "
@@ -68,5 +102,28 @@ enum PretendGPU {
       throw Failure(description: "Tests/PretendGPU/build.sh failed: \(text)")
     }
     return folder
+  }
+}
+
+extension PretendGPU.Counts {
+  /// The bytes of all operations except products, convolutions and attention.
+  fileprivate var elementwiseBytes: Int {
+    let others = ["::mm", "::addmm", "::bmm", "::baddbmm", "convolution", "attention"]
+    return operations.filter { name, _ in !others.contains { name.contains($0) } }
+      .values.reduce(0) { $0 + $1[1] }
+  }
+
+  /// The counts of a phase for a budget, since its start.
+  func counts(since start: (any PretendGPU.Counts)?) -> [String: Int] {
+    func difference(_ count: (any PretendGPU.Counts) -> Int) -> Int {
+      count(self) - (start.map(count) ?? 0)
+    }
+    return [
+      "kernels": difference(\.kernels), "syncs": difference(\.syncs),
+      "bytes": difference(\.bytes), "elementwise_bytes": difference { $0.elementwiseBytes },
+      "uploads": difference(\.uploads), "uploaded_pinned_bytes": difference(\.pinnedBytes),
+      "uploaded_pageable_bytes": difference(\.pageableBytes),
+      "downloads": difference(\.downloads), "downloaded_bytes": difference(\.downloadedBytes),
+    ]
   }
 }

@@ -60,6 +60,12 @@ import Torch
     ("adafactor", ["optimization.optimizer_type=adafactor"], 1e-5),
     ("lion", ["optimization.optimizer_type=lion"], 1e-5),
     ("muon", ["optimization.optimizer_type=muon"], 1e-5),
+    ("caption-dropout", ["data.caption_dropout=0.5"], 1e-5),
+    ("alpha", ["lora.alpha=5", "acceleration.mixed_precision_mode=bf16"], 2e-2),
+    (
+      "int8-bf16",
+      ["acceleration.quantization=int8-quanto", "acceleration.mixed_precision_mode=bf16"], 2e-2
+    ),
   ])
   func trainingEqualsTheCPUs(_ name: String, _ settings: [String], _ tolerance: Double) throws {
     _ = try compare(name, settings, tolerance: tolerance)
@@ -121,10 +127,13 @@ import Torch
     }
   }
 
-  @Test func validationSamplesAreGenerated() throws {
+  /// Also while the optimizer's state is in host memory.
+  @Test(arguments: ["adamw", "adamw8bit"])
+  func validationSamplesAreGenerated(_ optimizer: String) throws {
     let prepared = try PreparedTraining.shared.get()
+    let name = "samples-\(optimizer)-gpu"
     let config = try prepared.configure(
-      "samples-gpu", steps: 1,
+      name, steps: 1,
       """
       validation:
         prompts: ["a clip"]
@@ -136,12 +145,14 @@ import Torch
     let (result, _) = try PretendGPU.run(
       [
         "train", config, "--device", "cuda", "--set",
-        "model.text_encoder_path=\(prepared.textEncoder)",
+        "model.text_encoder_path=\(prepared.textEncoder)", "--set",
+        "optimization.optimizer_type=\(optimizer)", "--set",
+        "acceleration.offload_optimizer_during_validation=true",
       ], in: prepared.path)
     #expect(result.status == 0, "\(result.errors)")
     #expect(!result.errors.contains("failed"), "\(result.errors)")
     let files = try FileManager.default.contentsOfDirectory(
-      atPath: "\(prepared.path)/samples-gpu/samples")
+      atPath: "\(prepared.path)/\(name)/samples")
     #expect(files.count { $0.hasSuffix(".mp4") } == 2)
   }
 

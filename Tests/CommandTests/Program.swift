@@ -67,7 +67,12 @@ enum Program {
     _ arguments: [String], in folder: String, environment: [String: String] = [:],
     asNobody: Bool = false
   ) throws -> Result {
-    let process = try start(arguments, in: folder, environment: environment, asNobody: asNobody)
+    try result(
+      of: start(arguments, in: folder, environment: environment, asNobody: asNobody), in: folder)
+  }
+
+  /// Waits for a program that `start` has started.
+  static func result(of process: Process, in folder: String) throws -> Result {
     process.waitUntilExit()
     func text(_ name: String) throws -> String {
       try String(contentsOfFile: "\(folder)/\(name)", encoding: .utf8)

@@ -353,6 +353,27 @@ Tensor &setStorage(Tensor &self, at::Storage storage, int64_t offset, at::IntArr
   return self;
 }
 
+// A product of 16-bit matrices in float32, which the CPU doesn't have.
+Tensor wideProduct(const Tensor &a, const Tensor &b, at::ScalarType type) {
+  constexpr auto name = "aten::mm.dtype";
+  currentOperation() = name;
+  TORCH_CHECK(isOnDevice(a) && isOnDevice(b), "Expected all tensors to be on the same device, but found at least two devices (when calling ",
+              name, ")");
+  TORCH_CHECK(type == at::kFloat && (a.scalar_type() == at::kHalf || a.scalar_type() == at::kBFloat16),
+              "mm: out_dtype must be float32, for float16 or bfloat16");
+  c10::DeviceGuard device(a.device());
+  checkAccess(a, false, name);
+  checkAccess(b, false, name);
+  const Tensor result = makeTensor({a.size(0), b.size(1)}, {b.size(1), 1}, type);
+  checkAccess(result, true, name);
+  const int64_t bytes = byteCount(a) + byteCount(b) + byteCount(result);
+  Book::shared().addKernel(name, bytes);
+  if (isNull() && bytes >= kNullBytes) return result;
+  BelowAutograd guard(autogradKeys());
+  onHost(result).copy_(at::mm(onHost(a).to(type), onHost(b).to(type)));
+  return result;
+}
+
 TORCH_LIBRARY_IMPL(_, CUDA, library) { library.fallback(torch::CppFunction::makeFromBoxedFunction<&fallback>()); }
 
 TORCH_LIBRARY_IMPL(aten, CUDA, library) {
@@ -360,6 +381,7 @@ TORCH_LIBRARY_IMPL(aten, CUDA, library) {
   library.impl("empty_strided", emptyStrided);
   library.impl("copy_", copy);
   library.impl("resize_", resize);
+  library.impl("mm.dtype", wideProduct);
   library.impl("set_.source_Storage_storage_offset", setStorage);
   // CUDA's kernels take whole lists; without these the operations would be taken apart.
   for (const char *name : {"_foreach_norm.Scalar", "_foreach_mul_.Tensor", "_foreach_mul_.Scalar", "_foreach_mul.Scalar",

@@ -116,6 +116,7 @@ void *Arena::allocate(size_t bytes) {
   live_ += size;
   ++allocations_;
   peak_ = std::max(peak_, live_);
+  phasePeak_ = std::max(phasePeak_, live_);
   if (peakLog() && live_ > logged_ + (size_t(256) << 20)) {
     logged_ = live_;
     fprintf(peakLog(), "%8.2f GB  +%zu MB  %s\n", live_ / 1e9, size >> 20, currentOperation());
@@ -164,13 +165,17 @@ struct DeviceMemory final : c10::DeviceAllocator {
     c10::CachingDeviceAllocator::DeviceStats statistics;
     statistics.allocated_bytes[0].current = Arena::of(index).live();
     statistics.allocated_bytes[0].peak = Arena::of(index).peak();
+    Book::shared().mark(index, false);
     return statistics;
   }
   std::pair<size_t, size_t> getMemoryInfo(c10::DeviceIndex index) override {
     return {totalBytes() - std::min(totalBytes(), Arena::of(index).live()), totalBytes()};
   }
   void resetAccumulatedStats(c10::DeviceIndex) override {}
-  void resetPeakStats(c10::DeviceIndex index) override { Arena::of(index).resetPeak(); }
+  void resetPeakStats(c10::DeviceIndex index) override {
+    Book::shared().mark(index, true);
+    Arena::of(index).resetPeak();
+  }
 };
 
 struct PinnedMemory final : at::HostAllocator {

@@ -49,6 +49,11 @@ public:
   size_t peak() const { return peak_; }
   size_t allocations() const { return allocations_; }
   void resetPeak() { peak_ = live_; }
+  // The peak since the last call.
+  size_t takePhasePeak() {
+    std::lock_guard<std::mutex> lock(mutex_);
+    return std::exchange(phasePeak_, live_);
+  }
   c10::DeviceIndex index() const { return index_; }
 
 private:
@@ -56,7 +61,7 @@ private:
 
   c10::DeviceIndex index_;
   char *device_, *data_;
-  size_t next_ = 4096, live_ = 0, peak_ = 0, logged_ = 0, allocations_ = 0;
+  size_t next_ = 4096, live_ = 0, peak_ = 0, phasePeak_ = 0, logged_ = 0, allocations_ = 0;
   std::map<size_t, std::vector<size_t>> freed_; // offsets by size
   std::map<size_t, size_t> sizes_;              // by offset
   std::mutex mutex_;
@@ -104,6 +109,13 @@ struct Book {
   void addSync();
   void report(FILE *file);
   void reset();
+  // Records the counts so far and the peak since the previous mark. Programs that read a device's memory statistics, or
+  // reset them, so divide a report into phases.
+  void mark(c10::DeviceIndex index, bool isReset);
+
+private:
+  std::vector<std::string> marks;
+  void write(FILE *file);
 };
 
 // The operation that this thread runs, for the log of peaks.
