@@ -14,6 +14,8 @@ public struct StackCosts: Sendable, Equatable {
   public var workBytes: Int
   /// The gradients of all trained tensors, which are complete at the end of a backward pass.
   public var gradientBytes: Int
+  /// Memory that the optimizer's step needs besides its state.
+  public var updateBytes = 0
   /// Memory that is used whatever the plan is: other weights, adapters, the optimizer's state.
   public var fixedBytes: Int
   /// The floating-point operations of a block's forward pass.
@@ -93,9 +95,11 @@ public enum MemoryPlanner {
   ) -> (plan: PlannedExecution, fits: Bool)? {
     let all = plans(costs, on: machine).filter(allows)
     let fitting = all.filter { $0.peakBytes <= machine.deviceBytes }
-    if let best = fitting.min(by: { ($0.seconds, $0.peakBytes) < ($1.seconds, $1.peakBytes) }) {
-      return (best, true)
+    // Of plans that are equally fast, the one that moves least.
+    func rank(_ plan: PlannedExecution) -> (Double, Int, Int, Int) {
+      (plan.seconds, plan.streamedBlocks, plan.offloadsInputs ? 1 : 0, plan.peakBytes)
     }
+    if let best = fitting.min(by: { rank($0) < rank($1) }) { return (best, true) }
     return all.min { $0.peakBytes < $1.peakBytes }.map { ($0, false) }
   }
 
@@ -133,7 +137,9 @@ public enum MemoryPlanner {
     // are kept are the last ones, so they are gone when the first block is rebuilt.
     let start = max(kept, 1) * costs.keptBytes + inputs
     let end = costs.keptBytes + costs.gradientBytes
-    let peak = costs.fixedBytes + weights + costs.workBytes + max(start, end)
+    let peak =
+      costs.fixedBytes + weights
+      + max(costs.workBytes + max(start, end), costs.gradientBytes + costs.updateBytes)
 
     let forward = costs.forwardOperations / machine.computeRate
     let rebuilt = costs.backwardFactor > 0 ? Double(recomputed) : 0

@@ -57,6 +57,13 @@ public enum OptimizerOptions: Sendable, Equatable {
     }
   }
 
+  /// Returns the bytes that a step needs besides the state, for a memory plan: 8-bit AdamW
+  /// dequantizes the moments of the largest tensors.
+  public func updateBytes(shapes: [[Int]]) -> Int {
+    guard case .adamw8bit = self else { return 0 }
+    return 16 * (shapes.map { $0.reduce(1, *) }.max() ?? 0)
+  }
+
   /// Returns the bytes of the optimizer's state for a parameter, for a memory plan. Counters of a
   /// few bytes are not included.
   ///

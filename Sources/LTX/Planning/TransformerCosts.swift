@@ -39,26 +39,31 @@ extension TransformerConfiguration {
 
   /// The bytes that a block's graph keeps between its forward and its backward pass, its input
   /// included.
+  ///
+  /// The numbers of elements here and below are those of runs at real sizes on the pretend GPU
+  /// (`Tests/PretendGPU`): they follow from the operations of a block, not from its sizes.
   public func keptBytes(_ pass: PassSize, elementBytes: Int) -> Int {
-    bytes(pass, elementBytes, perToken: 28.8, perTextToken: 7)
+    bytes(pass, elementBytes, perToken: (alone: 19.8, joint: 26.4), perTextToken: 4.2)
   }
 
   /// The bytes that a block's backward pass needs besides what its graph keeps.
   public func workBytes(_ pass: PassSize, elementBytes: Int) -> Int {
-    bytes(pass, elementBytes, perToken: 16, perTextToken: 4)
+    bytes(pass, elementBytes, perToken: (alone: 12.5, joint: 13.5), perTextToken: 2.8)
   }
 
   /// The bytes that a block needs while it runs without a backward pass.
   public func inferenceBytes(_ pass: PassSize, elementBytes: Int) -> Int {
-    bytes(pass, elementBytes, perToken: 16, perTextToken: 4)
+    bytes(pass, elementBytes, perToken: (alone: 12.5, joint: 13.5), perTextToken: 2.8)
   }
 
   /// - Parameters:
-  ///   - perToken: Elements per token and unit of its width.
+  ///   - perToken: Elements per token and unit of its width, in a pass of one modality and of both.
   ///   - perTextToken: The same for the text that a modality attends to.
   private func bytes(
-    _ pass: PassSize, _ elementBytes: Int, perToken: Double, perTextToken: Double
+    _ pass: PassSize, _ elementBytes: Int, perToken: (alone: Double, joint: Double),
+    perTextToken: Double
   ) -> Int {
+    let perToken = pass.tokens.present() == .both ? perToken.joint : perToken.alone
     let elements = pass.tokens.pairs.reduce(0.0) { sum, pair in
       guard let tokens = pair.1 else { return sum }
       let perWidth = perToken * Double(tokens) + perTextToken * Double(pass.textTokens)

@@ -9,6 +9,10 @@ public struct TransformerSizes: Sendable {
   public let otherBytes: Int
   /// The shapes of the trained tensors: adapters, or weights.
   public let trained: [[Int]]
+  /// The most elements of a block's weights that are trained themselves.
+  public let trainedBlockElements: Int
+  /// The elements of the largest quantized matrix, which is dequantized when it is used.
+  public let largestQuantized: Int
 
   /// The bytes of the trained tensors, which are float32.
   public var trainedBytes: Int {
@@ -33,6 +37,7 @@ extension Checkpoint {
     let transformer = try Transformer(scope, configuration: configuration, modalities: modalities)
     let linears = Set(root.linearLayers)
     var trained: [[Int]] = []
+    var largestQuantized = 0
     /// The bytes of a frozen tensor. A trained one is listed instead.
     func bytes(_ key: String, _ shape: [Int], _ stored: DType) -> Int {
       guard policy.trained?.matches(key) != true else {
@@ -44,15 +49,27 @@ extension Checkpoint {
         return shape.reduce(1, *) * (policy.dtype ?? stored).size
       }
       trained += policy.freshAdapters?.shapes(for: path, inputs: shape[1], outputs: shape[0]) ?? []
-      return policy.storage.byteCount(
+      let size = policy.storage.byteCount(
         path: path, shape: shape, stored: stored, dtype: policy.dtype)
+      let count = shape.reduce(1, *)
+      if size < count * (policy.dtype ?? stored).size || stored.size == 1 {
+        largestQuantized = max(largestQuantized, count)
+      }
+      return size
     }
     var inBlocks: Set<String> = []
+    var trainedBlockElements = 0
     let blockBytes = transformer.blocks.blocks.map { block in
-      block.weights.reduce(0) { sum, slot in
+      let before = trained.count
+      let size = block.weights.reduce(0) { sum, slot in
         inBlocks.insert(slot.key)
         return sum + bytes(slot.key, slot.tensor.shape, slot.tensor.dtype)
       }
+      if policy.trained != nil {
+        trainedBlockElements = max(
+          trainedBlockElements, trained[before...].reduce(0) { $0 + $1.reduce(1, *) })
+      }
+      return size
     }
     let unused = Set(scope.unusedKeys)
     let otherBytes = source.entries.reduce(0) { sum, entry in
@@ -61,6 +78,8 @@ extension Checkpoint {
       else { return sum }
       return sum + bytes(entry.key, entry.value.shape, entry.value.dtype)
     }
-    return TransformerSizes(blockBytes: blockBytes, otherBytes: otherBytes, trained: trained)
+    return TransformerSizes(
+      blockBytes: blockBytes, otherBytes: otherBytes, trained: trained,
+      trainedBlockElements: trainedBlockElements, largestQuantized: largestQuantized)
   }
 }

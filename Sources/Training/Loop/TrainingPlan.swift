@@ -101,14 +101,20 @@ extension TrainingPlan {
         < configuration.keptBytes($1, elementBytes: bytes)
     }
     let pass = largest ?? PassSize(tokens: PerModality())
-    return StackCosts(
+    // Under mixed precision, the graph keeps copies of trained weights, and the gradients of a block
+    // are converted.
+    let copies = autocast == nil ? 0 : sizes.trainedBlockElements * bytes
+    var costs = StackCosts(
       blocks: configuration.blocks, weightBytes: sizes.blockBytes.max() ?? 0,
-      keptBytes: configuration.keptBytes(pass, elementBytes: bytes),
+      keptBytes: configuration.keptBytes(pass, elementBytes: bytes) + copies,
       inputBytes: configuration.inputBytes(pass, elementBytes: bytes),
-      workBytes: configuration.workBytes(pass, elementBytes: bytes),
+      workBytes: configuration.workBytes(pass, elementBytes: bytes) + copies * 3 / 2
+        + sizes.largestQuantized * bytes,
       gradientBytes: sizes.trainedBytes,
       fixedBytes: sizes.otherBytes + sizes.trainedBytes + optimizer + average + accumulated,
       forwardOperations: configuration.forwardOperations(pass), backwardFactor: 1.2)
+    costs.updateBytes = options.updateBytes(shapes: sizes.trained)
+    return costs
   }
 }
 
