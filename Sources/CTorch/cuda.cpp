@@ -20,6 +20,11 @@ constexpr const char *withoutGPU = ", or set `device` to cpu";
 
 std::atomic<bool> isLoaded{false};
 
+/// Drops libtorch's warnings.
+struct Silence final : c10::WarningHandler {
+  void process(const c10::Warning &) override {}
+};
+
 template <class Function> Function *function(void *library, const char *name) {
   return reinterpret_cast<Function *>(dlsym(library, name));
 }
@@ -134,7 +139,12 @@ ct_status ct_cuda_load(void) {
 
 int32_t ct_cuda_device_count(void) {
   // Asking libtorch before CUDA is loaded would set it up without CUDA.
-  return cudaIsLoaded() && at::hasCUDA() ? static_cast<int32_t>(at::detail::getCUDAHooks().deviceCount()) : 0;
+  if (!cudaIsLoaded())
+    return 0;
+  // libtorch warns about a driver that it can't use; `ct_cuda_require` has a sentence for that.
+  Silence silence;
+  c10::WarningUtils::WarningHandlerGuard guard(&silence);
+  return at::hasCUDA() ? static_cast<int32_t>(at::detail::getCUDAHooks().deviceCount()) : 0;
 }
 
 ct_status ct_cuda_require(int32_t index) {
