@@ -15,8 +15,8 @@ public struct Check: Sendable {
   public let status: Status
   /// The finding, as a clause without a period.
   public let text: String
-  /// What to do about it, as a sentence without its period; nil if there is nothing to do. Both
-  /// texts name subjects in backticks, which a `SubjectTable` translates.
+  /// The remedy, as a sentence without its period; nil if there is nothing to do. Both texts name
+  /// subjects in backticks, which a `SubjectTable` translates.
   public let remedy: String?
   /// The finding for programs. Sizes are in bytes, rates in bytes per second.
   public let values: JSONObject

@@ -21,13 +21,15 @@ enum ModelNeeds {
         .map { "\($0.name) (\(rounded($0.gigabytes)) GB)" }.joined(separator: ", ")
     }
     let (fitting, others) = (list(true), list(false))
-    var text = "LTX-2.3 at 960x544x49, predicted: "
+    var text = "LTX-2.3 at 960x544x49 with all weights on the GPU, predicted: "
     text += fitting.isEmpty ? "nothing fits" : "fits \(fitting)"
     if !others.isEmpty { text += "; does not fit \(others)" }
     return Check(
       "\(device) models", others.isEmpty ? .ok : .note, text,
       remedy: others.isEmpty
-        ? nil : "A dry run predicts the memory of your own run; smaller clips need less",
+        ? nil
+        : "Weights can be streamed from host memory, and smaller clips need less; a dry run "
+          + "predicts yours",
       values: ["fits": .array(needs.filter { $0.gigabytes <= available }.map { .string($0.name) })])
   }
 }

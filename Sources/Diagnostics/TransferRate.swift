@@ -1,7 +1,7 @@
 import Support
 import Torch
 
-/// How fast tensors move from the host to a GPU.
+/// The speed of copies from the host to a GPU.
 enum TransferRate {
   /// A short measurement: three uploads of 64 MB from page-locked memory.
   static func check(_ device: Device) throws -> Check {
@@ -22,7 +22,7 @@ enum Timing {
   /// The seconds of one call of a closure, after a first one that is not counted: it allocates
   /// memory and lets libraries choose their kernels.
   ///
-  /// - Parameter repetitions: The number of calls, fewer if they take longer than half a second.
+  /// - Parameter repetitions: The number of calls, fewer if they take longer than 0.2 s together.
   static func seconds(
     on device: Device, repetitions: Int, _ body: () throws -> Void
   ) throws -> Double {
@@ -35,7 +35,7 @@ enum Timing {
     }
     _ = try time(1)
     let once = try time(1)
-    let count = min(Double(repetitions), 0.5 / once)
+    let count = min(Double(repetitions), 0.2 / once)
     return count < 2 ? once : try time(Int(count))
   }
 }

@@ -13,7 +13,7 @@ enum UploadSource: String, CaseIterable {
 }
 
 extension Measurement {
-  private static let uploadedBytes = 256_000_000
+  private static let uploadedBytes = 128_000_000
 
   func upload(from source: UploadSource) throws -> JSONObject {
     let bytes = Self.uploadedBytes

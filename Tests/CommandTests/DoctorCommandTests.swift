@@ -219,8 +219,8 @@ import Testing
     #expect(
       lines.filter { $0.measurement == "upload" }.map(\.source) == ["pinned", "pageable", "mapped"])
     // Two uploads to learn the time, and four that are measured.
-    #expect(report.pinnedBytes >= 6 * 256_000_000)
-    #expect(report.pageableBytes >= 12 * 256_000_000)
+    #expect(report.pinnedBytes >= 6 * 128_000_000)
+    #expect(report.pageableBytes >= 12 * 128_000_000)
     let attention = lines.filter { $0.measurement == "attention" }
     // 7 x 17 x 30 latent cells.
     #expect(attention.first?.queries == 3570)
