@@ -2,8 +2,9 @@
 """The files and comparisons of Scripts/gpu-check, with nothing but Python's standard library.
 
     gpu-check.py cache CHECKPOINT FOLDER WxHxF    a cache of three random samples for CHECKPOINT
-    gpu-check.py model TINY FOLDER [--small]      LTX-2.3 and Gemma 3 of random numbers at their real
-                                                  sizes, from the folder of `ltx tiny-model`
+    gpu-check.py model TINY FOLDER [--small]      LTX-2.3 of random numbers at its real size, from the
+                                                  folder of `ltx tiny-model`
+    gpu-check.py text-encoder TINY FOLDER [--small]  the same for Gemma 3
     gpu-check.py doctor FILE [--without-ffmpeg]   JSON lines from the output of `ltx doctor --json`
     gpu-check.py compare NAME A B TOLERANCE       compares two runs' metrics.jsonl
     gpu-check.py steps NAME FOLDER LOG            the step times and the peak of a run
@@ -250,23 +251,28 @@ def make_model(tiny_folder, folder, small):
         decoder_blocks=[[kind, options(kind, value)] for kind, value in DECODER])
     for key in ("audio_vae", "vocoder"):
         config.pop(key, None)
-    os.makedirs(f"{folder}/gemma", exist_ok=True)
+    os.makedirs(folder, exist_ok=True)
     write_tensors(f"{folder}/ltx-2.3.safetensors", {**transformer(tiny, sizes), **video_vae(sizes)},
                   {"config": json.dumps(config), "model_version": metadata["model_version"]})
 
+
+def make_text_encoder(tiny_folder, folder, small):
+    tiny = json.loads(header(f"{tiny_folder}/ltx-2.3-tiny.safetensors")["__metadata__"]["config"])
+    sizes = Sizes(small, tiny["transformer"])
     source = f"{tiny_folder}/gemma-3-tiny"
+    os.makedirs(folder, exist_ok=True)
     for name in os.listdir(source):
         if "safetensors" not in name:
-            shutil.copy(f"{source}/{name}", f"{folder}/gemma/{name}")
-    with open(f"{folder}/gemma/config.json") as file:
+            shutil.copy(f"{source}/{name}", f"{folder}/{name}")
+    with open(f"{folder}/config.json") as file:
         config = json.load(file)
     text = config.get("text_config", config)
     if small:
         sizes.gemma["vocab_size"] = text["vocab_size"]
     text.update(sizes.gemma)
-    with open(f"{folder}/gemma/config.json", "w") as file:
+    with open(f"{folder}/config.json", "w") as file:
         json.dump(config, file)
-    write_tensors(f"{folder}/gemma/model.safetensors", gemma(sizes.gemma), {"format": "pt"})
+    write_tensors(f"{folder}/model.safetensors", gemma(sizes.gemma), {"format": "pt"})
 
 
 # --- Results ----------------------------------------------------------------------------------------
@@ -326,6 +332,8 @@ def main(command, *arguments):
         make_cache(*arguments)
     elif command == "model":
         make_model(*arguments, small="--small" in flags)
+    elif command == "text-encoder":
+        make_text_encoder(*arguments, small="--small" in flags)
     elif command == "doctor":
         doctor(*arguments, without_ffmpeg="--without-ffmpeg" in flags)
     elif command == "compare":
