@@ -121,9 +121,9 @@ struct AdaptedLinear : torch::autograd::Function<AdaptedLinear> {
     const auto dtype = [&](const char *name) { return static_cast<at::ScalarType>(data[name].toInt()); };
     const Arithmetic how{dtype("values"), dtype("products"), data["scales product"].toBool(), data["scale"].toDouble()};
     const at::Tensor dy = gradients[0].reshape({-1, gradients[0].size(-1)}).to(how.products);
-    at::Tensor dInner = at::mm(dy, up);
+    at::Tensor dInner = how.scale == 1 ? at::mm(dy, up) : at::empty({dy.size(0), up.size(1)}, dy.options());
     if (how.scale != 1)
-      dInner.mul_(how.scale);
+      dInner.addmm_(dy, up, 0, how.scale); // scaled before it is rounded
     at::Tensor dx, dDown, dUp;
     if (context->needs_input_grad(0)) {
       at::Tensor scaled = dy;
