@@ -55,6 +55,7 @@ ct_status ct_op_logical_not(const ct_tensor *self_, ct_tensor **out);
 ct_status ct_op_logical_and(const ct_tensor *self_, const ct_tensor *other, ct_tensor **out);
 ct_status ct_op_logical_or(const ct_tensor *self_, const ct_tensor *other, ct_tensor **out);
 ct_status ct_op_isfinite(const ct_tensor *self_, ct_tensor **out);
+ct_status ct_op_bucketize_Tensor(const ct_tensor *self_, const ct_tensor *boundaries, bool out_int32, ct_tensor **out);
 ct_status ct_op_where_self(const ct_tensor *condition, const ct_tensor *self_, const ct_tensor *other, ct_tensor **out);
 ct_status ct_op_masked_fill_Scalar(const ct_tensor *self_, const ct_tensor *mask, ct_scalar value, ct_tensor **out);
 ct_status ct_op_masked_select(const ct_tensor *self_, const ct_tensor *mask, ct_tensor **out);

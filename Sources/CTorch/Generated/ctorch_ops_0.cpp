@@ -4,52 +4,53 @@
 #include "../boundary.h"
 
 #include <ATen/ops/_foreach_add_ops.h>
-#include <ATen/ops/_foreach_addcdiv_ops.h>
+#include <ATen/ops/_foreach_addcmul_ops.h>
 #include <ATen/ops/_foreach_mul_ops.h>
-#include <ATen/ops/_foreach_norm_ops.h>
-#include <ATen/ops/_foreach_sign_ops.h>
-#include <ATen/ops/_upsample_bicubic2d_aa_ops.h>
+#include <ATen/ops/_foreach_sqrt_ops.h>
+#include <ATen/ops/_fused_adamw_ops.h>
+#include <ATen/ops/_upsample_bilinear2d_aa_ops.h>
 #include <ATen/ops/add_ops.h>
 #include <ATen/ops/addcmul_ops.h>
-#include <ATen/ops/addmm_ops.h>
-#include <ATen/ops/amin_ops.h>
-#include <ATen/ops/any_ops.h>
-#include <ATen/ops/conv3d_ops.h>
+#include <ATen/ops/all_ops.h>
+#include <ATen/ops/amax_ops.h>
+#include <ATen/ops/chunk_ops.h>
+#include <ATen/ops/clone_ops.h>
+#include <ATen/ops/conv2d_ops.h>
+#include <ATen/ops/cumsum_ops.h>
 #include <ATen/ops/div_ops.h>
 #include <ATen/ops/eq_ops.h>
-#include <ATen/ops/fill_ops.h>
-#include <ATen/ops/flip_ops.h>
-#include <ATen/ops/gather_ops.h>
+#include <ATen/ops/flatten_ops.h>
 #include <ATen/ops/ge_ops.h>
-#include <ATen/ops/group_norm_ops.h>
 #include <ATen/ops/gt_ops.h>
+#include <ATen/ops/index_select_ops.h>
 #include <ATen/ops/leaky_relu_ops.h>
-#include <ATen/ops/linalg_eigh_ops.h>
-#include <ATen/ops/linalg_vector_norm_ops.h>
+#include <ATen/ops/lerp_ops.h>
+#include <ATen/ops/linalg_qr_ops.h>
 #include <ATen/ops/logical_or_ops.h>
 #include <ATen/ops/lt_ops.h>
-#include <ATen/ops/masked_fill_ops.h>
-#include <ATen/ops/max_ops.h>
+#include <ATen/ops/matmul_ops.h>
+#include <ATen/ops/mean_ops.h>
 #include <ATen/ops/minimum_ops.h>
 #include <ATen/ops/mul_ops.h>
 #include <ATen/ops/neg_ops.h>
-#include <ATen/ops/permute_ops.h>
-#include <ATen/ops/pin_memory_ops.h>
 #include <ATen/ops/pow_ops.h>
 #include <ATen/ops/relu_ops.h>
+#include <ATen/ops/repeat_interleave_ops.h>
+#include <ATen/ops/reshape_ops.h>
+#include <ATen/ops/rms_norm_ops.h>
 #include <ATen/ops/round_ops.h>
 #include <ATen/ops/rsub_ops.h>
-#include <ATen/ops/select_ops.h>
+#include <ATen/ops/scaled_dot_product_attention_ops.h>
 #include <ATen/ops/sin_ops.h>
-#include <ATen/ops/split_ops.h>
+#include <ATen/ops/slice_ops.h>
+#include <ATen/ops/sort_ops.h>
 #include <ATen/ops/square_ops.h>
-#include <ATen/ops/squeeze_ops.h>
-#include <ATen/ops/stft_ops.h>
+#include <ATen/ops/stack_ops.h>
 #include <ATen/ops/sum_ops.h>
-#include <ATen/ops/triu_ops.h>
-#include <ATen/ops/unbind_ops.h>
-#include <ATen/ops/unflatten_ops.h>
-#include <ATen/ops/upsample_nearest2d_ops.h>
+#include <ATen/ops/unsqueeze_ops.h>
+#include <ATen/ops/upsample_bicubic2d_ops.h>
+#include <ATen/ops/where_ops.h>
+#include <ATen/ops/zero_ops.h>
 
 using namespace ctorch;
 
@@ -123,128 +124,128 @@ ct_status ct_op_logical_or(const ct_tensor *self_, const ct_tensor *other, ct_te
   return boundary("logical_or", [&] { *out = own(at::_ops::logical_or::call(self_->value, other->value)); });
 }
 
-ct_status ct_op_masked_fill_Scalar(const ct_tensor *self_, const ct_tensor *mask, ct_scalar value, ct_tensor **out) {
-  return boundary("masked_fill.Scalar", [&] { *out = own(at::_ops::masked_fill_Scalar::call(self_->value, mask->value, ctorch::scalar(value))); });
+ct_status ct_op_where_self(const ct_tensor *condition, const ct_tensor *self_, const ct_tensor *other, ct_tensor **out) {
+  return boundary("where.self", [&] { *out = own(at::_ops::where_self::call(condition->value, self_->value, other->value)); });
 }
 
-ct_status ct_op_sum_dim_IntList(const ct_tensor *self_, const int64_t *dim, size_t dim_count, bool keepdim, const ct_dtype *dtype, ct_tensor **out) {
-  return boundary("sum.dim_IntList", [&] { *out = own(at::_ops::sum_dim_IntList::call(self_->value, dim ? at::OptionalIntArrayRef(ctorch::sizes(dim, dim_count)) : at::OptionalIntArrayRef(), keepdim, dtype ? std::optional<at::ScalarType>(scalarType(*dtype)) : std::nullopt)); });
+ct_status ct_op_sum(const ct_tensor *self_, const ct_dtype *dtype, ct_tensor **out) {
+  return boundary("sum", [&] { *out = own(at::_ops::sum::call(self_->value, dtype ? std::optional<at::ScalarType>(scalarType(*dtype)) : std::nullopt)); });
 }
 
-ct_status ct_op_max(const ct_tensor *self_, ct_tensor **out) {
-  return boundary("max", [&] { *out = own(at::_ops::max::call(self_->value)); });
+ct_status ct_op_mean_dim(const ct_tensor *self_, const int64_t *dim, size_t dim_count, bool keepdim, const ct_dtype *dtype, ct_tensor **out) {
+  return boundary("mean.dim", [&] { *out = own(at::_ops::mean_dim::call(self_->value, dim ? at::OptionalIntArrayRef(ctorch::sizes(dim, dim_count)) : at::OptionalIntArrayRef(), keepdim, dtype ? std::optional<at::ScalarType>(scalarType(*dtype)) : std::nullopt)); });
 }
 
-ct_status ct_op_amin(const ct_tensor *self_, const int64_t *dim, size_t dim_count, bool keepdim, ct_tensor **out) {
-  return boundary("amin", [&] { *out = own(at::_ops::amin::call(self_->value, ctorch::sizes(dim, dim_count), keepdim)); });
+ct_status ct_op_amax(const ct_tensor *self_, const int64_t *dim, size_t dim_count, bool keepdim, ct_tensor **out) {
+  return boundary("amax", [&] { *out = own(at::_ops::amax::call(self_->value, ctorch::sizes(dim, dim_count), keepdim)); });
 }
 
-ct_status ct_op_any(const ct_tensor *self_, ct_tensor **out) {
-  return boundary("any", [&] { *out = own(at::_ops::any::call(self_->value)); });
+ct_status ct_op_all(const ct_tensor *self_, ct_tensor **out) {
+  return boundary("all", [&] { *out = own(at::_ops::all::call(self_->value)); });
 }
 
-ct_status ct_op_linalg_vector_norm(const ct_tensor *self_, ct_scalar ord, const int64_t *dim, size_t dim_count, bool keepdim, const ct_dtype *dtype, ct_tensor **out) {
-  return boundary("linalg_vector_norm", [&] { *out = own(at::_ops::linalg_vector_norm::call(self_->value, ctorch::scalar(ord), dim ? at::OptionalIntArrayRef(ctorch::sizes(dim, dim_count)) : at::OptionalIntArrayRef(), keepdim, dtype ? std::optional<at::ScalarType>(scalarType(*dtype)) : std::nullopt)); });
+ct_status ct_op_cumsum(const ct_tensor *self_, int64_t dim, const ct_dtype *dtype, ct_tensor **out) {
+  return boundary("cumsum", [&] { *out = own(at::_ops::cumsum::call(self_->value, dim, dtype ? std::optional<at::ScalarType>(scalarType(*dtype)) : std::nullopt)); });
 }
 
-ct_status ct_op_permute(const ct_tensor *self_, const int64_t *dims, size_t dims_count, ct_tensor **out) {
-  return boundary("permute", [&] { *out = own(at::_ops::permute::call(self_->value, ctorch::sizes(dims, dims_count))); });
+ct_status ct_op_reshape(const ct_tensor *self_, const int64_t *shape, size_t shape_count, ct_tensor **out) {
+  return boundary("reshape", [&] { *out = own(at::_ops::reshape::call(self_->value, c10::fromIntArrayRefSlow(ctorch::sizes(shape, shape_count)))); });
 }
 
-ct_status ct_op_squeeze_dim(const ct_tensor *self_, int64_t dim, ct_tensor **out) {
-  return boundary("squeeze.dim", [&] { *out = own(at::_ops::squeeze_dim::call(self_->value, dim)); });
+ct_status ct_op_unsqueeze(const ct_tensor *self_, int64_t dim, ct_tensor **out) {
+  return boundary("unsqueeze", [&] { *out = own(at::_ops::unsqueeze::call(self_->value, dim)); });
 }
 
-ct_status ct_op_unflatten_int(const ct_tensor *self_, int64_t dim, const int64_t *sizes, size_t sizes_count, ct_tensor **out) {
-  return boundary("unflatten.int", [&] { *out = own(at::_ops::unflatten_int::call(self_->value, dim, c10::fromIntArrayRefSlow(ctorch::sizes(sizes, sizes_count)))); });
+ct_status ct_op_flatten_using_ints(const ct_tensor *self_, int64_t start_dim, int64_t end_dim, ct_tensor **out) {
+  return boundary("flatten.using_ints", [&] { *out = own(at::_ops::flatten_using_ints::call(self_->value, start_dim, end_dim)); });
 }
 
-ct_status ct_op_pin_memory(const ct_tensor *self_, ct_tensor **out) {
-  return boundary("pin_memory", [&] { *out = own(at::_ops::pin_memory::call(self_->value, {})); });
+ct_status ct_op_clone(const ct_tensor *self_, ct_tensor **out) {
+  return boundary("clone", [&] { *out = own(at::_ops::clone::call(self_->value, {})); });
 }
 
-ct_status ct_op_select_int(const ct_tensor *self_, int64_t dim, int64_t index, ct_tensor **out) {
-  return boundary("select.int", [&] { *out = own(at::_ops::select_int::call(self_->value, dim, index)); });
+ct_status ct_op_slice_Tensor(const ct_tensor *self_, int64_t dim, const int64_t *start, const int64_t *end, int64_t step, ct_tensor **out) {
+  return boundary("slice.Tensor", [&] { *out = own(at::_ops::slice_Tensor::call(self_->value, dim, start ? std::optional<c10::SymInt>(*start) : std::nullopt, end ? std::optional<c10::SymInt>(*end) : std::nullopt, step)); });
 }
 
-ct_status ct_op_gather(const ct_tensor *self_, int64_t dim, const ct_tensor *index, ct_tensor **out) {
-  return boundary("gather", [&] { *out = own(at::_ops::gather::call(self_->value, dim, index->value, false)); });
+ct_status ct_op_index_select(const ct_tensor *self_, int64_t dim, const ct_tensor *index, ct_tensor **out) {
+  return boundary("index_select", [&] { *out = own(at::_ops::index_select::call(self_->value, dim, index->value)); });
 }
 
-ct_status ct_op_split_Tensor(const ct_tensor *self_, int64_t split_size, int64_t dim, ct_tensor ***out, size_t *out_count) {
-  return boundary("split.Tensor", [&] { handOver(at::_ops::split_Tensor::call(self_->value, split_size, dim), out, out_count); });
+ct_status ct_op_stack(ct_tensor *const *tensors, size_t tensors_count, int64_t dim, ct_tensor **out) {
+  return boundary("stack", [&] { *out = own(at::_ops::stack::call(list(tensors, tensors_count), dim)); });
 }
 
-ct_status ct_op_unbind_int(const ct_tensor *self_, int64_t dim, ct_tensor ***out, size_t *out_count) {
-  return boundary("unbind.int", [&] { handOver(at::_ops::unbind_int::call(self_->value, dim), out, out_count); });
+ct_status ct_op_chunk(const ct_tensor *self_, int64_t chunks, int64_t dim, ct_tensor ***out, size_t *out_count) {
+  return boundary("chunk", [&] { handOver(at::_ops::chunk::call(self_->value, chunks, dim), out, out_count); });
 }
 
-ct_status ct_op_flip(const ct_tensor *self_, const int64_t *dims, size_t dims_count, ct_tensor **out) {
-  return boundary("flip", [&] { *out = own(at::_ops::flip::call(self_->value, ctorch::sizes(dims, dims_count))); });
+ct_status ct_op_repeat_interleave_self_int(const ct_tensor *self_, int64_t repeats, const int64_t *dim, ct_tensor **out) {
+  return boundary("repeat_interleave.self_int", [&] { *out = own(at::_ops::repeat_interleave_self_int::call(self_->value, repeats, dim ? std::optional<int64_t>(*dim) : std::nullopt, {})); });
 }
 
-ct_status ct_op_triu(const ct_tensor *self_, int64_t diagonal, ct_tensor **out) {
-  return boundary("triu", [&] { *out = own(at::_ops::triu::call(self_->value, diagonal)); });
+ct_status ct_op_sort_stable(const ct_tensor *self_, const bool *stable, int64_t dim, bool descending, ct_tensor **out0, ct_tensor **out1) {
+  return boundary("sort.stable", [&] { auto [r0, r1] = at::_ops::sort_stable::call(self_->value, stable ? std::optional<bool>(*stable) : std::nullopt, dim, descending); *out0 = own(std::move(r0)); *out1 = own(std::move(r1)); });
 }
 
-ct_status ct_op_addmm(const ct_tensor *self_, const ct_tensor *mat1, const ct_tensor *mat2, ct_scalar beta, ct_scalar alpha, ct_tensor **out) {
-  return boundary("addmm", [&] { *out = own(at::_ops::addmm::call(self_->value, mat1->value, mat2->value, ctorch::scalar(beta), ctorch::scalar(alpha))); });
+ct_status ct_op_matmul(const ct_tensor *self_, const ct_tensor *other, ct_tensor **out) {
+  return boundary("matmul", [&] { *out = own(at::_ops::matmul::call(self_->value, other->value)); });
 }
 
-ct_status ct_op_linalg_eigh(const ct_tensor *self_, ct_tensor **out0, ct_tensor **out1) {
-  return boundary("linalg_eigh", [&] { auto [r0, r1] = at::_ops::linalg_eigh::call(self_->value, "L"); *out0 = own(std::move(r0)); *out1 = own(std::move(r1)); });
+ct_status ct_op_linalg_qr(const ct_tensor *A, const char *mode, ct_tensor **out0, ct_tensor **out1) {
+  return boundary("linalg_qr", [&] { auto [r0, r1] = at::_ops::linalg_qr::call(A->value, mode); *out0 = own(std::move(r0)); *out1 = own(std::move(r1)); });
 }
 
-ct_status ct_op_conv3d(const ct_tensor *input, const ct_tensor *weight, const ct_tensor *bias, const int64_t *stride, size_t stride_count, const int64_t *padding, size_t padding_count, const int64_t *dilation, size_t dilation_count, int64_t groups, ct_tensor **out) {
-  return boundary("conv3d", [&] { *out = own(at::_ops::conv3d::call(input->value, weight->value, maybe(bias), c10::fromIntArrayRefSlow(ctorch::sizes(stride, stride_count)), c10::fromIntArrayRefSlow(ctorch::sizes(padding, padding_count)), c10::fromIntArrayRefSlow(ctorch::sizes(dilation, dilation_count)), groups)); });
+ct_status ct_op_conv2d(const ct_tensor *input, const ct_tensor *weight, const ct_tensor *bias, const int64_t *stride, size_t stride_count, const int64_t *padding, size_t padding_count, const int64_t *dilation, size_t dilation_count, int64_t groups, ct_tensor **out) {
+  return boundary("conv2d", [&] { *out = own(at::_ops::conv2d::call(input->value, weight->value, maybe(bias), c10::fromIntArrayRefSlow(ctorch::sizes(stride, stride_count)), c10::fromIntArrayRefSlow(ctorch::sizes(padding, padding_count)), c10::fromIntArrayRefSlow(ctorch::sizes(dilation, dilation_count)), groups)); });
 }
 
-ct_status ct_op_stft_center(const ct_tensor *self_, int64_t n_fft, const int64_t *hop_length, const ct_tensor *window, bool center, const char *pad_mode, const bool *return_complex, ct_tensor **out) {
-  return boundary("stft.center", [&] { *out = own(at::_ops::stft_center::call(self_->value, n_fft, hop_length ? std::optional<int64_t>(*hop_length) : std::nullopt, {}, maybe(window), center, pad_mode, false, {}, return_complex ? std::optional<bool>(*return_complex) : std::nullopt, {})); });
+ct_status ct_op_scaled_dot_product_attention(const ct_tensor *query, const ct_tensor *key, const ct_tensor *value, const ct_tensor *attn_mask, bool is_causal, const double *scale, ct_tensor **out) {
+  return boundary("scaled_dot_product_attention", [&] { *out = own(at::_ops::scaled_dot_product_attention::call(query->value, key->value, value->value, maybe(attn_mask), 0.0, is_causal, scale ? std::optional<double>(*scale) : std::nullopt, false)); });
 }
 
-ct_status ct_op_group_norm(const ct_tensor *input, int64_t num_groups, const ct_tensor *weight, const ct_tensor *bias, double eps, ct_tensor **out) {
-  return boundary("group_norm", [&] { *out = own(at::_ops::group_norm::call(input->value, num_groups, maybe(weight), maybe(bias), eps, true)); });
+ct_status ct_op_rms_norm(const ct_tensor *input, const int64_t *normalized_shape, size_t normalized_shape_count, const ct_tensor *weight, const double *eps, ct_tensor **out) {
+  return boundary("rms_norm", [&] { *out = own(at::_ops::rms_norm::call(input->value, c10::fromIntArrayRefSlow(ctorch::sizes(normalized_shape, normalized_shape_count)), maybe(weight), eps ? std::optional<double>(*eps) : std::nullopt)); });
 }
 
-ct_status ct_op_upsample_bicubic2d_aa(const ct_tensor *self_, const int64_t *output_size, size_t output_size_count, bool align_corners, ct_tensor **out) {
-  return boundary("_upsample_bicubic2d_aa", [&] { *out = own(at::_ops::_upsample_bicubic2d_aa::call(self_->value, c10::fromIntArrayRefSlow(ctorch::sizes(output_size, output_size_count)), align_corners, {}, {})); });
+ct_status ct_op_upsample_bilinear2d_aa(const ct_tensor *self_, const int64_t *output_size, size_t output_size_count, bool align_corners, ct_tensor **out) {
+  return boundary("_upsample_bilinear2d_aa", [&] { *out = own(at::_ops::_upsample_bilinear2d_aa::call(self_->value, c10::fromIntArrayRefSlow(ctorch::sizes(output_size, output_size_count)), align_corners, {}, {})); });
 }
 
-ct_status ct_op_upsample_nearest2d(const ct_tensor *self_, const int64_t *output_size, size_t output_size_count, ct_tensor **out) {
-  return boundary("upsample_nearest2d", [&] { *out = own(at::_ops::upsample_nearest2d::call(self_->value, c10::fromIntArrayRefSlow(ctorch::sizes(output_size, output_size_count)), {}, {})); });
+ct_status ct_op_upsample_bicubic2d(const ct_tensor *self_, const int64_t *output_size, size_t output_size_count, bool align_corners, ct_tensor **out) {
+  return boundary("upsample_bicubic2d", [&] { *out = own(at::_ops::upsample_bicubic2d::call(self_->value, c10::fromIntArrayRefSlow(ctorch::sizes(output_size, output_size_count)), align_corners, {}, {})); });
 }
 
-ct_status ct_op_fill__Scalar(ct_tensor *self_, ct_scalar value) {
-  return boundary("fill_.Scalar", [&] { at::_ops::fill__Scalar::call(self_->value, ctorch::scalar(value)); });
+ct_status ct_op_zero_(ct_tensor *self_) {
+  return boundary("zero_", [&] { at::_ops::zero_::call(self_->value); });
 }
 
-ct_status ct_op_mul__Scalar(ct_tensor *self_, ct_scalar other) {
-  return boundary("mul_.Scalar", [&] { at::_ops::mul__Scalar::call(self_->value, ctorch::scalar(other)); });
+ct_status ct_op_mul__Tensor(ct_tensor *self_, const ct_tensor *other) {
+  return boundary("mul_.Tensor", [&] { at::_ops::mul__Tensor::call(self_->value, other->value); });
 }
 
-ct_status ct_op_leaky_relu_(ct_tensor *self_, ct_scalar negative_slope) {
-  return boundary("leaky_relu_", [&] { at::_ops::leaky_relu_::call(self_->value, ctorch::scalar(negative_slope)); });
+ct_status ct_op_lerp__Scalar(ct_tensor *self_, const ct_tensor *end, ct_scalar weight) {
+  return boundary("lerp_.Scalar", [&] { at::_ops::lerp__Scalar::call(self_->value, end->value, ctorch::scalar(weight)); });
 }
 
-ct_status ct_op_foreach_norm_Scalar(ct_tensor *const *self_, size_t self__count, ct_scalar ord, ct_tensor ***out, size_t *out_count) {
-  return boundary("_foreach_norm.Scalar", [&] { handOver(at::_ops::_foreach_norm_Scalar::call(list(self_, self__count), ctorch::scalar(ord), {}), out, out_count); });
+ct_status ct_op_fused_adamw_(ct_tensor *const *self_, size_t self__count, ct_tensor *const *grads, size_t grads_count, ct_tensor *const *exp_avgs, size_t exp_avgs_count, ct_tensor *const *exp_avg_sqs, size_t exp_avg_sqs_count, ct_tensor *const *max_exp_avg_sqs, size_t max_exp_avg_sqs_count, ct_tensor *const *state_steps, size_t state_steps_count, double lr, double beta1, double beta2, double weight_decay, double eps, bool amsgrad, bool maximize) {
+  return boundary("_fused_adamw_", [&] { at::_ops::_fused_adamw_::call(list(self_, self__count), list(grads, grads_count), list(exp_avgs, exp_avgs_count), list(exp_avg_sqs, exp_avg_sqs_count), list(max_exp_avg_sqs, max_exp_avg_sqs_count), list(state_steps, state_steps_count), lr, beta1, beta2, weight_decay, eps, amsgrad, maximize, {}, {}); });
 }
 
-ct_status ct_op_foreach_mul_Scalar(ct_tensor *const *self_, size_t self__count, ct_scalar scalar, ct_tensor ***out, size_t *out_count) {
-  return boundary("_foreach_mul.Scalar", [&] { handOver(at::_ops::_foreach_mul_Scalar::call(list(self_, self__count), ctorch::scalar(scalar)), out, out_count); });
+ct_status ct_op_foreach_mul__Scalar(ct_tensor *const *self_, size_t self__count, ct_scalar scalar) {
+  return boundary("_foreach_mul_.Scalar", [&] { at::_ops::_foreach_mul__Scalar::call(list(self_, self__count), ctorch::scalar(scalar)); });
 }
 
-ct_status ct_op_foreach_add__List(ct_tensor *const *self_, size_t self__count, ct_tensor *const *other, size_t other_count, ct_scalar alpha) {
-  return boundary("_foreach_add_.List", [&] { at::_ops::_foreach_add__List::call(list(self_, self__count), list(other, other_count), ctorch::scalar(alpha)); });
+ct_status ct_op_foreach_add__Scalar(ct_tensor *const *self_, size_t self__count, ct_scalar scalar) {
+  return boundary("_foreach_add_.Scalar", [&] { at::_ops::_foreach_add__Scalar::call(list(self_, self__count), ctorch::scalar(scalar)); });
 }
 
-ct_status ct_op_foreach_addcdiv__Scalar(ct_tensor *const *self_, size_t self__count, ct_tensor *const *tensor1, size_t tensor1_count, ct_tensor *const *tensor2, size_t tensor2_count, ct_scalar value) {
-  return boundary("_foreach_addcdiv_.Scalar", [&] { at::_ops::_foreach_addcdiv__Scalar::call(list(self_, self__count), list(tensor1, tensor1_count), list(tensor2, tensor2_count), ctorch::scalar(value)); });
+ct_status ct_op_foreach_addcmul__Scalar(ct_tensor *const *self_, size_t self__count, ct_tensor *const *tensor1, size_t tensor1_count, ct_tensor *const *tensor2, size_t tensor2_count, ct_scalar value) {
+  return boundary("_foreach_addcmul_.Scalar", [&] { at::_ops::_foreach_addcmul__Scalar::call(list(self_, self__count), list(tensor1, tensor1_count), list(tensor2, tensor2_count), ctorch::scalar(value)); });
 }
 
-ct_status ct_op_foreach_sign(ct_tensor *const *self_, size_t self__count, ct_tensor ***out, size_t *out_count) {
-  return boundary("_foreach_sign", [&] { handOver(at::_ops::_foreach_sign::call(list(self_, self__count)), out, out_count); });
+ct_status ct_op_foreach_sqrt(ct_tensor *const *self_, size_t self__count, ct_tensor ***out, size_t *out_count) {
+  return boundary("_foreach_sqrt", [&] { handOver(at::_ops::_foreach_sqrt::call(list(self_, self__count)), out, out_count); });
 }
 
 }

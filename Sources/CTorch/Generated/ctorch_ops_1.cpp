@@ -3,50 +3,53 @@
 
 #include "../boundary.h"
 
-#include <ATen/ops/_foreach_copy_ops.h>
-#include <ATen/ops/_foreach_lerp_ops.h>
+#include <ATen/ops/_foreach_add_ops.h>
+#include <ATen/ops/_foreach_addcdiv_ops.h>
 #include <ATen/ops/_foreach_mul_ops.h>
-#include <ATen/ops/_foreach_sub_ops.h>
+#include <ATen/ops/_foreach_norm_ops.h>
+#include <ATen/ops/_foreach_sign_ops.h>
+#include <ATen/ops/_upsample_bicubic2d_aa_ops.h>
 #include <ATen/ops/abs_ops.h>
 #include <ATen/ops/add_ops.h>
-#include <ATen/ops/argmax_ops.h>
-#include <ATen/ops/cat_ops.h>
+#include <ATen/ops/addmm_ops.h>
+#include <ATen/ops/amin_ops.h>
+#include <ATen/ops/any_ops.h>
 #include <ATen/ops/clamp_ops.h>
-#include <ATen/ops/contiguous_ops.h>
-#include <ATen/ops/conv1d_ops.h>
-#include <ATen/ops/conv_transpose1d_ops.h>
-#include <ATen/ops/copy_ops.h>
+#include <ATen/ops/conv3d_ops.h>
 #include <ATen/ops/cos_ops.h>
-#include <ATen/ops/detach_ops.h>
 #include <ATen/ops/div_ops.h>
-#include <ATen/ops/embedding_ops.h>
-#include <ATen/ops/equal_ops.h>
 #include <ATen/ops/exp_ops.h>
-#include <ATen/ops/expand_ops.h>
+#include <ATen/ops/fill_ops.h>
+#include <ATen/ops/flip_ops.h>
+#include <ATen/ops/gather_ops.h>
+#include <ATen/ops/group_norm_ops.h>
 #include <ATen/ops/gt_ops.h>
 #include <ATen/ops/isfinite_ops.h>
-#include <ATen/ops/layer_norm_ops.h>
 #include <ATen/ops/le_ops.h>
+#include <ATen/ops/leaky_relu_ops.h>
 #include <ATen/ops/lerp_ops.h>
-#include <ATen/ops/linear_ops.h>
+#include <ATen/ops/linalg_eigh_ops.h>
+#include <ATen/ops/linalg_vector_norm_ops.h>
 #include <ATen/ops/logical_not_ops.h>
-#include <ATen/ops/masked_select_ops.h>
-#include <ATen/ops/mean_ops.h>
-#include <ATen/ops/min_ops.h>
+#include <ATen/ops/masked_fill_ops.h>
+#include <ATen/ops/max_ops.h>
 #include <ATen/ops/mul_ops.h>
-#include <ATen/ops/narrow_ops.h>
 #include <ATen/ops/ne_ops.h>
-#include <ATen/ops/pad_ops.h>
-#include <ATen/ops/repeat_ops.h>
+#include <ATen/ops/permute_ops.h>
+#include <ATen/ops/pin_memory_ops.h>
+#include <ATen/ops/select_ops.h>
 #include <ATen/ops/sigmoid_ops.h>
 #include <ATen/ops/silu_ops.h>
 #include <ATen/ops/softmax_ops.h>
-#include <ATen/ops/split_with_sizes_ops.h>
+#include <ATen/ops/split_ops.h>
 #include <ATen/ops/sqrt_ops.h>
-#include <ATen/ops/std_ops.h>
-#include <ATen/ops/transpose_ops.h>
-#include <ATen/ops/tril_ops.h>
-#include <ATen/ops/upsample_bilinear2d_ops.h>
+#include <ATen/ops/squeeze_ops.h>
+#include <ATen/ops/stft_ops.h>
+#include <ATen/ops/sum_ops.h>
+#include <ATen/ops/triu_ops.h>
+#include <ATen/ops/unbind_ops.h>
+#include <ATen/ops/unflatten_ops.h>
+#include <ATen/ops/upsample_nearest2d_ops.h>
 
 using namespace ctorch;
 
@@ -120,128 +123,128 @@ ct_status ct_op_isfinite(const ct_tensor *self_, ct_tensor **out) {
   return boundary("isfinite", [&] { *out = own(at::_ops::isfinite::call(self_->value)); });
 }
 
-ct_status ct_op_masked_select(const ct_tensor *self_, const ct_tensor *mask, ct_tensor **out) {
-  return boundary("masked_select", [&] { *out = own(at::_ops::masked_select::call(self_->value, mask->value)); });
+ct_status ct_op_masked_fill_Scalar(const ct_tensor *self_, const ct_tensor *mask, ct_scalar value, ct_tensor **out) {
+  return boundary("masked_fill.Scalar", [&] { *out = own(at::_ops::masked_fill_Scalar::call(self_->value, mask->value, ctorch::scalar(value))); });
 }
 
-ct_status ct_op_mean(const ct_tensor *self_, const ct_dtype *dtype, ct_tensor **out) {
-  return boundary("mean", [&] { *out = own(at::_ops::mean::call(self_->value, dtype ? std::optional<at::ScalarType>(scalarType(*dtype)) : std::nullopt)); });
+ct_status ct_op_sum_dim_IntList(const ct_tensor *self_, const int64_t *dim, size_t dim_count, bool keepdim, const ct_dtype *dtype, ct_tensor **out) {
+  return boundary("sum.dim_IntList", [&] { *out = own(at::_ops::sum_dim_IntList::call(self_->value, dim ? at::OptionalIntArrayRef(ctorch::sizes(dim, dim_count)) : at::OptionalIntArrayRef(), keepdim, dtype ? std::optional<at::ScalarType>(scalarType(*dtype)) : std::nullopt)); });
 }
 
-ct_status ct_op_min(const ct_tensor *self_, ct_tensor **out) {
-  return boundary("min", [&] { *out = own(at::_ops::min::call(self_->value)); });
+ct_status ct_op_max(const ct_tensor *self_, ct_tensor **out) {
+  return boundary("max", [&] { *out = own(at::_ops::max::call(self_->value)); });
 }
 
-ct_status ct_op_std_correction(const ct_tensor *self_, const int64_t *dim, size_t dim_count, const ct_scalar *correction, bool keepdim, ct_tensor **out) {
-  return boundary("std.correction", [&] { *out = own(at::_ops::std_correction::call(self_->value, dim ? at::OptionalIntArrayRef(ctorch::sizes(dim, dim_count)) : at::OptionalIntArrayRef(), correction ? std::optional<at::Scalar>(ctorch::scalar(*correction)) : std::nullopt, keepdim)); });
+ct_status ct_op_amin(const ct_tensor *self_, const int64_t *dim, size_t dim_count, bool keepdim, ct_tensor **out) {
+  return boundary("amin", [&] { *out = own(at::_ops::amin::call(self_->value, ctorch::sizes(dim, dim_count), keepdim)); });
 }
 
-ct_status ct_op_argmax(const ct_tensor *self_, const int64_t *dim, bool keepdim, ct_tensor **out) {
-  return boundary("argmax", [&] { *out = own(at::_ops::argmax::call(self_->value, dim ? std::optional<int64_t>(*dim) : std::nullopt, keepdim)); });
+ct_status ct_op_any(const ct_tensor *self_, ct_tensor **out) {
+  return boundary("any", [&] { *out = own(at::_ops::any::call(self_->value)); });
 }
 
-ct_status ct_op_equal(const ct_tensor *self_, const ct_tensor *other, bool *out) {
-  return boundary("equal", [&] { *out = at::_ops::equal::call(self_->value, other->value); });
+ct_status ct_op_linalg_vector_norm(const ct_tensor *self_, ct_scalar ord, const int64_t *dim, size_t dim_count, bool keepdim, const ct_dtype *dtype, ct_tensor **out) {
+  return boundary("linalg_vector_norm", [&] { *out = own(at::_ops::linalg_vector_norm::call(self_->value, ctorch::scalar(ord), dim ? at::OptionalIntArrayRef(ctorch::sizes(dim, dim_count)) : at::OptionalIntArrayRef(), keepdim, dtype ? std::optional<at::ScalarType>(scalarType(*dtype)) : std::nullopt)); });
 }
 
-ct_status ct_op_transpose_int(const ct_tensor *self_, int64_t dim0, int64_t dim1, ct_tensor **out) {
-  return boundary("transpose.int", [&] { *out = own(at::_ops::transpose_int::call(self_->value, dim0, dim1)); });
+ct_status ct_op_permute(const ct_tensor *self_, const int64_t *dims, size_t dims_count, ct_tensor **out) {
+  return boundary("permute", [&] { *out = own(at::_ops::permute::call(self_->value, ctorch::sizes(dims, dims_count))); });
 }
 
-ct_status ct_op_expand(const ct_tensor *self_, const int64_t *size, size_t size_count, ct_tensor **out) {
-  return boundary("expand", [&] { *out = own(at::_ops::expand::call(self_->value, c10::fromIntArrayRefSlow(ctorch::sizes(size, size_count)), false)); });
+ct_status ct_op_squeeze_dim(const ct_tensor *self_, int64_t dim, ct_tensor **out) {
+  return boundary("squeeze.dim", [&] { *out = own(at::_ops::squeeze_dim::call(self_->value, dim)); });
 }
 
-ct_status ct_op_contiguous(const ct_tensor *self_, ct_tensor **out) {
-  return boundary("contiguous", [&] { *out = own(at::_ops::contiguous::call(self_->value, at::MemoryFormat::Contiguous)); });
+ct_status ct_op_unflatten_int(const ct_tensor *self_, int64_t dim, const int64_t *sizes, size_t sizes_count, ct_tensor **out) {
+  return boundary("unflatten.int", [&] { *out = own(at::_ops::unflatten_int::call(self_->value, dim, c10::fromIntArrayRefSlow(ctorch::sizes(sizes, sizes_count)))); });
 }
 
-ct_status ct_op_detach(const ct_tensor *self_, ct_tensor **out) {
-  return boundary("detach", [&] { *out = own(at::_ops::detach::call(self_->value)); });
+ct_status ct_op_pin_memory(const ct_tensor *self_, ct_tensor **out) {
+  return boundary("pin_memory", [&] { *out = own(at::_ops::pin_memory::call(self_->value, {})); });
 }
 
-ct_status ct_op_narrow(const ct_tensor *self_, int64_t dim, int64_t start, int64_t length, ct_tensor **out) {
-  return boundary("narrow", [&] { *out = own(at::_ops::narrow::call(self_->value, dim, start, length)); });
+ct_status ct_op_select_int(const ct_tensor *self_, int64_t dim, int64_t index, ct_tensor **out) {
+  return boundary("select.int", [&] { *out = own(at::_ops::select_int::call(self_->value, dim, index)); });
 }
 
-ct_status ct_op_cat(ct_tensor *const *tensors, size_t tensors_count, int64_t dim, ct_tensor **out) {
-  return boundary("cat", [&] { *out = own(at::_ops::cat::call(list(tensors, tensors_count), dim)); });
+ct_status ct_op_gather(const ct_tensor *self_, int64_t dim, const ct_tensor *index, ct_tensor **out) {
+  return boundary("gather", [&] { *out = own(at::_ops::gather::call(self_->value, dim, index->value, false)); });
 }
 
-ct_status ct_op_split_with_sizes(const ct_tensor *self_, const int64_t *split_sizes, size_t split_sizes_count, int64_t dim, ct_tensor ***out, size_t *out_count) {
-  return boundary("split_with_sizes", [&] { handOver(at::_ops::split_with_sizes::call(self_->value, c10::fromIntArrayRefSlow(ctorch::sizes(split_sizes, split_sizes_count)), dim), out, out_count); });
+ct_status ct_op_split_Tensor(const ct_tensor *self_, int64_t split_size, int64_t dim, ct_tensor ***out, size_t *out_count) {
+  return boundary("split.Tensor", [&] { handOver(at::_ops::split_Tensor::call(self_->value, split_size, dim), out, out_count); });
 }
 
-ct_status ct_op_repeat(const ct_tensor *self_, const int64_t *repeats, size_t repeats_count, ct_tensor **out) {
-  return boundary("repeat", [&] { *out = own(at::_ops::repeat::call(self_->value, c10::fromIntArrayRefSlow(ctorch::sizes(repeats, repeats_count)))); });
+ct_status ct_op_unbind_int(const ct_tensor *self_, int64_t dim, ct_tensor ***out, size_t *out_count) {
+  return boundary("unbind.int", [&] { handOver(at::_ops::unbind_int::call(self_->value, dim), out, out_count); });
 }
 
-ct_status ct_op_pad(const ct_tensor *self_, const int64_t *pad, size_t pad_count, const char *mode, const double *value, ct_tensor **out) {
-  return boundary("pad", [&] { *out = own(at::_ops::pad::call(self_->value, c10::fromIntArrayRefSlow(ctorch::sizes(pad, pad_count)), mode, value ? std::optional<double>(*value) : std::nullopt)); });
+ct_status ct_op_flip(const ct_tensor *self_, const int64_t *dims, size_t dims_count, ct_tensor **out) {
+  return boundary("flip", [&] { *out = own(at::_ops::flip::call(self_->value, ctorch::sizes(dims, dims_count))); });
 }
 
-ct_status ct_op_tril(const ct_tensor *self_, int64_t diagonal, ct_tensor **out) {
-  return boundary("tril", [&] { *out = own(at::_ops::tril::call(self_->value, diagonal)); });
+ct_status ct_op_triu(const ct_tensor *self_, int64_t diagonal, ct_tensor **out) {
+  return boundary("triu", [&] { *out = own(at::_ops::triu::call(self_->value, diagonal)); });
 }
 
-ct_status ct_op_linear(const ct_tensor *input, const ct_tensor *weight, const ct_tensor *bias, ct_tensor **out) {
-  return boundary("linear", [&] { *out = own(at::_ops::linear::call(input->value, weight->value, maybe(bias))); });
+ct_status ct_op_addmm(const ct_tensor *self_, const ct_tensor *mat1, const ct_tensor *mat2, ct_scalar beta, ct_scalar alpha, ct_tensor **out) {
+  return boundary("addmm", [&] { *out = own(at::_ops::addmm::call(self_->value, mat1->value, mat2->value, ctorch::scalar(beta), ctorch::scalar(alpha))); });
 }
 
-ct_status ct_op_conv1d(const ct_tensor *input, const ct_tensor *weight, const ct_tensor *bias, const int64_t *stride, size_t stride_count, const int64_t *padding, size_t padding_count, const int64_t *dilation, size_t dilation_count, int64_t groups, ct_tensor **out) {
-  return boundary("conv1d", [&] { *out = own(at::_ops::conv1d::call(input->value, weight->value, maybe(bias), c10::fromIntArrayRefSlow(ctorch::sizes(stride, stride_count)), c10::fromIntArrayRefSlow(ctorch::sizes(padding, padding_count)), c10::fromIntArrayRefSlow(ctorch::sizes(dilation, dilation_count)), groups)); });
+ct_status ct_op_linalg_eigh(const ct_tensor *self_, ct_tensor **out0, ct_tensor **out1) {
+  return boundary("linalg_eigh", [&] { auto [r0, r1] = at::_ops::linalg_eigh::call(self_->value, "L"); *out0 = own(std::move(r0)); *out1 = own(std::move(r1)); });
 }
 
-ct_status ct_op_conv_transpose1d(const ct_tensor *input, const ct_tensor *weight, const ct_tensor *bias, const int64_t *stride, size_t stride_count, const int64_t *padding, size_t padding_count, const int64_t *output_padding, size_t output_padding_count, int64_t groups, const int64_t *dilation, size_t dilation_count, ct_tensor **out) {
-  return boundary("conv_transpose1d", [&] { *out = own(at::_ops::conv_transpose1d::call(input->value, weight->value, maybe(bias), c10::fromIntArrayRefSlow(ctorch::sizes(stride, stride_count)), c10::fromIntArrayRefSlow(ctorch::sizes(padding, padding_count)), c10::fromIntArrayRefSlow(ctorch::sizes(output_padding, output_padding_count)), groups, c10::fromIntArrayRefSlow(ctorch::sizes(dilation, dilation_count)))); });
+ct_status ct_op_conv3d(const ct_tensor *input, const ct_tensor *weight, const ct_tensor *bias, const int64_t *stride, size_t stride_count, const int64_t *padding, size_t padding_count, const int64_t *dilation, size_t dilation_count, int64_t groups, ct_tensor **out) {
+  return boundary("conv3d", [&] { *out = own(at::_ops::conv3d::call(input->value, weight->value, maybe(bias), c10::fromIntArrayRefSlow(ctorch::sizes(stride, stride_count)), c10::fromIntArrayRefSlow(ctorch::sizes(padding, padding_count)), c10::fromIntArrayRefSlow(ctorch::sizes(dilation, dilation_count)), groups)); });
 }
 
-ct_status ct_op_layer_norm(const ct_tensor *input, const int64_t *normalized_shape, size_t normalized_shape_count, const ct_tensor *weight, const ct_tensor *bias, double eps, ct_tensor **out) {
-  return boundary("layer_norm", [&] { *out = own(at::_ops::layer_norm::call(input->value, c10::fromIntArrayRefSlow(ctorch::sizes(normalized_shape, normalized_shape_count)), maybe(weight), maybe(bias), eps, true)); });
+ct_status ct_op_stft_center(const ct_tensor *self_, int64_t n_fft, const int64_t *hop_length, const ct_tensor *window, bool center, const char *pad_mode, const bool *return_complex, ct_tensor **out) {
+  return boundary("stft.center", [&] { *out = own(at::_ops::stft_center::call(self_->value, n_fft, hop_length ? std::optional<int64_t>(*hop_length) : std::nullopt, {}, maybe(window), center, pad_mode, false, {}, return_complex ? std::optional<bool>(*return_complex) : std::nullopt, {})); });
 }
 
-ct_status ct_op_embedding(const ct_tensor *weight, const ct_tensor *indices, ct_tensor **out) {
-  return boundary("embedding", [&] { *out = own(at::_ops::embedding::call(weight->value, indices->value, -1, false, false)); });
+ct_status ct_op_group_norm(const ct_tensor *input, int64_t num_groups, const ct_tensor *weight, const ct_tensor *bias, double eps, ct_tensor **out) {
+  return boundary("group_norm", [&] { *out = own(at::_ops::group_norm::call(input->value, num_groups, maybe(weight), maybe(bias), eps, true)); });
 }
 
-ct_status ct_op_upsample_bilinear2d(const ct_tensor *self_, const int64_t *output_size, size_t output_size_count, bool align_corners, ct_tensor **out) {
-  return boundary("upsample_bilinear2d", [&] { *out = own(at::_ops::upsample_bilinear2d::call(self_->value, c10::fromIntArrayRefSlow(ctorch::sizes(output_size, output_size_count)), align_corners, {}, {})); });
+ct_status ct_op_upsample_bicubic2d_aa(const ct_tensor *self_, const int64_t *output_size, size_t output_size_count, bool align_corners, ct_tensor **out) {
+  return boundary("_upsample_bicubic2d_aa", [&] { *out = own(at::_ops::_upsample_bicubic2d_aa::call(self_->value, c10::fromIntArrayRefSlow(ctorch::sizes(output_size, output_size_count)), align_corners, {}, {})); });
 }
 
-ct_status ct_op_copy_(ct_tensor *self_, const ct_tensor *src) {
-  return boundary("copy_", [&] { at::_ops::copy_::call(self_->value, src->value, false); });
+ct_status ct_op_upsample_nearest2d(const ct_tensor *self_, const int64_t *output_size, size_t output_size_count, ct_tensor **out) {
+  return boundary("upsample_nearest2d", [&] { *out = own(at::_ops::upsample_nearest2d::call(self_->value, c10::fromIntArrayRefSlow(ctorch::sizes(output_size, output_size_count)), {}, {})); });
 }
 
-ct_status ct_op_add__Tensor(ct_tensor *self_, const ct_tensor *other, ct_scalar alpha) {
-  return boundary("add_.Tensor", [&] { at::_ops::add__Tensor::call(self_->value, other->value, ctorch::scalar(alpha)); });
+ct_status ct_op_fill__Scalar(ct_tensor *self_, ct_scalar value) {
+  return boundary("fill_.Scalar", [&] { at::_ops::fill__Scalar::call(self_->value, ctorch::scalar(value)); });
 }
 
-ct_status ct_op_clamp_(ct_tensor *self_, const ct_scalar *min, const ct_scalar *max) {
-  return boundary("clamp_", [&] { at::_ops::clamp_::call(self_->value, min ? std::optional<at::Scalar>(ctorch::scalar(*min)) : std::nullopt, max ? std::optional<at::Scalar>(ctorch::scalar(*max)) : std::nullopt); });
+ct_status ct_op_mul__Scalar(ct_tensor *self_, ct_scalar other) {
+  return boundary("mul_.Scalar", [&] { at::_ops::mul__Scalar::call(self_->value, ctorch::scalar(other)); });
 }
 
-ct_status ct_op_silu_(ct_tensor *self_) {
-  return boundary("silu_", [&] { at::_ops::silu_::call(self_->value); });
+ct_status ct_op_leaky_relu_(ct_tensor *self_, ct_scalar negative_slope) {
+  return boundary("leaky_relu_", [&] { at::_ops::leaky_relu_::call(self_->value, ctorch::scalar(negative_slope)); });
 }
 
-ct_status ct_op_foreach_mul__Tensor(ct_tensor *const *self_, size_t self__count, const ct_tensor *other) {
-  return boundary("_foreach_mul_.Tensor", [&] { at::_ops::_foreach_mul__Tensor::call(list(self_, self__count), other->value); });
+ct_status ct_op_foreach_norm_Scalar(ct_tensor *const *self_, size_t self__count, ct_scalar ord, ct_tensor ***out, size_t *out_count) {
+  return boundary("_foreach_norm.Scalar", [&] { handOver(at::_ops::_foreach_norm_Scalar::call(list(self_, self__count), ctorch::scalar(ord), {}), out, out_count); });
 }
 
-ct_status ct_op_foreach_mul_List(ct_tensor *const *self_, size_t self__count, ct_tensor *const *other, size_t other_count, ct_tensor ***out, size_t *out_count) {
-  return boundary("_foreach_mul.List", [&] { handOver(at::_ops::_foreach_mul_List::call(list(self_, self__count), list(other, other_count)), out, out_count); });
+ct_status ct_op_foreach_mul_Scalar(ct_tensor *const *self_, size_t self__count, ct_scalar scalar, ct_tensor ***out, size_t *out_count) {
+  return boundary("_foreach_mul.Scalar", [&] { handOver(at::_ops::_foreach_mul_Scalar::call(list(self_, self__count), ctorch::scalar(scalar)), out, out_count); });
 }
 
-ct_status ct_op_foreach_sub_List(ct_tensor *const *self_, size_t self__count, ct_tensor *const *other, size_t other_count, ct_tensor ***out, size_t *out_count) {
-  return boundary("_foreach_sub.List", [&] { handOver(at::_ops::_foreach_sub_List::call(list(self_, self__count), list(other, other_count), 1), out, out_count); });
+ct_status ct_op_foreach_add__List(ct_tensor *const *self_, size_t self__count, ct_tensor *const *other, size_t other_count, ct_scalar alpha) {
+  return boundary("_foreach_add_.List", [&] { at::_ops::_foreach_add__List::call(list(self_, self__count), list(other, other_count), ctorch::scalar(alpha)); });
 }
 
-ct_status ct_op_foreach_lerp__Scalar(ct_tensor *const *self_, size_t self__count, ct_tensor *const *tensors1, size_t tensors1_count, ct_scalar weight) {
-  return boundary("_foreach_lerp_.Scalar", [&] { at::_ops::_foreach_lerp__Scalar::call(list(self_, self__count), list(tensors1, tensors1_count), ctorch::scalar(weight)); });
+ct_status ct_op_foreach_addcdiv__Scalar(ct_tensor *const *self_, size_t self__count, ct_tensor *const *tensor1, size_t tensor1_count, ct_tensor *const *tensor2, size_t tensor2_count, ct_scalar value) {
+  return boundary("_foreach_addcdiv_.Scalar", [&] { at::_ops::_foreach_addcdiv__Scalar::call(list(self_, self__count), list(tensor1, tensor1_count), list(tensor2, tensor2_count), ctorch::scalar(value)); });
 }
 
-ct_status ct_op_foreach_copy_(ct_tensor *const *self_, size_t self__count, ct_tensor *const *src, size_t src_count) {
-  return boundary("_foreach_copy_", [&] { at::_ops::_foreach_copy_::call(list(self_, self__count), list(src, src_count), false); });
+ct_status ct_op_foreach_sign(ct_tensor *const *self_, size_t self__count, ct_tensor ***out, size_t *out_count) {
+  return boundary("_foreach_sign", [&] { handOver(at::_ops::_foreach_sign::call(list(self_, self__count)), out, out_count); });
 }
 
 }

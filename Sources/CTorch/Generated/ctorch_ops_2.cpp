@@ -3,51 +3,53 @@
 
 #include "../boundary.h"
 
-#include <ATen/ops/_foreach_add_ops.h>
-#include <ATen/ops/_foreach_addcmul_ops.h>
+#include <ATen/ops/_foreach_copy_ops.h>
+#include <ATen/ops/_foreach_lerp_ops.h>
 #include <ATen/ops/_foreach_mul_ops.h>
-#include <ATen/ops/_foreach_sqrt_ops.h>
-#include <ATen/ops/_fused_adamw_ops.h>
-#include <ATen/ops/_upsample_bilinear2d_aa_ops.h>
-#include <ATen/ops/all_ops.h>
-#include <ATen/ops/amax_ops.h>
-#include <ATen/ops/chunk_ops.h>
-#include <ATen/ops/clone_ops.h>
-#include <ATen/ops/conv2d_ops.h>
-#include <ATen/ops/cumsum_ops.h>
+#include <ATen/ops/_foreach_sub_ops.h>
+#include <ATen/ops/add_ops.h>
+#include <ATen/ops/argmax_ops.h>
+#include <ATen/ops/bucketize_ops.h>
+#include <ATen/ops/cat_ops.h>
+#include <ATen/ops/clamp_ops.h>
+#include <ATen/ops/contiguous_ops.h>
+#include <ATen/ops/conv1d_ops.h>
+#include <ATen/ops/conv_transpose1d_ops.h>
+#include <ATen/ops/copy_ops.h>
+#include <ATen/ops/detach_ops.h>
+#include <ATen/ops/embedding_ops.h>
 #include <ATen/ops/eq_ops.h>
-#include <ATen/ops/flatten_ops.h>
+#include <ATen/ops/equal_ops.h>
+#include <ATen/ops/expand_ops.h>
 #include <ATen/ops/floor_ops.h>
 #include <ATen/ops/ge_ops.h>
 #include <ATen/ops/gelu_ops.h>
-#include <ATen/ops/index_select_ops.h>
+#include <ATen/ops/layer_norm_ops.h>
 #include <ATen/ops/le_ops.h>
 #include <ATen/ops/lerp_ops.h>
-#include <ATen/ops/linalg_qr_ops.h>
+#include <ATen/ops/linear_ops.h>
 #include <ATen/ops/log_ops.h>
 #include <ATen/ops/logical_and_ops.h>
 #include <ATen/ops/lt_ops.h>
-#include <ATen/ops/matmul_ops.h>
+#include <ATen/ops/masked_select_ops.h>
 #include <ATen/ops/maximum_ops.h>
 #include <ATen/ops/mean_ops.h>
+#include <ATen/ops/min_ops.h>
 #include <ATen/ops/mul_ops.h>
+#include <ATen/ops/narrow_ops.h>
+#include <ATen/ops/pad_ops.h>
 #include <ATen/ops/pow_ops.h>
 #include <ATen/ops/reciprocal_ops.h>
-#include <ATen/ops/repeat_interleave_ops.h>
-#include <ATen/ops/reshape_ops.h>
-#include <ATen/ops/rms_norm_ops.h>
+#include <ATen/ops/repeat_ops.h>
 #include <ATen/ops/rsqrt_ops.h>
-#include <ATen/ops/scaled_dot_product_attention_ops.h>
-#include <ATen/ops/slice_ops.h>
-#include <ATen/ops/sort_ops.h>
-#include <ATen/ops/stack_ops.h>
+#include <ATen/ops/silu_ops.h>
+#include <ATen/ops/split_with_sizes_ops.h>
+#include <ATen/ops/std_ops.h>
 #include <ATen/ops/sub_ops.h>
-#include <ATen/ops/sum_ops.h>
 #include <ATen/ops/tanh_ops.h>
-#include <ATen/ops/unsqueeze_ops.h>
-#include <ATen/ops/upsample_bicubic2d_ops.h>
-#include <ATen/ops/where_ops.h>
-#include <ATen/ops/zero_ops.h>
+#include <ATen/ops/transpose_ops.h>
+#include <ATen/ops/tril_ops.h>
+#include <ATen/ops/upsample_bilinear2d_ops.h>
 
 using namespace ctorch;
 
@@ -117,128 +119,132 @@ ct_status ct_op_logical_and(const ct_tensor *self_, const ct_tensor *other, ct_t
   return boundary("logical_and", [&] { *out = own(at::_ops::logical_and::call(self_->value, other->value)); });
 }
 
-ct_status ct_op_where_self(const ct_tensor *condition, const ct_tensor *self_, const ct_tensor *other, ct_tensor **out) {
-  return boundary("where.self", [&] { *out = own(at::_ops::where_self::call(condition->value, self_->value, other->value)); });
+ct_status ct_op_bucketize_Tensor(const ct_tensor *self_, const ct_tensor *boundaries, bool out_int32, ct_tensor **out) {
+  return boundary("bucketize.Tensor", [&] { *out = own(at::_ops::bucketize_Tensor::call(self_->value, boundaries->value, out_int32, false)); });
 }
 
-ct_status ct_op_sum(const ct_tensor *self_, const ct_dtype *dtype, ct_tensor **out) {
-  return boundary("sum", [&] { *out = own(at::_ops::sum::call(self_->value, dtype ? std::optional<at::ScalarType>(scalarType(*dtype)) : std::nullopt)); });
+ct_status ct_op_masked_select(const ct_tensor *self_, const ct_tensor *mask, ct_tensor **out) {
+  return boundary("masked_select", [&] { *out = own(at::_ops::masked_select::call(self_->value, mask->value)); });
 }
 
-ct_status ct_op_mean_dim(const ct_tensor *self_, const int64_t *dim, size_t dim_count, bool keepdim, const ct_dtype *dtype, ct_tensor **out) {
-  return boundary("mean.dim", [&] { *out = own(at::_ops::mean_dim::call(self_->value, dim ? at::OptionalIntArrayRef(ctorch::sizes(dim, dim_count)) : at::OptionalIntArrayRef(), keepdim, dtype ? std::optional<at::ScalarType>(scalarType(*dtype)) : std::nullopt)); });
+ct_status ct_op_mean(const ct_tensor *self_, const ct_dtype *dtype, ct_tensor **out) {
+  return boundary("mean", [&] { *out = own(at::_ops::mean::call(self_->value, dtype ? std::optional<at::ScalarType>(scalarType(*dtype)) : std::nullopt)); });
 }
 
-ct_status ct_op_amax(const ct_tensor *self_, const int64_t *dim, size_t dim_count, bool keepdim, ct_tensor **out) {
-  return boundary("amax", [&] { *out = own(at::_ops::amax::call(self_->value, ctorch::sizes(dim, dim_count), keepdim)); });
+ct_status ct_op_min(const ct_tensor *self_, ct_tensor **out) {
+  return boundary("min", [&] { *out = own(at::_ops::min::call(self_->value)); });
 }
 
-ct_status ct_op_all(const ct_tensor *self_, ct_tensor **out) {
-  return boundary("all", [&] { *out = own(at::_ops::all::call(self_->value)); });
+ct_status ct_op_std_correction(const ct_tensor *self_, const int64_t *dim, size_t dim_count, const ct_scalar *correction, bool keepdim, ct_tensor **out) {
+  return boundary("std.correction", [&] { *out = own(at::_ops::std_correction::call(self_->value, dim ? at::OptionalIntArrayRef(ctorch::sizes(dim, dim_count)) : at::OptionalIntArrayRef(), correction ? std::optional<at::Scalar>(ctorch::scalar(*correction)) : std::nullopt, keepdim)); });
 }
 
-ct_status ct_op_cumsum(const ct_tensor *self_, int64_t dim, const ct_dtype *dtype, ct_tensor **out) {
-  return boundary("cumsum", [&] { *out = own(at::_ops::cumsum::call(self_->value, dim, dtype ? std::optional<at::ScalarType>(scalarType(*dtype)) : std::nullopt)); });
+ct_status ct_op_argmax(const ct_tensor *self_, const int64_t *dim, bool keepdim, ct_tensor **out) {
+  return boundary("argmax", [&] { *out = own(at::_ops::argmax::call(self_->value, dim ? std::optional<int64_t>(*dim) : std::nullopt, keepdim)); });
 }
 
-ct_status ct_op_reshape(const ct_tensor *self_, const int64_t *shape, size_t shape_count, ct_tensor **out) {
-  return boundary("reshape", [&] { *out = own(at::_ops::reshape::call(self_->value, c10::fromIntArrayRefSlow(ctorch::sizes(shape, shape_count)))); });
+ct_status ct_op_equal(const ct_tensor *self_, const ct_tensor *other, bool *out) {
+  return boundary("equal", [&] { *out = at::_ops::equal::call(self_->value, other->value); });
 }
 
-ct_status ct_op_unsqueeze(const ct_tensor *self_, int64_t dim, ct_tensor **out) {
-  return boundary("unsqueeze", [&] { *out = own(at::_ops::unsqueeze::call(self_->value, dim)); });
+ct_status ct_op_transpose_int(const ct_tensor *self_, int64_t dim0, int64_t dim1, ct_tensor **out) {
+  return boundary("transpose.int", [&] { *out = own(at::_ops::transpose_int::call(self_->value, dim0, dim1)); });
 }
 
-ct_status ct_op_flatten_using_ints(const ct_tensor *self_, int64_t start_dim, int64_t end_dim, ct_tensor **out) {
-  return boundary("flatten.using_ints", [&] { *out = own(at::_ops::flatten_using_ints::call(self_->value, start_dim, end_dim)); });
+ct_status ct_op_expand(const ct_tensor *self_, const int64_t *size, size_t size_count, ct_tensor **out) {
+  return boundary("expand", [&] { *out = own(at::_ops::expand::call(self_->value, c10::fromIntArrayRefSlow(ctorch::sizes(size, size_count)), false)); });
 }
 
-ct_status ct_op_clone(const ct_tensor *self_, ct_tensor **out) {
-  return boundary("clone", [&] { *out = own(at::_ops::clone::call(self_->value, {})); });
+ct_status ct_op_contiguous(const ct_tensor *self_, ct_tensor **out) {
+  return boundary("contiguous", [&] { *out = own(at::_ops::contiguous::call(self_->value, at::MemoryFormat::Contiguous)); });
 }
 
-ct_status ct_op_slice_Tensor(const ct_tensor *self_, int64_t dim, const int64_t *start, const int64_t *end, int64_t step, ct_tensor **out) {
-  return boundary("slice.Tensor", [&] { *out = own(at::_ops::slice_Tensor::call(self_->value, dim, start ? std::optional<c10::SymInt>(*start) : std::nullopt, end ? std::optional<c10::SymInt>(*end) : std::nullopt, step)); });
+ct_status ct_op_detach(const ct_tensor *self_, ct_tensor **out) {
+  return boundary("detach", [&] { *out = own(at::_ops::detach::call(self_->value)); });
 }
 
-ct_status ct_op_index_select(const ct_tensor *self_, int64_t dim, const ct_tensor *index, ct_tensor **out) {
-  return boundary("index_select", [&] { *out = own(at::_ops::index_select::call(self_->value, dim, index->value)); });
+ct_status ct_op_narrow(const ct_tensor *self_, int64_t dim, int64_t start, int64_t length, ct_tensor **out) {
+  return boundary("narrow", [&] { *out = own(at::_ops::narrow::call(self_->value, dim, start, length)); });
 }
 
-ct_status ct_op_stack(ct_tensor *const *tensors, size_t tensors_count, int64_t dim, ct_tensor **out) {
-  return boundary("stack", [&] { *out = own(at::_ops::stack::call(list(tensors, tensors_count), dim)); });
+ct_status ct_op_cat(ct_tensor *const *tensors, size_t tensors_count, int64_t dim, ct_tensor **out) {
+  return boundary("cat", [&] { *out = own(at::_ops::cat::call(list(tensors, tensors_count), dim)); });
 }
 
-ct_status ct_op_chunk(const ct_tensor *self_, int64_t chunks, int64_t dim, ct_tensor ***out, size_t *out_count) {
-  return boundary("chunk", [&] { handOver(at::_ops::chunk::call(self_->value, chunks, dim), out, out_count); });
+ct_status ct_op_split_with_sizes(const ct_tensor *self_, const int64_t *split_sizes, size_t split_sizes_count, int64_t dim, ct_tensor ***out, size_t *out_count) {
+  return boundary("split_with_sizes", [&] { handOver(at::_ops::split_with_sizes::call(self_->value, c10::fromIntArrayRefSlow(ctorch::sizes(split_sizes, split_sizes_count)), dim), out, out_count); });
 }
 
-ct_status ct_op_repeat_interleave_self_int(const ct_tensor *self_, int64_t repeats, const int64_t *dim, ct_tensor **out) {
-  return boundary("repeat_interleave.self_int", [&] { *out = own(at::_ops::repeat_interleave_self_int::call(self_->value, repeats, dim ? std::optional<int64_t>(*dim) : std::nullopt, {})); });
+ct_status ct_op_repeat(const ct_tensor *self_, const int64_t *repeats, size_t repeats_count, ct_tensor **out) {
+  return boundary("repeat", [&] { *out = own(at::_ops::repeat::call(self_->value, c10::fromIntArrayRefSlow(ctorch::sizes(repeats, repeats_count)))); });
 }
 
-ct_status ct_op_sort_stable(const ct_tensor *self_, const bool *stable, int64_t dim, bool descending, ct_tensor **out0, ct_tensor **out1) {
-  return boundary("sort.stable", [&] { auto [r0, r1] = at::_ops::sort_stable::call(self_->value, stable ? std::optional<bool>(*stable) : std::nullopt, dim, descending); *out0 = own(std::move(r0)); *out1 = own(std::move(r1)); });
+ct_status ct_op_pad(const ct_tensor *self_, const int64_t *pad, size_t pad_count, const char *mode, const double *value, ct_tensor **out) {
+  return boundary("pad", [&] { *out = own(at::_ops::pad::call(self_->value, c10::fromIntArrayRefSlow(ctorch::sizes(pad, pad_count)), mode, value ? std::optional<double>(*value) : std::nullopt)); });
 }
 
-ct_status ct_op_matmul(const ct_tensor *self_, const ct_tensor *other, ct_tensor **out) {
-  return boundary("matmul", [&] { *out = own(at::_ops::matmul::call(self_->value, other->value)); });
+ct_status ct_op_tril(const ct_tensor *self_, int64_t diagonal, ct_tensor **out) {
+  return boundary("tril", [&] { *out = own(at::_ops::tril::call(self_->value, diagonal)); });
 }
 
-ct_status ct_op_linalg_qr(const ct_tensor *A, const char *mode, ct_tensor **out0, ct_tensor **out1) {
-  return boundary("linalg_qr", [&] { auto [r0, r1] = at::_ops::linalg_qr::call(A->value, mode); *out0 = own(std::move(r0)); *out1 = own(std::move(r1)); });
+ct_status ct_op_linear(const ct_tensor *input, const ct_tensor *weight, const ct_tensor *bias, ct_tensor **out) {
+  return boundary("linear", [&] { *out = own(at::_ops::linear::call(input->value, weight->value, maybe(bias))); });
 }
 
-ct_status ct_op_conv2d(const ct_tensor *input, const ct_tensor *weight, const ct_tensor *bias, const int64_t *stride, size_t stride_count, const int64_t *padding, size_t padding_count, const int64_t *dilation, size_t dilation_count, int64_t groups, ct_tensor **out) {
-  return boundary("conv2d", [&] { *out = own(at::_ops::conv2d::call(input->value, weight->value, maybe(bias), c10::fromIntArrayRefSlow(ctorch::sizes(stride, stride_count)), c10::fromIntArrayRefSlow(ctorch::sizes(padding, padding_count)), c10::fromIntArrayRefSlow(ctorch::sizes(dilation, dilation_count)), groups)); });
+ct_status ct_op_conv1d(const ct_tensor *input, const ct_tensor *weight, const ct_tensor *bias, const int64_t *stride, size_t stride_count, const int64_t *padding, size_t padding_count, const int64_t *dilation, size_t dilation_count, int64_t groups, ct_tensor **out) {
+  return boundary("conv1d", [&] { *out = own(at::_ops::conv1d::call(input->value, weight->value, maybe(bias), c10::fromIntArrayRefSlow(ctorch::sizes(stride, stride_count)), c10::fromIntArrayRefSlow(ctorch::sizes(padding, padding_count)), c10::fromIntArrayRefSlow(ctorch::sizes(dilation, dilation_count)), groups)); });
 }
 
-ct_status ct_op_scaled_dot_product_attention(const ct_tensor *query, const ct_tensor *key, const ct_tensor *value, const ct_tensor *attn_mask, bool is_causal, const double *scale, ct_tensor **out) {
-  return boundary("scaled_dot_product_attention", [&] { *out = own(at::_ops::scaled_dot_product_attention::call(query->value, key->value, value->value, maybe(attn_mask), 0.0, is_causal, scale ? std::optional<double>(*scale) : std::nullopt, false)); });
+ct_status ct_op_conv_transpose1d(const ct_tensor *input, const ct_tensor *weight, const ct_tensor *bias, const int64_t *stride, size_t stride_count, const int64_t *padding, size_t padding_count, const int64_t *output_padding, size_t output_padding_count, int64_t groups, const int64_t *dilation, size_t dilation_count, ct_tensor **out) {
+  return boundary("conv_transpose1d", [&] { *out = own(at::_ops::conv_transpose1d::call(input->value, weight->value, maybe(bias), c10::fromIntArrayRefSlow(ctorch::sizes(stride, stride_count)), c10::fromIntArrayRefSlow(ctorch::sizes(padding, padding_count)), c10::fromIntArrayRefSlow(ctorch::sizes(output_padding, output_padding_count)), groups, c10::fromIntArrayRefSlow(ctorch::sizes(dilation, dilation_count)))); });
 }
 
-ct_status ct_op_rms_norm(const ct_tensor *input, const int64_t *normalized_shape, size_t normalized_shape_count, const ct_tensor *weight, const double *eps, ct_tensor **out) {
-  return boundary("rms_norm", [&] { *out = own(at::_ops::rms_norm::call(input->value, c10::fromIntArrayRefSlow(ctorch::sizes(normalized_shape, normalized_shape_count)), maybe(weight), eps ? std::optional<double>(*eps) : std::nullopt)); });
+ct_status ct_op_layer_norm(const ct_tensor *input, const int64_t *normalized_shape, size_t normalized_shape_count, const ct_tensor *weight, const ct_tensor *bias, double eps, ct_tensor **out) {
+  return boundary("layer_norm", [&] { *out = own(at::_ops::layer_norm::call(input->value, c10::fromIntArrayRefSlow(ctorch::sizes(normalized_shape, normalized_shape_count)), maybe(weight), maybe(bias), eps, true)); });
 }
 
-ct_status ct_op_upsample_bilinear2d_aa(const ct_tensor *self_, const int64_t *output_size, size_t output_size_count, bool align_corners, ct_tensor **out) {
-  return boundary("_upsample_bilinear2d_aa", [&] { *out = own(at::_ops::_upsample_bilinear2d_aa::call(self_->value, c10::fromIntArrayRefSlow(ctorch::sizes(output_size, output_size_count)), align_corners, {}, {})); });
+ct_status ct_op_embedding(const ct_tensor *weight, const ct_tensor *indices, ct_tensor **out) {
+  return boundary("embedding", [&] { *out = own(at::_ops::embedding::call(weight->value, indices->value, -1, false, false)); });
 }
 
-ct_status ct_op_upsample_bicubic2d(const ct_tensor *self_, const int64_t *output_size, size_t output_size_count, bool align_corners, ct_tensor **out) {
-  return boundary("upsample_bicubic2d", [&] { *out = own(at::_ops::upsample_bicubic2d::call(self_->value, c10::fromIntArrayRefSlow(ctorch::sizes(output_size, output_size_count)), align_corners, {}, {})); });
+ct_status ct_op_upsample_bilinear2d(const ct_tensor *self_, const int64_t *output_size, size_t output_size_count, bool align_corners, ct_tensor **out) {
+  return boundary("upsample_bilinear2d", [&] { *out = own(at::_ops::upsample_bilinear2d::call(self_->value, c10::fromIntArrayRefSlow(ctorch::sizes(output_size, output_size_count)), align_corners, {}, {})); });
 }
 
-ct_status ct_op_zero_(ct_tensor *self_) {
-  return boundary("zero_", [&] { at::_ops::zero_::call(self_->value); });
+ct_status ct_op_copy_(ct_tensor *self_, const ct_tensor *src) {
+  return boundary("copy_", [&] { at::_ops::copy_::call(self_->value, src->value, false); });
 }
 
-ct_status ct_op_mul__Tensor(ct_tensor *self_, const ct_tensor *other) {
-  return boundary("mul_.Tensor", [&] { at::_ops::mul__Tensor::call(self_->value, other->value); });
+ct_status ct_op_add__Tensor(ct_tensor *self_, const ct_tensor *other, ct_scalar alpha) {
+  return boundary("add_.Tensor", [&] { at::_ops::add__Tensor::call(self_->value, other->value, ctorch::scalar(alpha)); });
 }
 
-ct_status ct_op_lerp__Scalar(ct_tensor *self_, const ct_tensor *end, ct_scalar weight) {
-  return boundary("lerp_.Scalar", [&] { at::_ops::lerp__Scalar::call(self_->value, end->value, ctorch::scalar(weight)); });
+ct_status ct_op_clamp_(ct_tensor *self_, const ct_scalar *min, const ct_scalar *max) {
+  return boundary("clamp_", [&] { at::_ops::clamp_::call(self_->value, min ? std::optional<at::Scalar>(ctorch::scalar(*min)) : std::nullopt, max ? std::optional<at::Scalar>(ctorch::scalar(*max)) : std::nullopt); });
 }
 
-ct_status ct_op_fused_adamw_(ct_tensor *const *self_, size_t self__count, ct_tensor *const *grads, size_t grads_count, ct_tensor *const *exp_avgs, size_t exp_avgs_count, ct_tensor *const *exp_avg_sqs, size_t exp_avg_sqs_count, ct_tensor *const *max_exp_avg_sqs, size_t max_exp_avg_sqs_count, ct_tensor *const *state_steps, size_t state_steps_count, double lr, double beta1, double beta2, double weight_decay, double eps, bool amsgrad, bool maximize) {
-  return boundary("_fused_adamw_", [&] { at::_ops::_fused_adamw_::call(list(self_, self__count), list(grads, grads_count), list(exp_avgs, exp_avgs_count), list(exp_avg_sqs, exp_avg_sqs_count), list(max_exp_avg_sqs, max_exp_avg_sqs_count), list(state_steps, state_steps_count), lr, beta1, beta2, weight_decay, eps, amsgrad, maximize, {}, {}); });
+ct_status ct_op_silu_(ct_tensor *self_) {
+  return boundary("silu_", [&] { at::_ops::silu_::call(self_->value); });
 }
 
-ct_status ct_op_foreach_mul__Scalar(ct_tensor *const *self_, size_t self__count, ct_scalar scalar) {
-  return boundary("_foreach_mul_.Scalar", [&] { at::_ops::_foreach_mul__Scalar::call(list(self_, self__count), ctorch::scalar(scalar)); });
+ct_status ct_op_foreach_mul__Tensor(ct_tensor *const *self_, size_t self__count, const ct_tensor *other) {
+  return boundary("_foreach_mul_.Tensor", [&] { at::_ops::_foreach_mul__Tensor::call(list(self_, self__count), other->value); });
 }
 
-ct_status ct_op_foreach_add__Scalar(ct_tensor *const *self_, size_t self__count, ct_scalar scalar) {
-  return boundary("_foreach_add_.Scalar", [&] { at::_ops::_foreach_add__Scalar::call(list(self_, self__count), ctorch::scalar(scalar)); });
+ct_status ct_op_foreach_mul_List(ct_tensor *const *self_, size_t self__count, ct_tensor *const *other, size_t other_count, ct_tensor ***out, size_t *out_count) {
+  return boundary("_foreach_mul.List", [&] { handOver(at::_ops::_foreach_mul_List::call(list(self_, self__count), list(other, other_count)), out, out_count); });
 }
 
-ct_status ct_op_foreach_addcmul__Scalar(ct_tensor *const *self_, size_t self__count, ct_tensor *const *tensor1, size_t tensor1_count, ct_tensor *const *tensor2, size_t tensor2_count, ct_scalar value) {
-  return boundary("_foreach_addcmul_.Scalar", [&] { at::_ops::_foreach_addcmul__Scalar::call(list(self_, self__count), list(tensor1, tensor1_count), list(tensor2, tensor2_count), ctorch::scalar(value)); });
+ct_status ct_op_foreach_sub_List(ct_tensor *const *self_, size_t self__count, ct_tensor *const *other, size_t other_count, ct_tensor ***out, size_t *out_count) {
+  return boundary("_foreach_sub.List", [&] { handOver(at::_ops::_foreach_sub_List::call(list(self_, self__count), list(other, other_count), 1), out, out_count); });
 }
 
-ct_status ct_op_foreach_sqrt(ct_tensor *const *self_, size_t self__count, ct_tensor ***out, size_t *out_count) {
-  return boundary("_foreach_sqrt", [&] { handOver(at::_ops::_foreach_sqrt::call(list(self_, self__count)), out, out_count); });
+ct_status ct_op_foreach_lerp__Scalar(ct_tensor *const *self_, size_t self__count, ct_tensor *const *tensors1, size_t tensors1_count, ct_scalar weight) {
+  return boundary("_foreach_lerp_.Scalar", [&] { at::_ops::_foreach_lerp__Scalar::call(list(self_, self__count), list(tensors1, tensors1_count), ctorch::scalar(weight)); });
+}
+
+ct_status ct_op_foreach_copy_(ct_tensor *const *self_, size_t self__count, ct_tensor *const *src, size_t src_count) {
+  return boundary("_foreach_copy_", [&] { at::_ops::_foreach_copy_::call(list(self_, self__count), list(src, src_count), false); });
 }
 
 }

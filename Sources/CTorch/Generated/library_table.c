@@ -3,7 +3,7 @@
 
 #include "ctorch.h"
 
-const char ct_interface[] = "a77e8db508510360";
+const char ct_interface[] = "533d232b28d67c41";
 
 void *const ct_functions[] = {
   (void *)ct_last_error,
@@ -42,6 +42,8 @@ void *const ct_functions[] = {
   (void *)ct_drop_casts,
   (void *)ct_antialiased_snake,
   (void *)ct_attention_choice,
+  (void *)ct_dequantize_packed,
+  (void *)ct_linear_packed,
   (void *)ct_quantize_blockwise,
   (void *)ct_dequantize_blockwise,
   (void *)ct_adamw_8bit,
@@ -142,6 +144,7 @@ void *const ct_functions[] = {
   (void *)ct_op_logical_and,
   (void *)ct_op_logical_or,
   (void *)ct_op_isfinite,
+  (void *)ct_op_bucketize_Tensor,
   (void *)ct_op_where_self,
   (void *)ct_op_masked_fill_Scalar,
   (void *)ct_op_masked_select,

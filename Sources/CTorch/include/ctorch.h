@@ -183,6 +183,29 @@ typedef enum ct_attention_kernel {
 ct_status ct_attention_choice(const ct_tensor *query, const ct_tensor *key, const ct_tensor *value, const ct_tensor *mask,
                               ct_attention_kernel *out);
 
+// MARK: Matrices in 4 or 2 bits per element (packed.cpp)
+
+/// A matrix [rows, columns] whose elements, in order, form groups of `group` with a scale for each.
+///
+/// Planar codes are those of optimum-quanto: byte [r, i] of `codes` [R, group] holds element i of
+/// the groups r, R + r, ... from its lowest bits up; an element is code * scale - shift, in the dtype
+/// of the scales. Other codes have 4 bits, the first element of a pair in the upper ones; an element
+/// is the value of its code times the scale, in float32, and the last group may be shorter.
+typedef struct ct_packed_matrix {
+  const ct_tensor *codes;  // uint8
+  const ct_tensor *scales; // one for each group
+  const ct_tensor *shifts; // one for each group of planar codes, or NULL
+  const ct_tensor *values; // float32 [256, 2], the two values of a byte; NULL for planar codes
+  const ct_tensor *tensor_scale; // float32 [1], multiplies all scales, or NULL
+  int64_t rows, columns, group;
+  int32_t bits;
+  bool is_planar;
+  ct_dtype dtype; // of the dequantized matrix
+} ct_packed_matrix;
+ct_status ct_dequantize_packed(ct_packed_matrix matrix, ct_tensor **out);
+/// x W^T + bias (or NULL). The backward pass dequantizes W again instead of keeping it.
+ct_status ct_linear_packed(const ct_tensor *x, ct_packed_matrix matrix, const ct_tensor *bias, ct_tensor **out);
+
 // MARK: Blockwise 8-bit quantization, in blocks of 256 (adamw8bit.cpp)
 
 /// Quantizes values relative to the largest of each block. `table`, uint8 [65536], has the codes of

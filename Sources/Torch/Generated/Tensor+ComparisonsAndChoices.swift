@@ -79,6 +79,11 @@ extension Tensor {
     try produce { ct_op_isfinite(self.handle, $0) }
   }
 
+  /// libtorch's `bucketize.Tensor`.
+  public func bucketize(_ boundaries: Tensor, isInt32 outInt32: Bool = false) throws -> Tensor {
+    try produce { ct_op_bucketize_Tensor(self.handle, boundaries.handle, outInt32, $0) }
+  }
+
   /// libtorch's `where.self`.
   public static func select(where condition: Tensor, _ self: Tensor, else other: Tensor) throws -> Tensor {
     try produce { ct_op_where_self(condition.handle, self.handle, other.handle, $0) }
