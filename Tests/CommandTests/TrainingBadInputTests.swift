@@ -184,6 +184,24 @@ import Tracking
     #expect(wrong.errors.contains("validation.video_dims"), "\(wrong.errors)")
   }
 
+  /// Frozen weights in fewer bits take less memory, by the plan that a dry run prints.
+  @Test func dryRunsCountQuantizedWeights() throws {
+    let config = try prepared.configure("dry-quantized", steps: 3)
+    let workshop = try Workshop()
+    func frozen(_ kind: String) throws -> Double {
+      let result = try Program.run(
+        ["train", config, "--dry-run", "--set", "acceleration.quantization=\(kind)"],
+        in: workshop.path)
+      try #require(result.status == 0, "\(result.errors)")
+      let line = try #require(
+        result.output.split(separator: "\n").first { $0.contains("memory: frozen weights") })
+      let numbers = line.split(whereSeparator: { !"0123456789.".contains($0) })
+      return try #require(numbers.compactMap { Double($0) }.first, "\(line)")
+    }
+    let sizes = try ["null", "int8-quanto", "nf4", "int4-quanto", "int2-quanto"].map(frozen)
+    for (larger, smaller) in zip(sizes, sizes.dropFirst()) { #expect(smaller < larger, "\(sizes)") }
+  }
+
   /// On a full disk, earlier checkpoints stay, and the run stops or continues as configured.
   @Test(
     .enabled(if: SmallDisk.isPossible, "mounting is not allowed here"),

@@ -96,7 +96,10 @@ import Training
   @Test(arguments: ["dora", "dora_dropout"])
   func doRAOnABaseInEightBitsIsDoRAOnItsNumbers(_ kind: String) throws {
     let recorded = try TrainingFixture.tensors("layers")
-    for storage in [WeightStorage.int8, .quanto(.float8E4M3, excluding: { _ in false })] {
+    for storage in [
+      WeightStorage.int8, .quanto(.float8E4M3, excluding: { _ in false }),
+      .quanto(bits: 4, excluding: { _ in false }), .normalFloat(excluding: { _ in false }),
+    ] {
       let rounded = try layer(kind, recorded, storage: storage)
       let plain = try layer(kind, recorded, weights: rounded.layer.weight)
       var results: [[Tensor?]] = []

@@ -27,10 +27,10 @@ import Torch
     }
   }
 
-  @Test(arguments: [WeightStorage.asStored, .int8].indices)
-  func weightsThatWereMovedAwayAndBackGiveTheSameNumbers(_ index: Int) throws {
+  @Test(arguments: [nil] + BaseQuantization.supported.map(Optional.some))
+  func weightsThatWereMovedAwayAndBackGiveTheSameNumbers(_ base: BaseQuantization?) throws {
     let transformer = try LoRAFixture.checkpoint().transformer(
-      LoadPolicy(dtype: .float32, storage: [WeightStorage.asStored, .int8][index]))
+      LoadPolicy(dtype: .float32, storage: base?.storage() ?? .asStored))
     let before = try LoRAFixture.velocity(transformer)
     for block in transformer.blocks.blocks {
       let away = try block.weights.map { try $0.tensor.clone() }

@@ -6,17 +6,14 @@ import Torch
 ///
 /// The largest element of each row is mapped to the end of the range: 127, or 448 in float8. In
 /// int8 a value moves by at most half of a 127th of its row's largest one.
-struct RowQuantizer: Sendable {
+struct RowQuantizer: WeightQuantizer {
   /// int8 or float8E4M3.
   let elementType: DType
   /// The dtype in which scales and quotients are computed; nil for the weight's own.
   let arithmetic: DType?
+  /// The number of elements to compute with at once; nil chooses by the device.
+  var elementsAtOnce: Int?
 
-  private static let elementsAtOnce = 1 << 18
-
-  /// - Parameters:
-  ///   - weight: [O, I] in a floating-point dtype, which stays the dtype of the values.
-  ///   - key: The key of the weight.
   func quantize(_ weight: Tensor, key: String = "weight") throws -> ScaledWeight {
     let (rows, columns) = (weight.size(0), weight.size(1))
     let arithmetic = arithmetic ?? weight.dtype
@@ -24,8 +21,8 @@ struct RowQuantizer: Sendable {
     let scales = try Tensor.empty([rows, 1], device: weight.device)
     let isInteger = elementType == .int8
     let end = isInteger ? 127.0 : 448
-    // A few rows at a time, so that intermediate results stay in the processor's caches.
-    let step = max(1, Self.elementsAtOnce / max(columns, 1))
+    let elementsAtOnce = elementsAtOnce ?? QuantizationPiece.elements(on: weight.device)
+    let step = max(1, elementsAtOnce / max(columns, 1))
     for start in stride(from: 0, to: rows, by: step) {
       let count = min(step, rows - start)
       let values = try weight.narrow(0, start, count).to(arithmetic)

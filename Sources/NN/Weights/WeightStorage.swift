@@ -5,7 +5,7 @@ public struct WeightStorage: Sendable {
   enum Form: Sendable {
     case asStored
     case dequantized
-    case quantized(RowQuantizer)
+    case quantized(any WeightQuantizer)
   }
 
   let form: Form
@@ -39,5 +39,27 @@ public struct WeightStorage: Sendable {
       [.int8, .float8E4M3].contains(elementType), "\(elementType) is no 8-bit dtype of quanto's")
     return WeightStorage(
       .quantized(RowQuantizer(elementType: elementType, arithmetic: nil)), isExcluded: isExcluded)
+  }
+
+  /// Weights are quantized while loading to 4 or 2 bits per element with optimum-quanto's values,
+  /// with a scale and a shift in the weight's dtype for each group of up to 128 elements.
+  ///
+  /// - Parameter isExcluded: Whether the weight of the layer at a path stays in the file's format.
+  /// - Precondition: There are 4 or 2 bits.
+  public static func quanto(
+    bits: Int, excluding isExcluded: @escaping @Sendable (String) -> Bool
+  ) -> WeightStorage {
+    precondition([4, 2].contains(bits), "\(bits) bits are no packed type of quanto's")
+    return WeightStorage(.quantized(AffineQuantizer(bits: bits)), isExcluded: isExcluded)
+  }
+
+  /// Weights are quantized while loading to NF4 with bitsandbytes' values: 4 bits per element, and
+  /// a float32 scale for each block of 64.
+  ///
+  /// - Parameter isExcluded: Whether the weight of the layer at a path stays in the file's format.
+  public static func normalFloat(
+    excluding isExcluded: @escaping @Sendable (String) -> Bool
+  ) -> WeightStorage {
+    WeightStorage(.quantized(NormalFloatQuantizer()), isExcluded: isExcluded)
   }
 }

@@ -74,7 +74,9 @@ package final class WeightStore: Sendable {
   /// Reads a tensor onto its device. A tensor that is copied on the way is not kept in
   /// memory twice: the file's pages are released. Otherwise it is a view of the file, which is
   /// prefetched now, so that it is there when it is used.
-  func read(_ key: String, dtype: DType?) throws -> Tensor {
+  ///
+  /// - Parameter isShared: Whether other models that are built from the file may share it.
+  func read(_ key: String, dtype: DType?, isShared: Bool = true) throws -> Tensor {
     markUsed(key)
     let device = device(of: key)
     func load() throws -> Tensor {
@@ -88,7 +90,7 @@ package final class WeightStore: Sendable {
       if isPlaced(key) || !tensor.sharesStorage(with: stored) { source.release(key) }
       return tensor
     }
-    guard let loaded = policy.loaded else { return try load() }
+    guard isShared, let loaded = policy.loaded else { return try load() }
     return try loaded.tensor(key, of: source.name, dtype: dtype, device: device, load)
   }
 

@@ -86,7 +86,12 @@ public struct Weights: Sendable {
       weight = try store.load(format, key(name), dtype: store.policy.dtype)
     case .quantized(let quantizer) where store.trainedDType(key(name)) == nil:
       defer { store.source.release(key(name)) }
-      weight = try quantizer.quantize(tensor(name).to(device), key: key(name))
+      // Only the quantized weight is kept, so the one that was read is not shared.
+      let values =
+        try isChanged
+        ? tensor(name)
+        : store.read(key(name), dtype: store.policy.dtype ?? format.dtype, isShared: false)
+      weight = try quantizer.quantize(values.to(device), key: key(name))
       try weight.move(to: store.device(of: key(name)))
     case .asStored, .dequantized, .quantized:
       return DenseWeight(try slot(name, shape: shape))

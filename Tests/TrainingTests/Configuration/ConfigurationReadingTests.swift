@@ -268,6 +268,13 @@ import Testing
       "model: {model_path: m, training_mode: full, trainable_modules: [attn1]}\ndata: {preprocessed_data_root: d}\n"
     #expect(try ConfigurationText.read(full).model.trainableModules == ["attn1"])
     #expect(try ConfigurationText.read(full).lora == nil)
+    for kind in BaseQuantization.allCases {
+      let text = message {
+        _ = try ConfigurationText.read("\(full)acceleration: {quantization: \(kind.rawValue)}\n")
+      }
+      #expect(text.contains("acceleration"), "\(text)")
+      #expect(text.contains("training_mode full trains them, so set it to null"), "\(text)")
+    }
     let both =
       full.replacingOccurrences(of: "training_mode: full", with: "training_mode: lora")
       + "lora: {}\n"

@@ -101,7 +101,7 @@ extension ConfigurationMode {
     """
     acceleration:
       mixed_precision_mode: bf16
-      quantization: \(isLowVRAM ? "int8-quanto # 8-bit frozen weights: half the memory" : "null        # int8-quanto, fp8-quanto")
+      quantization: \(isLowVRAM ? "int8-quanto # 8-bit frozen weights: half the memory" : "null        # int8-quanto, fp8-quanto, int4-quanto, nf4, int2-quanto")
       load_text_encoder_in_8bit: \(isLowVRAM)
       offload_optimizer_during_validation: \(isLowVRAM || self == .full)
 
