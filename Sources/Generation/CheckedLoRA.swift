@@ -35,11 +35,12 @@ extension Checkpoint {
   func transformer(
     _ loras: [CheckedLoRA], _ placement: AdapterSet.Placement = .separate,
     modalities: Set<Modality>,
-    dtype: DType? = nil, device: Device = .cpu, placements: WeightPlacements = .resident
+    dtype: DType? = nil, device: Device = .cpu, storage: WeightStorage = .asStored,
+    placements: WeightPlacements = .resident
   ) throws -> Transformer {
     try loras.reduce(
       TransformerBuilder(self).adapters(placement).modalities(modalities).dtype(dtype)
-        .placements(placements)
+        .storage(storage).placements(placements)
     ) {
       try $0.lora($1.file, strength: $1.strength)
     }.build(device: device)

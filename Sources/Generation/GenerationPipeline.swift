@@ -114,7 +114,9 @@ public struct GenerationPipeline {
       ?? plan.checkpoint.transformer(
         sampling.loras, plan.models.fusesLoRAs ? .fused : .separate,
         modalities: sampling.modalities,
-        dtype: plan.models.dtype, device: plan.models.device, placements: plan.placements(of: sampling))
+        dtype: plan.models.dtype, device: plan.models.device,
+        storage: plan.models.quantization?.storage() ?? .asStored,
+        placements: plan.placements(of: sampling))
     let sampler = Sampler(
       transformer: transformer, method: sampling.method, autocast: shared?.autocast)
     for index in state.results.indices {

@@ -51,6 +51,7 @@ public struct GenerationPlan: Sendable {
     checksModels: Bool = true
   ) throws {
     try RequestCheck.numbers(request)
+    _ = try models.quantization?.storage()
     let kind = try OutputKind(path: output)
     let checkpoint: Checkpoint
     do {

@@ -58,6 +58,9 @@ public struct GenerationModels: Sendable {
   public var files: ModelFiles
   /// Quantizes the language model's weights to int8: half the memory of bfloat16.
   public var textEncoder8bit = false
+  /// Quantizes the matrices of the transformer while they are loaded; those that are quantized in
+  /// the file stay in its format.
+  public var quantization: BaseQuantization?
   /// The LoRAs, applied in this order.
   public var loras: [LoRARef] = []
   /// Fuses LoRAs into the weights while they are loaded, which makes steps faster, instead of

@@ -22,6 +22,7 @@ public struct TransformerBuilder: Sendable {
   private var placement = AdapterSet.Placement.separate
   private var modalities = Set<Modality>.both
   private var dtype: DType?
+  private var storage = WeightStorage.asStored
   private var loaded: LoadedTensors?
   private var placements = WeightPlacements.resident
 
@@ -84,6 +85,10 @@ public struct TransformerBuilder: Sendable {
   /// Sets the dtype of the weights; nil, the default, keeps that of the file.
   public func dtype(_ dtype: DType?) -> Self { with { $0.dtype = dtype } }
 
+  /// Sets the storage of the linear layers' weights in memory. LoRAs that are fused are added before
+  /// a weight is quantized.
+  public func storage(_ storage: WeightStorage) -> Self { with { $0.storage = storage } }
+
   /// Sets the locations of the weights of the transformer's blocks.
   public func placements(_ placements: WeightPlacements) -> Self {
     with { $0.placements = placements }
@@ -91,15 +96,15 @@ public struct TransformerBuilder: Sendable {
 
   /// Makes copies of this builder build transformers that share their weights and the LoRAs'
   /// factors: each is loaded once, and kept as long as one of the builders exists. Weights that
-  /// LoRAs are fused into are not shared.
+  /// LoRAs are fused into, or that are quantized while they are loaded, are not shared.
   public func sharingWeights() -> Self { with { $0.loaded = LoadedTensors() } }
 
   /// - Throws: The errors of building.
   public func build(device: Device = .cpu) throws -> Transformer {
     try checkpoint.transformer(
       LoadPolicy(
-        dtype: dtype, device: device, adapters: adapterSet(device: device), loaded: loaded,
-        placements: placements),
+        dtype: dtype, device: device, adapters: adapterSet(device: device), storage: storage,
+        loaded: loaded, placements: placements),
       modalities: modalities)
   }
 

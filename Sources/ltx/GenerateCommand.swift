@@ -38,6 +38,12 @@ struct GenerateCommand: ParsableCommand {
   @OptionGroup var memory: MemoryOptions
 
   @Option(
+    help: ArgumentHelp(
+      "Quantize the transformer's matrices while loading, for less memory; those that are quantized in the file stay as they are.",
+      valueName: "format"))
+  var quantization: BaseQuantization?
+
+  @Option(
     name: .customLong("lora"),
     help: ArgumentHelp(
       "A LoRA to add; repeatable. The default strength is 1.",
@@ -128,6 +134,7 @@ struct GenerateCommand: ParsableCommand {
       model.files, loras: loras.map(\.lora), device: compute.device, dtype: dtype?.dtype)
     models.textEncoder8bit = textEncoder8bit
     models.memory = memory.settings
+    models.quantization = quantization
     models.fusesLoRAs = fuseLoRAs
     models.upsampler = upsampler
     (models.distilledLoRA, models.distilledStrength) = (
@@ -138,6 +145,11 @@ struct GenerateCommand: ParsableCommand {
   }
 }
 
+extension BaseQuantization: ExpressibleByArgument {
+  /// An unsupported format is accepted here, so that the error explains it.
+  public static var allValueStrings: [String] { supported.map(\.rawValue) }
+}
+
 extension GenerationRequest {
   /// The options that the values of a request come from.
   fileprivate var options: SubjectTable {
@@ -146,7 +158,7 @@ extension GenerationRequest {
       ["frames"]: "--num-frames", ["frameRate"]: "--frame-rate", ["steps"]: "--steps",
       ["isDistilled"]: "--distilled", ["referenceAttention"]: "--reference-attention",
       ["loras"]: "--lora", ["upsampler"]: "--spatial-upsampler-path",
-      ["distilledLoRA"]: "--distilled-lora",
+      ["distilledLoRA"]: "--distilled-lora", ["quantization"]: "--quantization",
       ["guidance", "video", "modality"]: "--a2v-scale",
       ["guidance", "audio", "modality"]: "--v2a-scale",
     ]

@@ -55,6 +55,16 @@ import Torch
     ("fp16", ["acceleration.mixed_precision_mode=fp16"], 2e-2),
     ("int8", ["acceleration.quantization=int8-quanto"], 1e-5),
     ("fp8", ["acceleration.quantization=fp8-quanto"], 1e-5),
+    ("int4", ["acceleration.quantization=int4-quanto"], 1e-5),
+    ("int2", ["acceleration.quantization=int2-quanto"], 1e-5),
+    ("nf4", ["acceleration.quantization=nf4"], 1e-5),
+    (
+      "nf4-bf16",
+      [
+        "acceleration.quantization=nf4", "acceleration.mixed_precision_mode=bf16",
+        "optimization.enable_gradient_checkpointing=true",
+      ], 2e-2
+    ),
     ("adamw8bit", ["optimization.optimizer_type=adamw8bit"], 1e-5),
     ("prodigy", ["optimization.optimizer_type=prodigy"], 1e-5),
     ("adafactor", ["optimization.optimizer_type=adafactor"], 1e-5),
@@ -205,7 +215,8 @@ import Torch
     [], ["--image", "image.png"], ["--negative-prompt", "noise", "--cfg-scale", "3"],
     ["--stg-scale", "1"], ["--text-encoder-8bit"],
     ["--weight-placement", "file"], ["--weight-placement", "host", "--text-encoder-8bit"],
-    ["--sampler", "res_2s"],
+    ["--sampler", "res_2s"], ["--quantization", "int4-quanto"], ["--quantization", "nf4"],
+    ["--quantization", "nf4", "--weight-placement", "host"],
   ])
   func generationRuns(_ more: [String]) throws {
     let prepared = try PreparedTraining.shared.get()
