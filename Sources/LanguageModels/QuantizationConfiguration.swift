@@ -5,9 +5,10 @@ import TensorFiles
 /// The quantization described in a text encoder's `config.json`, in the conventions of
 /// `transformers`.
 ///
-/// The only supported method is compressed-tensors with 8 bits per element and a scale for a matrix
-/// or for each of its rows; such files store `weight` and `weight_scale`. All others are rejected
-/// by name before anything large is read.
+/// Two methods are supported: compressed-tensors with 8 bits per element and a scale for a matrix or
+/// for each of its rows (such files store `weight` and `weight_scale`), and bitsandbytes with 4
+/// bits, whose files describe each weight beside it. All others are rejected by name before anything
+/// large is read.
 enum QuantizationConfiguration {
   private static let key = "quantization_config"
 
@@ -31,6 +32,10 @@ enum QuantizationConfiguration {
     for key in keys {
       let c = try config.object(key)
       let method = try c.string("quant_method", default: guess(c))
+      if method == "bitsandbytes" {
+        try requireFourBits(c)
+        continue
+      }
       guard method == "compressed-tensors" else {
         throw c.error(
           "quant_method",
@@ -38,6 +43,19 @@ enum QuantizationConfiguration {
         )
       }
       try requireSupportedCompression(c)
+    }
+  }
+
+  /// The other settings of bitsandbytes are repeated in the state of each weight.
+  private static func requireFourBits(_ c: Configuration) throws {
+    func isSet(_ name: String) throws -> Bool {
+      try c.bool(name, default: c.bool("_\(name)", default: false))
+    }
+    guard try isSet("load_in_4bit"), try !isSet("load_in_8bit") else {
+      throw c.error(
+        "quant_method",
+        "is \"bitsandbytes\" with int8 weights, which is not supported (expected load_in_4bit). "
+          + advice)
     }
   }
 
@@ -51,7 +69,6 @@ enum QuantizationConfiguration {
 
   private static func title(_ method: String) -> String {
     switch method {
-    case "bitsandbytes": "int8 or packed 4-bit weights"
     case "gptq", "awq", "auto-round", "hqq", "aqlm", "quip", "vptq", "higgs", "spqr":
       "packed weights"
     case "fp8", "fbgemm_fp8", "finegrained_fp8": "fp8 with scales in blocks or of its own layout"

@@ -116,7 +116,7 @@ import Torch
     for (json, problem) in [
       ("[]", "is not a JSON object"), ("{", "is not valid JSON"), ("{}", "layers: is missing"),
       (
-        "{\"layers\": {\"m\": {\"format\": \"nvfp4\"}}}",
+        "{\"layers\": {\"m\": {\"format\": \"mxfp8\"}}}",
         "layers.m: describes a layer that the file does not have"
       ),
       ("{\"layers\": {\"l\": {}, \"l\": {}}}", "two members named \"l\""),
@@ -125,8 +125,8 @@ import Torch
       let text = message { _ = try file(json) }
       #expect(text.contains(problem) && text.contains("_quantization_metadata"), "\(text)")
     }
-    let refused = try file("{\"layers\": {\"l\": {\"format\": \"nvfp4\"}}}")
-    #expect(message { _ = try Linear(Weights(refused) / "l") }.contains("\"nvfp4\""))
+    let refused = try file("{\"layers\": {\"l\": {\"format\": \"mxfp8\"}}}")
+    #expect(message { _ = try Linear(Weights(refused) / "l") }.contains("\"mxfp8\""))
     // Both places may hold the same description, but not different ones.
     let same = "{\"layers\": {\"l\": \(QuantizedFile.convRot(64))}}"
     try expectEqual(
@@ -178,7 +178,8 @@ import Torch
       "{\"format\": \"int8_blockwise\", \"group_size\": 64}",
       "\"int8_blockwise\" (scales in blocks)"
     ),
-    ("{\"format\": \"nvfp4\"}", "\"nvfp4\""), ("{\"format\": \"mxfp8\"}", "\"mxfp8\""),
+    ("{\"format\": \"nvfp4\"}", "(expected uint8 with two elements in each byte"),
+    ("{\"format\": \"mxfp8\"}", "\"mxfp8\""),
     ("{\"format\": \"convrot_w4a4\"}", "\"convrot_w4a4\""),
     ("{\"format\": \"svdquant\"}", "\"svdquant\""),
     ("{\"format\": \"float8_e4m3fn\"}", "is int8, but comfy_quant says float8_e4m3fn"),

@@ -203,21 +203,20 @@ import Torch
   }
 
   @Test func aPackedFormatIsNamedNotTakenForAnotherModels() throws {
-    let path = "\(scratch.folder)/nvfp4.safetensors"
+    let path = "\(scratch.folder)/mxfp8.safetensors"
     let layer = "\(Self.scope)1.attn1.to_q"
     let tensors = try plain.keys.map { key in
       (
         key: key,
         tensor: try key == "\(layer).weight"
-          ? Tensor.zeros([128, 64], dtype: .uint8) : plain.tensor(key)
+          ? Tensor.zeros([128, 128]).to(.float8E4M3) : plain.tensor(key)
       )
     }
     try writeSafetensors(
       tensors + [
-        ("\(layer).weight_scale", Tensor.ones([128, 8]).to(.float8E4M3)),
-        ("\(layer).weight_scale_2", Tensor.ones([])),
+        ("\(layer).weight_scale", Tensor.ones([128, 4], dtype: .uint8))
       ], metadata: plain.metadata, to: path)
     let text = message { _ = try CheckpointFusion(Checkpoint(path: path), loras: [(lora(), 1)]) }
-    #expect(text.contains("\(layer).weight_scale_2 shows that the layer is in NVFP4"), "\(text)")
+    #expect(text.contains("\(layer).weight_scale shows that the layer is in MXFP8"), "\(text)")
   }
 }

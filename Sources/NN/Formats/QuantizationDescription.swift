@@ -45,6 +45,7 @@ package struct QuantizationDescription: Sendable {
   ///   - known: The names that the format supports.
   ///   - inParams: Those of them that may be in the object `params` instead.
   /// - Throws: `Issue` for any other member.
+  @discardableResult
   func options(_ known: [String], inParams: [String] = []) throws -> Options {
     let params = try object.object("params", isOptional: true)
     try Self.require(Set(inParams), in: params)

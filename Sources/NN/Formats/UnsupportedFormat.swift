@@ -57,7 +57,9 @@ enum UnsupportedFormat {
     ("codebooks", "AQLM"),
   ]
 
-  private static let prefixes: [(name: String, format: String)] = [
+  private static let prefixes = allPrefixes.filter { !WeightFormats.companions.contains($0.name) }
+
+  private static let allPrefixes: [(name: String, format: String)] = [
     ("weight.quant_state.bitsandbytes__nf4", "bitsandbytes' NF4"),
     ("weight.quant_state.bitsandbytes__fp4", "bitsandbytes' FP4"),
     ("weight.quant_state.", "bitsandbytes' 4-bit format"),
@@ -71,9 +73,10 @@ enum UnsupportedFormat {
     format: String, key: String
   )? {
     for (name, format) in prefixes {
-      if let key = entries.keys.filter({ $0.hasPrefix(prefix + name) }).min() {
-        return (format, key)
+      let keys = entries.keys.filter {
+        $0.hasPrefix(prefix + name) && !WeightFormats.isCompanion($0)
       }
+      if let key = keys.min() { return (format, key) }
     }
     for (name, format) in signatures where entries[prefix + name] != nil {
       return (format, prefix + name)
@@ -106,7 +109,8 @@ enum UnsupportedFormat {
       (".\($0.name)", $0.format)
     }
     for key in entries.keys.sorted() where key.hasPrefix(scope) {
-      for (name, format) in prefixes where key.contains(".\(name)") { return (format, key) }
+      for (name, format) in prefixes
+      where key.contains(".\(name)") && !WeightFormats.isCompanion(key) { return (format, key) }
       for (name, format) in names where key.hasSuffix(name) { return (format, key) }
     }
     return nil
@@ -115,7 +119,6 @@ enum UnsupportedFormat {
   /// An explanation to follow the name of one of ComfyUI's unsupported formats.
   static func title(ofComfyFormat name: String) -> String {
     switch name {
-    case "nvfp4": " (4-bit floats with a scale for each 16)"
     case "mxfp8": " (8-bit floats with a scale for each 32)"
     case "convrot_w4a4": " (rotated 4-bit integers)"
     case "asym_w4a8_int8": " (4-bit codes with scales in groups)"

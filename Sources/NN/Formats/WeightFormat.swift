@@ -44,7 +44,10 @@ package protocol WeightFormat: Sendable {
   /// The weight's tensors in a file.
   var tensors: [WeightTensor] { get }
 
-  /// Stores new values in this format.
+  /// The reason why other values can't be stored in this format; nil if they can.
+  var writingProblem: String? { get }
+
+  /// Stores new values in this format, if `writingProblem` is nil.
   ///
   /// - Parameter values: The new values in the shape of the weight, float32 and finite.
   /// - Returns: The tensors listed by `tensors`, by key.
@@ -53,6 +56,7 @@ package protocol WeightFormat: Sendable {
 
 extension WeightFormat {
   package var isQuantized: Bool { true }
+  package var writingProblem: String? { nil }
 
   package func valuesToFuse(dtype: DType?, from store: WeightStore) throws -> Tensor {
     try load(dtype: dtype, from: store).dequantized()
@@ -76,7 +80,8 @@ package struct WeightTensor: Sendable {
 package enum WeightFormats {
   /// The order in which a weight without a description is compared with them.
   static let all: [any WeightFormat.Type] = [
-    Int8Format.self, ScaledFloatFormat.self, DenseFormat.self,
+    Int8Format.self, NVFP4Format.self, BitsAndBytesFormat.self, ScaledFloatFormat.self,
+    DenseFormat.self,
   ]
 
   /// The names of all tensors that a format supports beside a `weight`.
