@@ -5,8 +5,8 @@ import Support
 import TensorFiles
 import Torch
 
-/// A checkpoint with LoRAs fused into its weights, written tensor by tensor, so that the model is
-/// never in memory as a whole.
+/// A checkpoint with LoRAs fused into its weights, or with its weights quantized, written tensor by
+/// tensor, so that the model is never in memory as a whole.
 ///
 /// The result has the effect of the checkpoint with separate LoRAs: adapters that
 /// `TransformerBuilder` skips are skipped here too.
@@ -18,6 +18,25 @@ public struct CheckpointFusion: Sendable {
     /// float8_e4m3fn with a scale for the matrices of the transformer's blocks, and for all that
     /// are quantized.
     case float8
+    /// int8 with a scale for each row of the same matrices.
+    case int8
+
+    /// Whether a weight is in this form already.
+    fileprivate func isForm(of format: any WeightFormat) -> Bool {
+      switch self {
+      case .asStored: true
+      case .float8: (format as? ScaledFloatFormat)?.isScaledE4M3 == true
+      case .int8: format is Int8Format
+      }
+    }
+
+    fileprivate func format(of key: String, shape: [Int]) -> (any WeightFormat)? {
+      switch self {
+      case .asStored: nil
+      case .float8: ScaledFloatFormat(newWeight: key, shape: shape)
+      case .int8: Int8Format(newWeight: key, shape: shape)
+      }
+    }
   }
 
   private let checkpoint: Checkpoint
@@ -62,18 +81,17 @@ public struct CheckpointFusion: Sendable {
       guard let stored = try index.format(of: key) else { continue }
       // A tensor without a scale can hold other values unchanged.
       let isScaled = stored.isQuantized && stored.tensors.count > 1
-      switch form {
-      case .asStored:
-        if isScaled, changed.contains(key) { quantized[key] = stored }
-      case .float8:
-        if (stored as? ScaledFloatFormat)?.isScaledE4M3 == true {
-          if changed.contains(key) { quantized[key] = stored }
-        } else if isScaled || Self.isEligible(key, entry) {
-          quantized[key] = ScaledFloatFormat(newWeight: key, shape: stored.shape)
-          // The scale of the inputs is valid for any format.
-          removedKeys.formUnion(stored.tensors.map(\.key))
-          removedKeys.insert(Self.descriptionKey(of: key))
+      if form.isForm(of: stored) {
+        guard isScaled, changed.contains(key) else { continue }
+        if let problem = stored.writingProblem {
+          throw WeightError(file: checkpoint.source.file(of: key), key: key, problem: problem)
         }
+        quantized[key] = stored
+      } else if isScaled || Self.isEligible(key, entry) {
+        quantized[key] = form.format(of: key, shape: stored.shape)
+        // The scale of the inputs is valid for any format.
+        removedKeys.formUnion(stored.tensors.map(\.key))
+        removedKeys.insert(Self.descriptionKey(of: key))
       }
     }
     self.quantized = quantized
@@ -84,7 +102,7 @@ public struct CheckpointFusion: Sendable {
     weight.dropLast("weight".count) + QuantizationDescription.tensorName
   }
 
-  /// Whether a matrix is in fp8 in LTX-2's fp8 files: those of attention and feed-forward layers of
+  /// Whether a matrix is quantized in LTX-2's fp8 files: those of attention and feed-forward layers of
   /// the transformer's blocks, except for the gates of attention heads, which are small and
   /// sensitive.
   private static func isEligible(_ key: String, _ entry: TensorEntry) -> Bool {
@@ -171,8 +189,10 @@ public struct CheckpointFusion: Sendable {
     guard try values.isAllFinite() else {
       throw WeightError(
         file: source.name, key: key,
-        problem: "is not finite with the LoRAs added. Check the LoRAs with `ltx lora inspect`, or "
-          + "lower their strength.")
+        problem: adapters.paths.isEmpty
+          ? "holds NaN or infinite values; the file is damaged"
+          : "is not finite with the LoRAs added. Check the LoRAs with `ltx lora inspect`, or "
+            + "lower their strength.")
     }
     return try format.encode(values)
   }
@@ -206,7 +226,7 @@ public struct CheckpointFusion: Sendable {
         plan.entries.append((tensor.key, tensor.dtype, tensor.shape))
       }
     }
-    if form == .float8,
+    if form != .asStored,
       plan.metadata.removeValue(forKey: QuantizationDescription.metadataKey) != nil
     {
       // The metadata would override the descriptions beside the layers.

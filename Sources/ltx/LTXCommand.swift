@@ -16,6 +16,7 @@ struct LTXCommand: ParsableCommand, PrintsItsResult {
       DecodeCommand.self, ConfigCommand.self, TrainCommand.self, LaunchCommand.self,
       GenerateCommand.self,
       LoRACommand.self,
+      QuantizeCommand.self,
       InspectCommand.self,
       ProbeCommand.self, DoctorCommand.self,
     ])

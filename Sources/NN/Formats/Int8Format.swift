@@ -3,20 +3,23 @@ import Torch
 
 /// int8 with one scale for the tensor or for each row; in some files the inputs were rotated before
 /// quantization (ConvRot).
-struct Int8Format: WeightFormat {
+package struct Int8Format: WeightFormat {
   static let name = "int8_tensorwise"
-  static let names = [name]
-  static let companions = StoredScale.companions
+  package static let names = [name]
+  package static let companions = StoredScale.companions
 
   private let key: String
   private let scale: StoredScale
   private let rotationGroup: Int?
-  let shape: [Int]
-  let title: String
-  let dtype = DType.bfloat16
+  /// As in `ScaledFloatFormat`.
+  private let newDescription: (key: String, bytes: [UInt8])?
+  package let shape: [Int]
+  package let title: String
+  package let dtype = DType.bfloat16
 
-  init?(_ header: WeightHeader) throws {
+  package init?(_ header: WeightHeader) throws {
     guard let entry = header.entry else { return nil }
+    newDescription = nil
     let scale = StoredScale(header)
     guard let description = header.description else {
       guard entry.dtype == .int8 else { return nil }
@@ -33,6 +36,23 @@ struct Int8Format: WeightFormat {
     (key, shape) = (header.key, entry.shape)
   }
 
+  /// int8 with one scale for each row, the format that ComfyUI reads.
+  ///
+  /// - Parameters:
+  ///   - key: The key of the weight, which ends in `weight`.
+  ///   - shape: [O, I]
+  package init(newWeight key: String, shape: [Int]) {
+    self.key = key
+    self.shape = shape
+    scale = StoredScale(of: key, rows: shape.first ?? 1, isPerRow: true)
+    rotationGroup = nil
+    title = Self.name
+    newDescription = (
+      key.dropLast("weight".count) + QuantizationDescription.tensorName,
+      Array("{\"format\": \"\(Self.name)\"}".utf8)
+    )
+  }
+
   private static func missingScale(_ header: WeightHeader) -> any Error {
     header.unsupportedFormatError
       ?? header.error(
@@ -40,7 +60,7 @@ struct Int8Format: WeightFormat {
           + UnsupportedFormat.advice)
   }
 
-  func load(dtype: DType?, from store: WeightStore) throws -> any StoredWeight {
+  package func load(dtype: DType?, from store: WeightStore) throws -> any StoredWeight {
     let scale = try scale.load(from: store)
     return ScaledWeight(
       elements: WeightSlot(key: key, tensor: try store.read(key, dtype: nil)), scale: scale,
@@ -48,16 +68,23 @@ struct Int8Format: WeightFormat {
       rotation: try rotationGroup.map { try store.rotation(group: $0) })
   }
 
-  var tensors: [WeightTensor] {
+  package var tensors: [WeightTensor] {
     [
       WeightTensor(key: key, dtype: .int8, shape: shape),
       WeightTensor(key: scale.key, dtype: scale.dtype, shape: scale.shape),
     ]
+      + (newDescription.map {
+        [WeightTensor(key: $0.key, dtype: .uint8, shape: [$0.bytes.count])]
+      } ?? [])
   }
 
-  func encode(_ values: Tensor) throws -> [String: Tensor] {
+  package func encode(_ values: Tensor) throws -> [String: Tensor] {
     let values = try rotationGroup.map { try values.rotatedForQuantization(group: $0) } ?? values
     let (elements, scale) = try scale.quantize(values, to: .int8)
-    return [key: elements, self.scale.key: scale]
+    var tensors = [key: elements, self.scale.key: scale]
+    if let (key, bytes) = newDescription {
+      tensors[key] = try Tensor(bytes, shape: [bytes.count])
+    }
+    return tensors
   }
 }

@@ -26,10 +26,10 @@ struct StoredScale: Sendable {
     rows = header.entry?.shape.first ?? 1
   }
 
-  /// A new scale for a complete weight, in float32.
-  init(of weight: String, rows: Int) {
+  /// A new scale in float32, for a complete weight or for each of its rows.
+  init(of weight: String, rows: Int, isPerRow: Bool = false) {
     key = "\(weight)_scale"
-    (dtype, shape) = (.float32, [])
+    (dtype, shape) = (.float32, isPerRow ? [rows, 1] : [])
     self.rows = rows
   }
 
