@@ -45,8 +45,8 @@ def through(tensors: dict, case: str, dense: torch.Tensor) -> None:
 def quanto(weight: torch.Tensor, bits: int):
     """The weight as `quantize` and `freeze` of optimum-quanto store it, without packing for one kernel.
 
-    For qint4 in bfloat16 quanto then repacks the weight for tinygemm, whose shifts are rounded once more. The file that
-    it saves, and every other case, has these values.
+    For qint4 in bfloat16 with groups of 128, quanto then repacks the weight for tinygemm, which replaces the shift by the
+    middle of the range, rounded to bfloat16. All other dtypes and groups have these values.
     """
     from optimum.quanto import qint2, qint4
     from optimum.quanto.nn import QLinear
