@@ -11,7 +11,9 @@ extension GenerationPlan {
     try models.memory.placements(on: models.device, for: "sampling") {
       let configuration = try TransformerConfiguration(checkpoint.config)
       let sizes = try checkpoint.transformerSizes(
-        LoadPolicy(dtype: models.dtype, device: models.device), modalities: sampling.modalities)
+        LoadPolicy(
+          dtype: models.dtype, device: models.device,
+          storage: models.quantization?.storage() ?? .asStored), modalities: sampling.modalities)
       let pass = sampling.passSize(inputs.videos)
       return StackCosts(
         blocks: configuration.blocks, weightBytes: sizes.blockBytes.max() ?? 0,

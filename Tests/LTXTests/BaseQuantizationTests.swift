@@ -95,6 +95,18 @@ import Training
       error?.description.contains("\(base.rawValue) is not supported. Use fp8-quanto") == true)
   }
 
+  /// The sizes that memory is planned with, from headers, are those of the loaded weights.
+  @Test(
+    arguments: [nil] + BaseQuantization.supported.map(Optional.some), [DType.float32, .bfloat16])
+  func plannedBytesOfBlocksAreTheLoadedOnes(_ base: BaseQuantization?, _ dtype: DType) throws {
+    let checkpoint = try Checkpoint(path: Fixtures.model("ltx23_transformer"))
+    let policy = LoadPolicy(dtype: dtype, storage: try base?.storage() ?? .asStored)
+    let loaded = try checkpoint.transformer(policy).blocks.blocks.map { block in
+      block.weights.reduce(0) { $0 + $1.tensor.byteCount }
+    }
+    #expect(try checkpoint.transformerSizes(policy).blockBytes == loaded)
+  }
+
   /// Against the same model with the dequantized values as dense weights.
   @Test(arguments: BaseQuantization.supported, ActivationPolicy.allCases)
   func loRAOnAQuantizedBaseIsLoRAOnItsNumbers(

@@ -206,6 +206,9 @@ import Torch
         let built = try (0..<layers).map { try Linear(root / "l\($0)", bias: false) }
         let memory = try Device.cpu.memory()
         #expect(memory.liveBytes - before == layers * bytes)
+        #expect(
+          storage.byteCount(
+            path: "l0", shape: [outputs, inputs], stored: .bfloat16, dtype: .float32) == bytes)
         // One weight in float32, its codes, and intermediate results of a piece.
         #expect(memory.peakBytes - before < layers * bytes + 5 * elements + (8 << 20))
         #expect(file.largestUnreleased.value == 1)

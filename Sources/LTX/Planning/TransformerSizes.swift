@@ -39,31 +39,35 @@ extension Checkpoint {
     var trained: [[Int]] = []
     var largestQuantized = 0
     /// The bytes of a frozen tensor. A trained one is listed instead.
-    func bytes(_ key: String, _ shape: [Int], _ stored: DType) -> Int {
+    func bytes(_ key: String, _ shape: [Int], _ stored: DType) throws -> Int {
+      let count = shape.reduce(1, *)
       guard policy.trained?.matches(key) != true else {
         trained.append(shape)
         return 0
       }
+      // The tensors beside a quantized weight stay in their own dtypes.
+      guard !WeightFormats.isCompanion(key) else { return count * stored.size }
       let path = key.hasSuffix(".weight") ? String(key.dropLast(".weight".count)) : ""
-      guard linears.contains(path) else {
-        return shape.reduce(1, *) * (policy.dtype ?? stored).size
-      }
-      trained += policy.freshAdapters?.shapes(for: path, inputs: shape[1], outputs: shape[0]) ?? []
+      guard linears.contains(path) else { return count * (policy.dtype ?? stored).size }
+      // Several elements of a packed weight share a byte.
+      let values = try (root / path).shape(of: "weight")
+      trained +=
+        policy.freshAdapters?.shapes(for: path, inputs: values[1], outputs: values[0]) ?? []
       let size = policy.storage.byteCount(
-        path: path, shape: shape, stored: stored, dtype: policy.dtype)
-      let count = shape.reduce(1, *)
-      if size < count * (policy.dtype ?? stored).size || stored.size == 1 {
-        largestQuantized = max(largestQuantized, count)
-      }
+        path: path, shape: values, stored: stored, storedBytes: count * stored.size,
+        dtype: policy.dtype)
+      let valueCount = values.reduce(1, *)
+      let dense = valueCount * (policy.dtype ?? (stored.size == 1 ? .bfloat16 : stored)).size
+      if size < dense { largestQuantized = max(largestQuantized, valueCount) }
       return size
     }
     var inBlocks: Set<String> = []
     var trainedBlockElements = 0
-    let blockBytes = transformer.blocks.blocks.map { block in
+    let blockBytes = try transformer.blocks.blocks.map { block in
       let before = trained.count
-      let size = block.weights.reduce(0) { sum, slot in
+      let size = try block.weights.reduce(0) { sum, slot in
         inBlocks.insert(slot.key)
-        return sum + bytes(slot.key, slot.tensor.shape, slot.tensor.dtype)
+        return try sum + bytes(slot.key, slot.tensor.shape, slot.tensor.dtype)
       }
       if policy.trained != nil {
         trainedBlockElements = max(
@@ -72,11 +76,11 @@ extension Checkpoint {
       return size
     }
     let unused = Set(scope.unusedKeys)
-    let otherBytes = source.entries.reduce(0) { sum, entry in
+    let otherBytes = try source.entries.reduce(0) { sum, entry in
       guard entry.key.hasPrefix("\(Prefix.transformer)."), !unused.contains(entry.key),
         !inBlocks.contains(entry.key)
       else { return sum }
-      return sum + bytes(entry.key, entry.value.shape, entry.value.dtype)
+      return try sum + bytes(entry.key, entry.value.shape, entry.value.dtype)
     }
     return TransformerSizes(
       blockBytes: blockBytes, otherBytes: otherBytes, trained: trained,

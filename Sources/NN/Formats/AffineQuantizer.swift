@@ -20,6 +20,13 @@ struct AffineQuantizer: WeightQuantizer {
     return sizes.first { inputs.isMultiple(of: $0) } ?? inputs
   }
 
+  func byteCount(shape: [Int], dtype: DType) -> Int {
+    let group = Self.group(inputs: shape[1])
+    let groups = group == 0 ? 0 : shape[0] * shape[1] / group
+    let perByte = 8 / bits
+    return (groups + perByte - 1) / perByte * group + 2 * groups * dtype.size
+  }
+
   func quantize(_ weight: Tensor, key: String = "weight") throws -> PackedWeight {
     let (outputs, inputs) = (weight.size(0), weight.size(1))
     let group = Self.group(inputs: inputs)

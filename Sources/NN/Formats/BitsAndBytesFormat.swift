@@ -146,6 +146,8 @@ struct BitsAndBytesFormat: WeightFormat {
   private func scales(_ store: WeightStore) throws -> Tensor {
     let scales = try store.read(scaleKey, dtype: nil)
     guard let nested else { return scales }
+    // Models that are only inspected read almost nothing.
+    guard !store.policy.isInspected else { return try Tensor.empty(scales.shape) }
     let outer = try store.read(nested.scaleKey, dtype: .float32).reshape([-1, 1])
     let values = try store.read(nested.mapKey, dtype: .float32).flatten()
       .indexSelect(0, scales.flatten().to(.int32))

@@ -51,6 +51,9 @@ struct CodeBook: Sendable {
   /// The two values of each byte, float32 [256, 2], for `PackedMatrix.Coding.pairs`.
   func pairs(on device: Device) throws -> Tensor { try Self.pairs(of: values, on: device) }
 
+  /// The bytes of the values of all pairs.
+  static let pairBytes = 512 * DType.float32.size
+
   static func pairs(of values: [Float], on device: Device) throws -> Tensor {
     try Tensor(values.flatMap { first in values.flatMap { [first, $0] } }, shape: [256, 2])
       .to(device)

@@ -99,7 +99,11 @@ struct NVFP4Format: WeightFormat {
         file: store.source.file(of: tensorScaleKey), key: tensorScaleKey,
         problem: "must be positive (got \(Float(try tensorScale.item()))); the file is damaged")
     }
-    let scales = try Self.inRows(store.read(scaleKey, dtype: nil), shape: shape)
+    // Models that are only inspected read almost nothing.
+    let scales =
+      try store.policy.isInspected
+      ? Tensor.empty([shape[0], shape[1] / Self.block], dtype: .float8E4M3)
+      : Self.inRows(store.read(scaleKey, dtype: nil), shape: shape)
     return PackedWeight(
       codes: WeightSlot(key: key, tensor: try store.read(key, dtype: nil)),
       scales: WeightSlot(key: scaleKey, tensor: scales),

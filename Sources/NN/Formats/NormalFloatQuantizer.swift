@@ -10,6 +10,12 @@ struct NormalFloatQuantizer: WeightQuantizer {
   /// The number of elements to compute with at once; nil chooses by the device.
   var elementsAtOnce: Int?
 
+  func byteCount(shape: [Int], dtype: DType) -> Int {
+    let count = shape[0] * shape[1]
+    return (count + 1) / 2 + (count + Self.block - 1) / Self.block * DType.float32.size
+      + CodeBook.pairBytes
+  }
+
   func quantize(_ weight: Tensor, key: String = "weight") throws -> PackedWeight {
     let (codes, largest) = try quantize(weight)
     return PackedWeight(

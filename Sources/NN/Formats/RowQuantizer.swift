@@ -14,6 +14,10 @@ struct RowQuantizer: WeightQuantizer {
   /// The number of elements to compute with at once; nil chooses by the device.
   var elementsAtOnce: Int?
 
+  func byteCount(shape: [Int], dtype: DType) -> Int {
+    shape[0] * shape[1] * elementType.size + shape[0] * DType.float32.size
+  }
+
   func quantize(_ weight: Tensor, key: String = "weight") throws -> ScaledWeight {
     let (rows, columns) = (weight.size(0), weight.size(1))
     let arithmetic = arithmetic ?? weight.dtype

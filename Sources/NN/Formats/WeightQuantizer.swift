@@ -8,6 +8,13 @@ protocol WeightQuantizer: Sendable {
   ///   - weight: [O, I] in a floating-point dtype, which stays the dtype of the values.
   ///   - key: The key of the weight.
   func quantize(_ weight: Tensor, key: String) throws -> Quantized
+
+  /// The bytes of a quantized weight in memory.
+  ///
+  /// - Parameters:
+  ///   - shape: [O, I]
+  ///   - dtype: The dtype of the values.
+  func byteCount(shape: [Int], dtype: DType) -> Int
 }
 
 /// The number of elements that a quantizer computes with at once.

@@ -5,18 +5,22 @@ extension WeightStorage {
   ///
   /// - Parameters:
   ///   - path: The path of the layer.
-  ///   - shape: [outputs, inputs]
+  ///   - shape: The shape of the values, [outputs, inputs].
   ///   - stored: The dtype in the file.
+  ///   - storedBytes: The bytes of a weight that is quantized in the file, without its scales; nil
+  ///     for a byte per element.
   ///   - dtype: The dtype of the policy; nil for that of the file.
-  package func byteCount(path: String, shape: [Int], stored: DType, dtype: DType?) -> Int {
+  package func byteCount(
+    path: String, shape: [Int], stored: DType, storedBytes: Int? = nil, dtype: DType?
+  ) -> Int {
     let count = shape.reduce(1, *)
-    let isQuantized = stored.size == 1
-    let converted = count * (dtype ?? stored).size
-    guard !isExcluded(path) else { return isQuantized ? count : converted }
+    let own = stored.size == 1 ? storedBytes ?? count : nil
+    let dtype = dtype ?? (own == nil ? stored : .bfloat16)
+    guard !isExcluded(path) else { return own ?? count * dtype.size }
     return switch form {
-    case .asStored: isQuantized ? count : converted
-    case .dequantized: converted
-    case .quantized: isQuantized ? count : count + shape[0] * DType.float32.size
+    case .asStored: own ?? count * dtype.size
+    case .dequantized: count * dtype.size
+    case .quantized(let quantizer): own ?? quantizer.byteCount(shape: shape, dtype: dtype)
     }
   }
 }
