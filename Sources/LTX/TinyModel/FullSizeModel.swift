@@ -15,9 +15,9 @@ package enum FullSizeModel {
   /// The most elements of a tensor that is random.
   private static let drawnElements = 1 << 12
 
-  private static var transformer: TinyTransformer {
+  private static func transformer(blocks: Int) -> TinyTransformer {
     var sizes = TinyTransformer(generation: .ltx23)
-    (sizes.blocks, sizes.heads, sizes.headWidth, sizes.audioHeadWidth) = (48, 32, 128, 64)
+    (sizes.blocks, sizes.heads, sizes.headWidth, sizes.audioHeadWidth) = (blocks, 32, 128, 64)
     sizes.captionWidth = textEncoder.width
     sizes.connectorBlocks = 8
     (sizes.videoChannels, sizes.audioChannels) = (128, 128)
@@ -40,7 +40,11 @@ package enum FullSizeModel {
   }
 
   /// Writes `checkpointName` into a folder that exists.
-  package static func writeCheckpoint(to folder: String) throws {
+  ///
+  /// - Parameter blocks: The number of the transformer's blocks; fewer than the published 48 load
+  ///   faster.
+  package static func writeCheckpoint(to folder: String, blocks: Int = 48) throws {
+    let transformer = transformer(blocks: blocks)
     let drawn = RandomWeights.Drawn(try Generator(seed: 1), limit: drawnElements)
     let root = RandomWeights(into: drawn)
     try transformer.draw(root / "model" / "diffusion_model")
