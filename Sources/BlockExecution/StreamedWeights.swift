@@ -203,12 +203,14 @@ final class DeviceBuffer: @unchecked Sendable {
   var isInUse = false
   var lastUse = 0
   /// The end of the work that used the previous block.
-  var released: StreamEvent?
+  var released: StreamEvent
   private var filling: Filling?
   private var cachedViews: (layout: [BlockBytes.Part], views: [Tensor])?
 
   init(byteCount: Int, device: Device, staging needsStaging: Bool) throws {
     bytes = try .empty([byteCount], dtype: .uint8, device: device)
+    // Work that is queued already may still use the memory that the allocator hands out again.
+    released = try Stream.current(on: device).record()
     staging = needsStaging ? try .pinnedBytes(byteCount) : nil
   }
 
@@ -251,7 +253,7 @@ final class DeviceBuffer: @unchecked Sendable {
   ///
   /// - Returns: The end of the copy.
   func fill(from block: BlockBytes, on copies: Stream) throws -> StreamEvent {
-    if let released { try copies.wait(for: released) }
+    try copies.wait(for: released)
     let target = try bytes.viewBytes(at: 0, as: .uint8, shape: [block.byteCount])
     if let pinned = block.pinned {
       try copies.copy(pinned, to: target)

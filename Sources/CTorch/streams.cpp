@@ -6,6 +6,7 @@
 #include <ATen/ATen.h>
 #include <c10/core/Event.h>
 #include <c10/core/GradMode.h>
+#include <c10/core/InferenceMode.h>
 #include <c10/core/StreamGuard.h>
 #include <c10/core/impl/VirtualGuardImpl.h>
 
@@ -66,6 +67,7 @@ void ct_event_free(ct_event *event) { delete event; }
 ct_status ct_tensor_copy_on(const ct_stream *stream, ct_tensor *destination, const ct_tensor *source) {
   return boundary("copy", [&] {
     const c10::StreamGuard guard(stream->value);
+    const c10::InferenceMode normal(false);
     const c10::NoGradGuard withoutGrad;
     destination->value.copy_(source->value, /*non_blocking=*/true);
   });
@@ -80,6 +82,8 @@ ct_status ct_empty_pinned(int64_t bytes, ct_tensor **out) {
 ct_status ct_tensor_view_bytes(const ct_tensor *bytes, int64_t offset, ct_dtype dtype, const int64_t *shape,
                                size_t rank, ct_tensor **out) {
   return boundary("view", [&] {
+    // A view that inference makes may be used by a backward pass later.
+    const c10::InferenceMode normal(false);
     const c10::NoGradGuard withoutGrad;
     const at::ScalarType type = scalarType(dtype);
     int64_t count = static_cast<int64_t>(c10::elementSize(type));

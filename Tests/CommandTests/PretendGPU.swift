@@ -1,4 +1,5 @@
 import Foundation
+import TestSupport
 
 /// The pretend GPU of `Tests/PretendGPU`: a `libtorch_cuda.so` that computes on the CPU, so that
 /// `ltx --device cuda` runs on any machine.
@@ -70,12 +71,14 @@ enum PretendGPU {
     settings["PRETEND_GPU_LATE"] = "1"
     settings["PRETEND_GPU_REPORT"] = path
     settings["PRETEND_GPU_BYTES"] = bytes.map(String.init)
-    let process = try Program.start(arguments, in: folder, environment: settings)
+    let outputs = try ScratchFolder()
+    let process = try Program.start(
+      arguments, in: folder, environment: settings, outputs: outputs.path)
     if let isDone {
       while process.isRunning, !isDone() { usleep(50_000) }
       process.interrupt()
     }
-    let result = try Program.result(of: process, in: folder)
+    let result = try Program.result(of: process, in: outputs.path)
     guard let data = FileManager.default.contents(atPath: path) else {
       throw Failure(
         description: "ltx ended without a report of the pretend GPU, with status \(result.status): "

@@ -113,6 +113,25 @@ import Torch
     }
   }
 
+  /// On the CPU, streamed weights are pages of the file.
+  @Test func theCPUReadsStreamedWeightsFromTheFile() throws {
+    let prepared = try PreparedTraining.shared.get()
+    func train(_ placement: String) throws -> [Step] {
+      let name = "pages-\(placement)"
+      let settings = [
+        "acceleration.mixed_precision_mode=bf16", "acceleration.weight_placement=\(placement)",
+        "optimization.enable_gradient_checkpointing=true",
+      ].flatMap { ["--set", $0] }
+      let config = try prepared.configure(name, steps: 2)
+      let result = try Program.run(["train", config] + settings, in: prepared.path)
+      try #require(result.status == 0, "\(result.errors)")
+      return try steps(name)
+    }
+    let resident = try train("resident")
+    #expect(resident.count == 2)
+    #expect(try train("file") == resident)
+  }
+
   @Test func fullFineTuningEqualsTheCPUs() throws {
     _ = try compare(
       "full", ["model.training_mode=full", "optimization.learning_rate=1e-4"], tolerance: 1e-5)
@@ -137,11 +156,11 @@ import Torch
     }
   }
 
-  /// Also while the optimizer's state is in host memory.
-  @Test(arguments: ["adamw", "adamw8bit"])
-  func validationSamplesAreGenerated(_ optimizer: String) throws {
+  /// Also while the optimizer's state is in host memory, or weights are in the file.
+  @Test(arguments: [("adamw", "resident"), ("adamw8bit", "resident"), ("adamw", "file")])
+  func validationSamplesAreGenerated(_ optimizer: String, placement: String) throws {
     let prepared = try PreparedTraining.shared.get()
-    let name = "samples-\(optimizer)-gpu"
+    let name = "samples-\(optimizer)-\(placement)-gpu"
     let config = try prepared.configure(
       name, steps: 1,
       """
@@ -157,7 +176,9 @@ import Torch
         "train", config, "--device", "cuda", "--set",
         "model.text_encoder_path=\(prepared.textEncoder)", "--set",
         "optimization.optimizer_type=\(optimizer)", "--set",
-        "acceleration.offload_optimizer_during_validation=true",
+        "acceleration.offload_optimizer_during_validation=true", "--set",
+        "acceleration.weight_placement=\(placement)", "--set",
+        "optimization.enable_gradient_checkpointing=true",
       ], in: prepared.path)
     #expect(result.status == 0, "\(result.errors)")
     #expect(!result.errors.contains("failed"), "\(result.errors)")
@@ -203,8 +224,10 @@ import Torch
   @Test func memoryThatDoesNotSufficeIsAnErrorOfOneSentence() throws {
     let prepared = try PreparedTraining.shared.get()
     let config = try prepared.configure("small-gpu", steps: 1)
+    // Without the setting, the run would be refused before anything is loaded.
     let (result, report) = try PretendGPU.run(
-      ["train", config, "--device", "cuda"], in: prepared.path, bytes: 4 << 20)
+      ["train", config, "--device", "cuda", "--set", "acceleration.memory=1GB"],
+      in: prepared.path, bytes: 4 << 20)
     #expect(result.status != 0)
     #expect(result.errors.contains("out of memory"), "\(result.errors)")
     #expect(report.devices[0].peakBytes <= 4 << 20)

@@ -33,14 +33,16 @@ enum Program {
     }
   }()
 
-  /// Starts the program. Its output goes to files, so that no pipe can fill up.
+  /// Starts the program. Its output goes to `stdout.txt` and `stderr.txt`, so that no pipe can fill
+  /// up.
   ///
   /// - Parameters:
+  ///   - outputs: the folder of the output files; nil for `folder`.
   ///   - environment: variables in addition to those of the tests.
   ///   - asNobody: whether it runs as an unprivileged user, which only root can do.
   static func start(
     _ arguments: [String], in folder: String, environment: [String: String] = [:],
-    asNobody: Bool = false
+    asNobody: Bool = false, outputs: String? = nil
   ) throws -> Process {
     let process = Process()
     process.executableURL = URL(fileURLWithPath: asNobody ? "/usr/bin/env" : path)
@@ -54,24 +56,32 @@ enum Program {
       ("stdout.txt", { process.standardOutput = $0 }),
       ("stderr.txt", { process.standardError = $0 }),
     ] as [(String, (FileHandle) -> Void)] {
-      try Data().write(to: URL(fileURLWithPath: "\(folder)/\(name)"))
-      assign(try FileHandle(forWritingTo: URL(fileURLWithPath: "\(folder)/\(name)")))
+      let file = URL(fileURLWithPath: "\(outputs ?? folder)/\(name)")
+      try Data().write(to: file)
+      assign(try FileHandle(forWritingTo: file))
     }
     process.standardInput = FileHandle.nullDevice
     try process.run()
     return process
   }
 
+  /// Runs the program to its end. Tests may run several programs in one folder at the same time.
   @discardableResult
   static func run(
     _ arguments: [String], in folder: String, environment: [String: String] = [:],
     asNobody: Bool = false
   ) throws -> Result {
-    try result(
-      of: start(arguments, in: folder, environment: environment, asNobody: asNobody), in: folder)
+    let outputs = try ScratchFolder()
+    return try withExtendedLifetime(outputs) {
+      try result(
+        of: start(
+          arguments, in: folder, environment: environment, asNobody: asNobody,
+          outputs: outputs.path),
+        in: outputs.path)
+    }
   }
 
-  /// Waits for a program that `start` has started.
+  /// Waits for a program that `start` has started, with its output files in a folder.
   static func result(of process: Process, in folder: String) throws -> Result {
     process.waitUntilExit()
     func text(_ name: String) throws -> String {

@@ -62,9 +62,6 @@ import Testing
       let result = try Program.run(arguments, in: place.path)
       #expect(result.status == 2 && result.errors.contains(text), "\(arguments): \(result.errors)")
     }
-    #expect(
-      try FileManager.default.contentsOfDirectory(atPath: place.path).sorted() == [
-        "stderr.txt", "stdout.txt",
-      ])
+    #expect(try FileManager.default.contentsOfDirectory(atPath: place.path).isEmpty)
   }
 }

@@ -85,12 +85,11 @@ struct TrainedModel: Sendable {
       dtype: frozenDType, device: device, freshAdapters: adapters, trained: trained,
       storage: storage)
     let modalities = trainedModalities.union(samples ?? [])
-    plan = try TrainingPlan(
-      c, TransformerConfiguration(checkpoint.config),
-      checkpoint.transformerSizes(
-        policy, modalities: modalities, training: trainedModalities, generating: generated),
-      passes, autocast: autocast, device: device)
-    policy.placements = plan.placements
+    let configuration = try TransformerConfiguration(checkpoint.config)
+    let sizes = try checkpoint.transformerSizes(
+      policy, modalities: modalities, training: trainedModalities, generating: generated)
+    var plan = try TrainingPlan(
+      c, configuration, sizes, passes, autocast: autocast, device: device)
     let makeConnectors = { [checkpoint, frozenDType] in
       try checkpoint.textConnectors(
         dtype: frozenDType, device: device, modalities: trainedModalities)
@@ -103,8 +102,14 @@ struct TrainedModel: Sendable {
         early = nil
         // On the CPU, connectors are views of the file, whose pages would stay in memory.
         checkpoint.source.keys.forEach(checkpoint.source.release)
+      } else if device != .cpu {
+        plan = try TrainingPlan(
+          c, configuration, sizes, passes, autocast: autocast, device: device,
+          residentBytes: device.memory().liveBytes, limitBytes: plan.limitBytes)
       }
     }
+    self.plan = plan
+    policy.placements = plan.placements
     do {
       transformer = try checkpoint.transformer(
         policy, modalities: modalities, training: trainedModalities, generating: generated)

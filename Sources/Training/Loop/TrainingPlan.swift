@@ -19,20 +19,27 @@ public struct TrainingPlan: Sendable {
   /// nothing is planned.
   public let limitBytes: Int?
 
-  /// - Parameter passes: the sizes of the batches.
+  /// - Parameters:
+  ///   - passes: the sizes of the batches.
+  ///   - residentBytes: what other models hold on the device for the whole run.
+  ///   - limitBytes: the limit of an earlier plan of this run; nil finds it.
   /// - Throws: `ConfigurationProblems` if no allowed plan fits.
   init(
     _ c: TrainingConfiguration, _ configuration: TransformerConfiguration,
-    _ sizes: TransformerSizes, _ passes: [PassSize], autocast: DType?, device: Device
+    _ sizes: TransformerSizes, _ passes: [PassSize], autocast: DType?, device: Device,
+    residentBytes: Int = 0, limitBytes: Int? = nil
   ) throws {
-    let costs = try Self.costs(c, configuration, sizes, passes, autocast: autocast)
+    var costs = try Self.costs(c, configuration, sizes, passes, autocast: autocast)
+    costs.fixedBytes += residentBytes
     let isPlanned = device != .cpu || c.acceleration.memory != nil
-    limitBytes =
-      isPlanned ? try (c.acceleration.memory ?? .automatic).tensorBytes(on: device) : nil
+    let limit =
+      isPlanned
+      ? try limitBytes ?? (c.acceleration.memory ?? .automatic).tensorBytes(on: device) : nil
+    self.limitBytes = limit
     let machine = MachineResources(
-      deviceBytes: limitBytes ?? .max, hostBytes: Self.hostBytes / 2)
+      deviceBytes: limit ?? .max, hostBytes: HostMemory.availableBytes / 2)
     guard
-      let (planned, fits) = MemoryPlanner.plan(
+      let (best, fits) = MemoryPlanner.plan(
         costs, on: machine, where: { Self.allows($0, c, blocks: costs.blocks, isPlanned) })
     else {
       throw c.problem(.memory, "leaves no plan for the settings of acceleration; remove some")
@@ -40,10 +47,14 @@ public struct TrainingPlan: Sendable {
     guard fits else {
       throw c.problem(
         .memory,
-        "does not suffice: the run needs about \(planned.peakBytes.gigabytes) of the device's "
-          + "memory at least, but has \((limitBytes ?? 0).gigabytes) "
-          + "(\(planned.words(of: costs.blocks))). Use smaller buckets or batches, a lower rank, "
+        "does not suffice: the run needs about \(best.peakBytes.gigabytes) of the device's "
+          + "memory at least, but has \((limit ?? 0).gigabytes) "
+          + "(\(best.words(of: costs.blocks))). Use smaller buckets or batches, a lower rank, "
           + "or quantized weights (acceleration.quantization)")
+    }
+    var planned = best
+    if planned.streamedBlocks > 0, !isPlanned || c.gives("acceleration.weight_placement") {
+      planned.placement = c.acceleration.weightPlacement
     }
     self.planned = planned
     placements = WeightPlacements(
@@ -58,9 +69,6 @@ public struct TrainingPlan: Sendable {
       ExecutionPlan.Step(activations: kept.contains($0) ? .keep : recomputed)
     }
   }
-
-  /// Half of it may hold page-locked weights.
-  private static var hostBytes: Int { HostMemory.availableBytes }
 
   /// Whether the configuration's explicit settings allow a plan.
   private static func allows(
