@@ -116,21 +116,7 @@ import Torch
   @Test func velocitiesAreAsFarFromTheUnquantizedOnesAsStated() throws {
     let files = try TinyModel.write(to: scratch.folder + "/tiny")
     let checkpoint = try Checkpoint(path: files.checkpoint)
-    let random = try Generator(seed: 11)
-    let (context, latent) = (try random.normal([1, 128, 64]), try random.normal([1, 4, 16]))
-    func velocity(_ checkpoint: Checkpoint, _ storage: WeightStorage) throws -> Tensor {
-      let transformer = try checkpoint.transformer(
-        LoadPolicy(dtype: .float32, storage: storage), modalities: .video)
-      let width =
-        transformer.configuration.captionChannels
-        ?? transformer.configuration.sizes.video.contextWidth
-      let video = ModalityInput(
-        latent: latent, timesteps: try Tensor.full([1, 1], 0.5), sigma: try Tensor.full([1], 0.5),
-        positions: try VideoTokens.positions(
-          batch: 1, frames: 1, rows: 2, columns: 2, fps: 24, factors: .usual),
-        context: try context.slice(2, to: width))
-      return try #require(try transformer(PerModality(video: video, audio: nil)).video)
-    }
+    let velocity = try TinyVelocity(Generator(seed: 11))
     let exact = try velocity(checkpoint, .asStored)
     let table = try Self.table()
     #expect(table.count == 8)
