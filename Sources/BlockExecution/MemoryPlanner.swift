@@ -75,6 +75,8 @@ public struct PlannedExecution: Sendable, Equatable {
   public var streamedBlocks: Int
   /// The location of the weights of streamed blocks.
   public var placement: WeightPlacement
+  /// The frozen weights of blocks on the device at a time, in bytes.
+  public var weightBytes: Int
   /// The predicted maximum of the device's memory, in bytes.
   public var peakBytes: Int
   /// The predicted time of a forward pass and, in training, its backward pass, in seconds.
@@ -151,6 +153,6 @@ public enum MemoryPlanner {
       offloads ? 2 * Double(recomputed * costs.inputBytes) / machine.uploadRate : 0
     return PlannedExecution(
       keptBlocks: kept, offloadsInputs: offloads, streamedBlocks: streamed, placement: placement,
-      peakBytes: peak, seconds: max(compute, copies + inputCopies))
+      weightBytes: weights, peakBytes: peak, seconds: max(compute, copies + inputCopies))
   }
 }

@@ -29,8 +29,6 @@ public final class Trainer {
   let device: Device
   let group: ProcessGroup
   let model: TrainedModel
-  /// The bytes of tensors on the device after the model was loaded.
-  let loadedBytes: Int
   let step: TrainingStep
   let objective: Objective
   let flowMatching: FlowMatching
@@ -141,7 +139,6 @@ public final class Trainer {
     self.model = model
     if group.isMain { try model.startNotes.forEach(warn) }
     initial = group.isMain ? try Self.initialAdapters(model) : []
-    loadedBytes = try device.memory().liveBytes
     try training.requireFit(model, path: c.model.modelPath, emptyPrompt: captionDropout?.file)
     try heldOut?.requireFit(model, path: c.model.modelPath)
     step = TrainingStep(

@@ -15,6 +15,8 @@ public struct TrainingPlan: Sendable {
   let steps: [ExecutionPlan.Step]
   /// What a step takes, as predicted.
   public let planned: PlannedExecution
+  /// The parts of its memory.
+  let memory: MemoryPlan
   /// The memory that the plan was made for; nil on the CPU without `acceleration.memory`, where
   /// nothing is planned.
   public let limitBytes: Int?
@@ -57,6 +59,17 @@ public struct TrainingPlan: Sendable {
       planned.placement = c.acceleration.weightPlacement
     }
     self.planned = planned
+    var parts = [
+      ("frozen weights", planned.weightBytes + sizes.otherBytes + residentBytes),
+      ("trained weights", sizes.trainedBytes),
+      ("optimizer", try Self.optimizerBytes(c, sizes)),
+    ]
+    if c.optimization.emaDecay != nil { parts.append(("averaged weights", sizes.trainedBytes)) }
+    let rest = planned.peakBytes - parts.reduce(0) { $0 + $1.1 }
+    memory = MemoryPlan(
+      parts: (parts + [("activations and gradients, about", rest)]).map {
+        (name: $0.0, bytes: $0.1)
+      })
     placements = WeightPlacements(
       planned.placement, count: planned.streamedBlocks, of: costs.blocks)
     let recomputed: ActivationPolicy = planned.offloadsInputs ? .offload : .recompute
@@ -93,13 +106,21 @@ public struct TrainingPlan: Sendable {
 }
 
 extension TrainingPlan {
+  private static func optimizerBytes(
+    _ c: TrainingConfiguration, _ sizes: TransformerSizes
+  ) throws -> Int {
+    let options = try OptimizerOptions(
+      c.optimization.optimizerType, params: c.optimization.optimizerParams)
+    return sizes.trained.reduce(0) { $0 + options.stateBytes(shape: $1) }
+  }
+
   private static func costs(
     _ c: TrainingConfiguration, _ configuration: TransformerConfiguration,
     _ sizes: TransformerSizes, _ passes: [PassSize], autocast: DType?
   ) throws -> StackCosts {
     let options = try OptimizerOptions(
       c.optimization.optimizerType, params: c.optimization.optimizerParams)
-    let optimizer = sizes.trained.reduce(0) { $0 + options.stateBytes(shape: $1) }
+    let optimizer = try optimizerBytes(c, sizes)
     let average = c.optimization.emaDecay == nil ? 0 : sizes.trainedBytes
     // Accumulated gradients stay while the next ones are computed.
     let accumulated = c.optimization.gradientAccumulationSteps > 1 ? sizes.trainedBytes : 0

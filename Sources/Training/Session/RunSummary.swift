@@ -36,7 +36,7 @@ extension Trainer {
     let saved = try savedShapes()
     let savedCount = saved.reduce(0) { $0 + $1.shape.reduce(1, *) }
     let savedBytes = savedCount * (c.checkpoints.precision == .bfloat16 ? 2 : 4)
-    let memory = memoryPlan
+    let memory = model.plan.memory
     let unit = MemoryUnit(fitting: memory.total)
     var facts: [RunSummary.Fact] = []
     func add(_ name: String, _ value: String) { facts.append((name, value)) }
