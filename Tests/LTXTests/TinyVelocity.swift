@@ -17,7 +17,8 @@ struct TinyVelocity {
     let transformer = try checkpoint.transformer(
       LoadPolicy(dtype: .float32, storage: storage), modalities: .video)
     let width =
-      transformer.configuration.captionChannels ?? transformer.configuration.sizes.video.contextWidth
+      transformer.configuration.captionChannels
+      ?? transformer.configuration.sizes.video.contextWidth
     let video = ModalityInput(
       latent: latent, timesteps: try Tensor.full([1, 1], 0.5), sigma: try Tensor.full([1], 0.5),
       positions: try VideoTokens.positions(
