@@ -62,6 +62,9 @@ public struct ConfigurationSource: Sendable {
 public struct ConfigurationKey: Sendable, Equatable {
   let name: String
 
+  static let weightPlacement = ConfigurationKey(name: "acceleration.weight_placement")
+  static let gradientCheckpointing = ConfigurationKey(
+    name: "optimization.enable_gradient_checkpointing")
   static let memory = ConfigurationKey(name: "acceleration.memory")
   static let outputDir = ConfigurationKey(name: "output_dir")
   static let textEncoder = ConfigurationKey(name: "model.text_encoder_path")
@@ -101,9 +104,9 @@ extension SubjectTable {
 extension TrainingConfiguration {
   /// Whether the text that the configuration was loaded from has a key, or the older key that it
   /// replaces.
-  func gives(_ key: String) -> Bool {
-    source.places[key] != nil
-      || key.hasSuffix(".downscale_factor")
+  func gives(_ key: ConfigurationKey) -> Bool {
+    source.places[key.name] != nil
+      || key.name.hasSuffix(".downscale_factor")
         && source.places["validation.reference_downscale_factor"] != nil
   }
 

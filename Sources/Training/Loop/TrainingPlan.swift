@@ -44,7 +44,7 @@ public struct TrainingPlan: Sendable {
       let (best, fits) = MemoryPlanner.plan(
         costs, on: machine, where: { Self.allows($0, c, blocks: costs.blocks, isPlanned) })
     else {
-      throw c.problem(.memory, "leaves no plan for the settings of acceleration; remove some")
+      throw c.problem(.memory, "leaves no plan for the other settings; remove some")
     }
     guard fits else {
       throw c.problem(
@@ -52,10 +52,10 @@ public struct TrainingPlan: Sendable {
         "does not suffice: the run needs about \(best.peakBytes.gigabytes) of the device's "
           + "memory at least, but has \((limit ?? 0).gigabytes) "
           + "(\(best.words(of: costs.blocks))). Use smaller buckets or batches, a lower rank, "
-          + "or quantized weights (acceleration.quantization)")
+          + "or quantized weights")
     }
     var planned = best
-    if planned.streamedBlocks > 0, !isPlanned || c.gives("acceleration.weight_placement") {
+    if planned.streamedBlocks > 0, !isPlanned || c.gives(.weightPlacement) {
       planned.placement = c.acceleration.weightPlacement
     }
     self.planned = planned
@@ -88,14 +88,14 @@ public struct TrainingPlan: Sendable {
     _ plan: PlannedExecution, _ c: TrainingConfiguration, blocks: Int, _ isPlanned: Bool
   ) -> Bool {
     let acceleration = c.acceleration
-    if !isPlanned || c.gives("acceleration.weight_placement") {
+    if !isPlanned || c.gives(.weightPlacement) {
       let streamed =
         acceleration.weightPlacement == .resident
         ? 0 : min(acceleration.streamedBlocks ?? blocks, blocks)
       guard plan.streamedBlocks == streamed else { return false }
     }
     let isExplicit =
-      acceleration.activations != nil || c.gives("optimization.enable_gradient_checkpointing")
+      acceleration.activations != nil || c.gives(.gradientCheckpointing)
     guard !isPlanned || isExplicit else { return true }
     return switch c.activations {
     case .keep: plan.keptBlocks == blocks

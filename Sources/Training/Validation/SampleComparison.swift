@@ -53,7 +53,8 @@ struct SampleComparison {
         var taken = given ?? ReferenceScale()
         func take(_ part: Issue.PathComponent, _ path: WritableKeyPath<ReferenceScale, Int>) {
           let subject: [Issue.PathComponent] = ["conditions", .index(position), part]
-          guard !configuration.gives(keys[subject] ?? ""), taken[keyPath: path] == 1,
+          guard !configuration.gives(ConfigurationKey(name: keys[subject] ?? "")),
+            taken[keyPath: path] == 1,
             scale[keyPath: path] != 1
           else { return }
           taken[keyPath: path] = scale[keyPath: path]
