@@ -130,7 +130,7 @@ private let updates = ProcessInfo.processInfo.environment["LTX_UPDATE_BUDGETS"] 
       [
         "preprocess", "dataset.json", "--output-dir", "cache", "--resolution-buckets",
         "960x544x49", "--model-path", try model.checkpoint(), "--text-encoder-path",
-        try model.textEncoder(),
+        try model.textEncoder(), "--skip-audio",
       ], in: workshop.path)
     try compare("preprocess-bf16", ["whole": report.budget])
   }
