@@ -13,7 +13,7 @@ public struct Diagnosis {
 
   /// Runs all checks, one after another.
   ///
-  /// - Parameter report: Called with each check as soon as it is done.
+  /// - Parameter report: Called with each check when it is complete.
   /// - Returns: Whether no check found a problem.
   @discardableResult
   public func run(report: (Check) -> Void) -> Bool {

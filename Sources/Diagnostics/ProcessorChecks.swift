@@ -35,16 +35,11 @@ struct ProcessorChecks {
   }
 
   private var memory: Check {
-    let text = (try? String(contentsOfFile: "/proc/meminfo", encoding: .utf8)) ?? ""
-    func bytes(_ key: String) -> Int? {
-      Self.value(of: key, in: text).flatMap { Int($0.prefix { $0.isNumber }) }.map { $0 * 1024 }
-    }
-    guard let total = bytes("MemTotal"), let available = bytes("MemAvailable") else {
+    guard let memory = HostMemory() else {
       return Check("memory", .note, "the system does not say how much memory there is")
     }
-    let limit = (try? String(contentsOfFile: "/sys/fs/cgroup/memory.max", encoding: .utf8))
-      .flatMap { Int($0.trimmingCharacters(in: .whitespacesAndNewlines)) }
-      .flatMap { $0 < total ? $0 : nil }
+    let (available, total) = (memory.availableBytes, memory.totalBytes)
+    let limit = memory.limitBytes
     var facts = "\(gigabytes(available)) of \(gigabytes(total)) available"
     if let limit { facts += ", of which this container may use \(gigabytes(limit))" }
     return Check(

@@ -60,7 +60,7 @@ extension Tensor {
   }
 
   /// Runs `body`, in which the layers above find their adapters' factors in autocast's dtype. One
-  /// operation makes all these copies; without autocast there are none.
+  /// operation makes all of these copies. Without autocast, nothing is copied.
   ///
   /// - Parameters:
   ///   - factors: The factors of all adapters that `body` uses, on one device.

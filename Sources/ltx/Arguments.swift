@@ -71,7 +71,7 @@ struct ComputeOptions: ParsableArguments {
   ///
   /// - Parameters:
   ///   - dtype: the dtype that models compute in; nil for the default, bfloat16 on GPUs.
-  ///   - remedy: the way to avoid it on this GPU, such as an option; nil if there is none.
+  ///   - remedy: the way to avoid it on this GPU, such as an option; nil without one.
   func require(_ dtype: ComputeDType?, remedy: String? = "use --dtype float32") throws {
     guard device != .cpu, dtype ?? .bfloat16 == .bfloat16 else { return }
     try checkingInput {

@@ -1,7 +1,7 @@
 import Foundation
 import Testing
 
-/// What is loaded together with libtorch's CUDA part.
+/// The libraries that are loaded together with libtorch's CUDA part.
 @Suite struct CUDALoadingTests {
   /// Lays out libtorch like NVIDIA's wheels, with links to its files, and a library of built-in
   /// functions of CUDA's run-time compiler that writes `loaded` when it is loaded.

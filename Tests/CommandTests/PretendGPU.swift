@@ -7,7 +7,7 @@ enum PretendGPU {
   /// The folder of the library, built at the first use.
   static let folder = Result { try build() }
 
-  /// What the device did until some time.
+  /// The counts of the device up to a point in time.
   protocol Counts {
     /// Kernels that were launched, and the bytes that they read and wrote.
     var kernels: Int { get }

@@ -3,7 +3,7 @@ import Torch
 
 /// The memory of a device that a plan may use.
 public enum MemoryBudget: Sendable, Equatable, CustomStringConvertible {
-  /// What is free when the work starts.
+  /// The memory that is free when the work starts.
   case automatic
   case bytes(Int)
 
@@ -37,14 +37,15 @@ public enum MemoryBudget: Sendable, Equatable, CustomStringConvertible {
 
   /// The bytes that tensors may take on the device.
   ///
-  /// Of free memory, half a gigabyte is left to the libraries' work space. A predicted peak may be
-  /// 5 % too low.
+  /// Half a gigabyte of free memory is left to the work space of libraries, and a predicted peak may
+  /// be 5 % too low.
   ///
   /// - Throws: `TorchError` if the device can't be asked.
   public func tensorBytes(on device: Device) throws -> Int {
     let bytes: Int
     switch self {
-    case .automatic: bytes = (try device.gpu()?.freeBytes ?? 0) - 500_000_000
+    case .automatic:
+      bytes = (try device.gpu()?.freeBytes ?? HostMemory.usableBytes) - 500_000_000
     case .bytes(let limit): bytes = limit
     }
     return Int(Double(max(0, bytes)) / 1.05)

@@ -27,7 +27,7 @@ public struct MemorySettings: Sendable, Equatable {
     if let weightPlacement { return .all(weightPlacement) }
     guard device != .cpu || memory != nil else { return .resident }
     let limit = try (memory ?? .automatic).tensorBytes(on: device)
-    let machine = MachineResources(deviceBytes: limit, hostBytes: HostMemory.availableBytes / 2)
+    let machine = MachineResources(deviceBytes: limit, hostBytes: HostMemory.usableBytes / 2)
     let costs = try costs()
     guard let (plan, fits) = MemoryPlanner.plan(costs, on: machine) else { return .resident }
     guard fits else {

@@ -11,7 +11,7 @@ package struct Int8Format: WeightFormat {
   private let key: String
   private let scale: StoredScale
   private let rotationGroup: Int?
-  /// As in `ScaledFloatFormat`.
+  /// The description that is written beside the weight; nil if none is needed.
   private let newDescription: (key: String, bytes: [UInt8])?
   package let shape: [Int]
   package let title: String

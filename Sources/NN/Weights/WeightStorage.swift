@@ -49,7 +49,7 @@ public struct WeightStorage: Sendable {
   public static func quanto(
     bits: Int, excluding isExcluded: @escaping @Sendable (String) -> Bool
   ) -> WeightStorage {
-    precondition([4, 2].contains(bits), "\(bits) bits are no packed type of quanto's")
+    precondition([4, 2].contains(bits), "quanto packs 4 or 2 bits (got \(bits))")
     return WeightStorage(.quantized(AffineQuantizer(bits: bits)), isExcluded: isExcluded)
   }
 

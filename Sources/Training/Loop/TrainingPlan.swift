@@ -13,7 +13,7 @@ public struct TrainingPlan: Sendable {
   /// The locations of the blocks' frozen weights.
   public let placements: WeightPlacements
   let steps: [ExecutionPlan.Step]
-  /// What a step takes, as predicted.
+  /// The chosen plan, with its predicted memory and time.
   public let planned: PlannedExecution
   /// The parts of its memory.
   let memory: MemoryPlan
@@ -39,7 +39,7 @@ public struct TrainingPlan: Sendable {
       ? try limitBytes ?? (c.acceleration.memory ?? .automatic).tensorBytes(on: device) : nil
     self.limitBytes = limit
     let machine = MachineResources(
-      deviceBytes: limit ?? .max, hostBytes: HostMemory.availableBytes / 2)
+      deviceBytes: limit ?? .max, hostBytes: HostMemory.usableBytes / 2)
     guard
       let (best, fits) = MemoryPlanner.plan(
         costs, on: machine, where: { Self.allows($0, c, blocks: costs.blocks, isPlanned) })
