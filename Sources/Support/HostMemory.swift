@@ -32,6 +32,9 @@ public struct HostMemory: Sendable {
 }
 
 extension Int {
-  /// A number of bytes in gigabytes: `15.8 GB`.
-  public var gigabytes: String { "\((Double(self) / 1e8).rounded() / 10) GB" }
+  /// A number of bytes in gigabytes, `15.8 GB`; less than a tenth of one in megabytes.
+  public var gigabytes: String {
+    self < 100_000_000
+      ? "\((Double(self) / 1e5).rounded() / 10) MB" : "\((Double(self) / 1e8).rounded() / 10) GB"
+  }
 }

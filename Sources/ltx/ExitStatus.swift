@@ -39,6 +39,7 @@ extension SubjectTable {
   private static let sharedOptions: SubjectTable = [
     ["checkpoint"]: "--model-path",
     ["textEncoder"]: "--text-encoder-path",
+    ["memory"]: "--memory",
     ["transformer"]: "--transformer-path",
     ["videoVAE"]: "--video-vae-path",
     ["audioVAE"]: "--audio-vae-path",

@@ -70,4 +70,23 @@ import Testing
     #expect(result.status == 2)
     #expect(result.errors.contains("auto or a size such as 24GB"), "\(result.errors)")
   }
+
+  /// On a CPU too, where there is no limit without the option.
+  @Test func aGenerationThatDoesNotFitNamesItsNeed() throws {
+    let prepared = try PreparedTraining.shared.get()
+    func generate(_ budget: String) throws -> Program.Result {
+      try Program.run(
+        [
+          "generate", "--model-path", prepared.model, "--text-encoder-path", prepared.textEncoder,
+          "--prompt", "a clip", "--width", "64", "--height", "64", "--num-frames", "9", "--steps",
+          "1", "--output", "planned.mp4", "--memory", budget,
+        ], in: prepared.path)
+    }
+    #expect(try generate("auto").status == 0)
+    let result = try generate("1MB")
+    #expect(result.status != 0)
+    #expect(
+      result.errors.contains("--memory: does not suffice: the text encoder needs about "),
+      "\(result.errors)")
+  }
 }
