@@ -80,7 +80,7 @@ public struct BlockStack<B: Block>: Sendable {
         || state.tensors.contains(where: \.requiresGrad)
       guard isDifferentiated else {  // nothing below this block is trained
         state = try withoutGrad { try run(index, state) }
-        records.append(.init(block: block, input: .none, output: nil))
+        records.append(.init(block: block, input: .none))
         continue
       }
       switch step.activations {
@@ -93,12 +93,16 @@ public struct BlockStack<B: Block>: Sendable {
         let output = try run(index, state)
         records.append(.init(block: block, input: .device(state), output: output))
         state = output.replacing(try output.tensors.map { $0.requiresGrad ? try $0.asLeaf() : $0 })
-      case .recompute, .offload:
-        let output = try withoutGrad { try run(index, state) }
+      case .recompute, .keepAttention, .offload:
+        let attention = step.activations == .keepAttention ? KeptAttention() : nil
+        let output = try withoutGrad {
+          try attention?.keep { try run(index, state) } ?? run(index, state)
+        }
         let isOffloaded = step.activations == .offload
         let item = isOffloaded ? try offloaded?.put(state) : nil
         records.append(
-          .init(block: block, input: item.map { .host($0) } ?? .device(state), output: nil))
+          .init(
+            block: block, input: item.map { .host($0) } ?? .device(state), attention: attention))
         state = output.replacing(try output.tensors.map { try $0.asLeaf() })
       }
     }
@@ -123,7 +127,9 @@ public final class StackPass<B: Block> {
     let block: B
     let input: Input
     /// The block's graph; nil if it is rebuilt in the backward pass.
-    let output: B.State?
+    var output: B.State?
+    /// The results of self-attention that a rebuilt graph uses.
+    var attention: KeptAttention?
   }
 
   /// The last block's output: leaves, from which the graph of the loss starts.
@@ -186,7 +192,7 @@ public final class StackPass<B: Block> {
   /// Runs one block backward: replaces the gradients of its outputs by those of its inputs, and
   /// adds those of the shared tensors and of the parameters.
   private func backward(_ record: Record, _ input: B.State, _ result: inout Gradients) throws {
-    let outputs = try (record.output ?? rebuild(record.block, input)).tensors
+    let outputs = try (record.output ?? rebuild(record, input)).tensors
     // Only outputs with a graph and a gradient matter.
     let active = outputs.indices.filter { outputs[$0].requiresGrad && result.state[$0] != nil }
     let stateInputs = input.tensors.indices.filter { input.tensors[$0].requiresGrad }
@@ -212,7 +218,10 @@ public final class StackPass<B: Block> {
     }
   }
 
-  private func rebuild(_ block: B, _ input: B.State) throws -> B.State {
-    try withGrad { try plan.inPrecision(on: device) { try block(input, shared) } }
+  private func rebuild(_ record: Record, _ input: B.State) throws -> B.State {
+    func run() throws -> B.State {
+      try withGrad { try plan.inPrecision(on: device) { try record.block(input, shared) } }
+    }
+    return try record.attention?.reuse(run) ?? run()
   }
 }

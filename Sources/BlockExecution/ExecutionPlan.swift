@@ -7,6 +7,9 @@ public enum ActivationPolicy: String, Sendable, CaseIterable {
   /// Only the block's input is kept, and its graph is rebuilt in the backward pass (Chen et al.,
   /// "Training Deep Nets with Sublinear Memory Cost", 2016).
   case recompute
+  /// Like `recompute`, and the results of self-attention are kept too: its cost grows with the square
+  /// of the tokens, the memory of its result with their number.
+  case keepAttention = "keep_attention"
   /// Like `recompute`, and the block's input is kept in host memory. On the CPU, this is the same as
   /// `recompute`.
   case offload

@@ -10,16 +10,24 @@ public struct StackCosts: Sendable, Equatable {
   public var keptBytes: Int
   /// The input of a block; 0 without a backward pass.
   public var inputBytes: Int
+  /// The results of a block's self-attention, and what its backward pass needs of them.
+  public var attentionBytes = 0
   /// Memory that a block needs while it runs, besides its weights and what is kept of others.
   public var workBytes: Int
   /// The gradients of all trained tensors, which are complete at the end of a backward pass.
   public var gradientBytes: Int
   /// Memory that the optimizer's step needs besides its state.
   public var updateBytes = 0
+  /// Memory that other work needs beside the weights, before or after a step.
+  public var samplingBytes = 0
   /// Memory that is used whatever the plan is: other weights, adapters, the optimizer's state.
   public var fixedBytes: Int
   /// The floating-point operations of a block's forward pass.
   public var forwardOperations: Double
+  /// Those of its self-attention.
+  public var attentionOperations = 0.0
+  /// The operations that the host queues for a block's forward pass.
+  public var launches = 250
   /// The operations of a backward pass per operation of the forward pass; 0 without a backward
   /// pass.
   public var backwardFactor: Double
@@ -40,35 +48,12 @@ public struct StackCosts: Sendable, Equatable {
   }
 }
 
-/// The resources of a machine that a plan may use.
-public struct MachineResources: Sendable, Equatable {
-  /// The memory of the device for tensors.
-  public var deviceBytes: Int
-  /// The host memory that page-locked weights may take.
-  public var hostBytes: Int
-  /// The rate of copies from page-locked memory to the device, in bytes per second.
-  public var uploadRate: Double
-  /// The rate at which the host can read the file of the checkpoint, in bytes per second.
-  public var readRate: Double
-  /// The rate of matrix products, in operations per second.
-  public var computeRate: Double
-
-  public init(
-    deviceBytes: Int, hostBytes: Int, uploadRate: Double = 25e9, readRate: Double = 10e9,
-    computeRate: Double = 150e12
-  ) {
-    self.deviceBytes = deviceBytes
-    self.hostBytes = hostBytes
-    self.uploadRate = uploadRate
-    self.readRate = readRate
-    self.computeRate = computeRate
-  }
-}
-
 /// A plan for a stack, with its predicted costs.
 public struct PlannedExecution: Sendable, Equatable {
   /// The blocks whose graph is kept; the others are recomputed.
   public var keptBlocks: Int
+  /// The recomputed blocks whose self-attention's results are kept.
+  public var attentionBlocks = 0
   /// Whether the inputs of recomputed blocks are in host memory.
   public var offloadsInputs: Bool
   /// The blocks whose weights are streamed.
@@ -105,6 +90,17 @@ public enum MemoryPlanner {
     return all.min { $0.peakBytes < $1.peakBytes }.map { ($0, false) }
   }
 
+  /// The seconds of a forward pass with the weights of a plan.
+  public static func inferenceSeconds(
+    _ plan: PlannedExecution, _ costs: StackCosts, operations: Double, on machine: MachineResources
+  ) -> Double {
+    let blocks = Double(costs.blocks)
+    return max(
+      machine.seconds(
+        operations: blocks * operations, launches: blocks * Double(costs.launches)),
+      Double(plan.streamedBlocks * costs.weightBytes) / machine.rate(of: plan.placement))
+  }
+
   private static func plans(
     _ costs: StackCosts, on machine: MachineResources
   ) -> [PlannedExecution] {
@@ -112,15 +108,25 @@ public enum MemoryPlanner {
     var result: [PlannedExecution] = []
     for streamed in 0...costs.blocks {
       let holdsInHost = streamed * costs.weightBytes <= machine.hostBytes
+      let placement: WeightPlacement =
+        streamed == 0 ? .resident : holdsInHost ? .host : .file
       // The graph of a streamed block can't be kept.
       for kept in trains ? Array(0...(costs.blocks - streamed)) : [0] {
-        for offloads in trains && kept < costs.blocks ? [false, true] : [false] {
-          result.append(
-            plan(
-              costs, machine, streamed: streamed,
-              placement: streamed == 0 ? .resident : holdsInHost ? .host : .file, kept: kept,
-              offloads: offloads))
+        func add(offloads: Bool, attention: Int) -> PlannedExecution {
+          let plan = plan(
+            costs, machine, streamed: streamed, placement: placement, kept: kept,
+            offloads: offloads, attention: attention)
+          result.append(plan)
+          return plan
         }
+        let least = add(offloads: false, attention: 0)
+        let recomputed = costs.blocks - kept
+        guard trains, recomputed > 0 else { continue }
+        _ = add(offloads: true, attention: 0)
+        guard costs.attentionBytes > 0 else { continue }
+        _ = add(offloads: false, attention: recomputed)
+        let free = (machine.deviceBytes - least.peakBytes) / costs.attentionBytes
+        if (1..<recomputed).contains(free) { _ = add(offloads: false, attention: free) }
       }
     }
     return result
@@ -128,31 +134,39 @@ public enum MemoryPlanner {
 
   private static func plan(
     _ costs: StackCosts, _ machine: MachineResources, streamed: Int, placement: WeightPlacement,
-    kept: Int, offloads: Bool
+    kept: Int, offloads: Bool, attention: Int
   ) -> PlannedExecution {
     let recomputed = costs.blocks - kept
     let weights =
       (costs.blocks - streamed + min(streamed, buffers)) * costs.weightBytes
     // While one input leaves or returns, the next one is in use.
-    let inputs = (offloads ? min(recomputed, 2) : recomputed) * costs.inputBytes
+    let inputs =
+      (offloads ? min(recomputed, 2) : recomputed) * costs.inputBytes
+      + attention * costs.attentionBytes
     // The backward pass frees activations block by block, and fills the gradients. The blocks that
     // are kept are the last ones, so they are gone when the first block is rebuilt.
     let start = max(kept, 1) * costs.keptBytes + inputs
     let end = costs.keptBytes + costs.gradientBytes
     let peak =
       costs.fixedBytes + weights
-      + max(costs.workBytes + max(start, end), costs.gradientBytes + costs.updateBytes)
+      + max(
+        costs.workBytes + max(start, end), costs.gradientBytes + costs.updateBytes,
+        costs.samplingBytes)
 
-    let forward = costs.forwardOperations / machine.computeRate
-    let rebuilt = costs.backwardFactor > 0 ? Double(recomputed) : 0
-    let compute = forward * (Double(costs.blocks) * (1 + costs.backwardFactor) + rebuilt)
-    let rate = placement == .file ? min(machine.readRate, machine.uploadRate) : machine.uploadRate
-    let passes = costs.backwardFactor > 0 ? 2.0 : 1
-    let copies = passes * Double(streamed * costs.weightBytes) / rate
+    let trains = costs.backwardFactor > 0
+    let (blocks, rebuilt) = (Double(costs.blocks), trains ? Double(recomputed) : 0)
+    let passes = blocks * (1 + costs.backwardFactor) + rebuilt
+    let compute = machine.seconds(
+      operations: passes * costs.forwardOperations
+        - (trains ? Double(attention) * costs.attentionOperations : 0),
+      launches: passes * Double(costs.launches))
+    let copies =
+      (trains ? 2 : 1) * Double(streamed * costs.weightBytes) / machine.rate(of: placement)
     let inputCopies =
-      offloads ? 2 * Double(recomputed * costs.inputBytes) / machine.uploadRate : 0
+      offloads ? 2 * Double(recomputed * costs.inputBytes) / machine.rates.upload : 0
     return PlannedExecution(
-      keptBlocks: kept, offloadsInputs: offloads, streamedBlocks: streamed, placement: placement,
-      weightBytes: weights, peakBytes: peak, seconds: max(compute, copies + inputCopies))
+      keptBlocks: kept, attentionBlocks: attention, offloadsInputs: offloads,
+      streamedBlocks: streamed, placement: placement, weightBytes: weights, peakBytes: peak,
+      seconds: max(compute, copies + inputCopies))
   }
 }

@@ -137,8 +137,11 @@ struct Constants {
 };
 
 struct RMSNorm : torch::autograd::Function<RMSNorm> {
-  static at::Tensor forward(AutogradContext *context, const at::Tensor &given, const Constants &factors, double eps) {
-    const auto &[weight, scale, shift] = factors;
+  using Factor = std::optional<at::Tensor>;
+
+  static at::Tensor forward(AutogradContext *context, const at::Tensor &given, const Factor &weight_, const Factor &scale_,
+                            const Factor &shift_, double eps) {
+    const at::Tensor weight = weight_.value_or(at::Tensor()), scale = scale_.value_or(at::Tensor()), shift = shift_.value_or(at::Tensor());
     const at::Tensor x = given.contiguous();
     at::Tensor y = at::empty_like(x), inverse = at::empty({x.numel() / x.size(-1)}, x.options().dtype(at::kFloat));
     const at::Tensor wide = weight.defined() ? weight.to(at::kFloat) : weight;
@@ -147,22 +150,46 @@ struct RMSNorm : torch::autograd::Function<RMSNorm> {
     else
       forwardRows<BFloat16Bits>(x, wide, scale, shift, static_cast<float>(eps), y, inverse);
     context->save_for_backward({x, wide, scale, inverse});
+    const auto store = [&](const char *name, const at::Tensor &factor) {
+      if (isDifferentiated(factor))
+        context->saved_data[name] = factor.sizes();
+    };
+    store("weight", weight);
+    store("scale", scale);
+    store("shift", shift);
     return y;
   }
 
   static tensor_list backward(AutogradContext *context, tensor_list gradients) {
     const auto saved = context->get_saved_variables();
-    const at::Tensor &x = saved[0];
+    const at::Tensor &x = saved[0], &inverse = saved[3];
     const at::Tensor dy = gradients[0].contiguous();
     at::Tensor dx = at::empty_like(x);
     if (x.scalar_type() == at::kFloat)
-      backwardRows<float>(x, saved[1], saved[2], saved[3], dy, dx);
+      backwardRows<float>(x, saved[1], saved[2], inverse, dy, dx);
     else
-      backwardRows<BFloat16Bits>(x, saved[1], saved[2], saved[3], dy, dx);
-    return {dx, at::Tensor(), at::Tensor()};
+      backwardRows<BFloat16Bits>(x, saved[1], saved[2], inverse, dy, dx);
+    // The gradients of factors are sums over the rows that share them.
+    const auto summed = [&](const char *name, bool isFactor) {
+      const auto found = context->saved_data.find(name);
+      if (found == context->saved_data.end())
+        return at::Tensor();
+      at::Tensor wide = dy.to(at::kFloat);
+      if (isFactor)
+        wide = wide * x.to(at::kFloat) * inverse.view(sizesOfRows(x));
+      return at::sum_to(wide, found->second.toIntVector()).to(x.scalar_type());
+    };
+    return {dx, summed("weight", true), summed("scale", true), summed("shift", false), at::Tensor()};
   }
 
 private:
+  /// [..., 1] for x [..., D]
+  static std::vector<int64_t> sizesOfRows(const at::Tensor &x) {
+    std::vector<int64_t> sizes = x.sizes().vec();
+    sizes.back() = 1;
+    return sizes;
+  }
+
   template <class T>
   static void forwardRows(const at::Tensor &x, const at::Tensor &weight, const at::Tensor &scale, const at::Tensor &shift, float eps,
                           at::Tensor &y, at::Tensor &inverse) {
@@ -302,8 +329,9 @@ ct_status ct_rms_norm_modulated(const ct_tensor *x_, const ct_tensor *weight_, c
                       (!weight.defined() || (weight.dim() == 1 && weight.size(0) == x.size(-1) && weight.is_contiguous())) &&
                       (!scale.defined() || (isRowsOf(scale, x) && isRowsOf(shift, x)));
     const bool isFast = isPlain(x, weight, scale, shift) || isNarrow(x, weight, scale, shift);
-    if (fits && isFast && !isDifferentiated(weight) && !isDifferentiated(scale) && !isDifferentiated(shift)) {
-      *out = own(RMSNorm::apply(x, Constants{weight, scale, shift}, eps));
+    // The choice must not depend on gradients: a block that is rebuilt has them only the second time.
+    if (fits && isFast) {
+      *out = own(RMSNorm::apply(x, maybe(weight_), maybe(scale_), maybe(shift_), eps));
       return;
     }
     const at::Tensor normed = at::rms_norm(x, {x.size(-1)}, weight.defined() ? std::optional(weight) : std::nullopt, eps);

@@ -35,15 +35,28 @@ public struct InputEncoder: Sendable {
 
   let checkpoint: Checkpoint
   let models: GenerationModels
+  /// The placements of the text encoder's layers.
+  let placements: WeightPlacements
 
-  /// - Throws: `Issue` or `TensorFileError` for a checkpoint that can't be read.
+  /// - Throws: `Issue` or `TensorFileError` for a checkpoint or a text encoder that can't be read,
+  ///   and if the text encoder does not fit in memory.
   public init(_ models: GenerationModels) throws {
-    self.init(try Checkpoint(models.files), models)
+    let checkpoint = try Checkpoint(models.files)
+    let plan = try models.memory.limitBytes(on: models.device).flatMap {
+      try checkpoint.textEncoderPlan(
+        at: models.files.textEncoder, dtype: models.dtype, device: models.device,
+        storage: models.textEncoderStorage, models.memory, limitBytes: $0)
+    }
+    self.init(checkpoint, models, plan?.placements ?? models.memory.unplanned)
   }
 
-  init(_ checkpoint: Checkpoint, _ models: GenerationModels) {
+  init(
+    _ checkpoint: Checkpoint, _ models: GenerationModels,
+    _ placements: WeightPlacements = .resident
+  ) {
     self.checkpoint = checkpoint
     self.models = models
+    self.placements = placements
   }
 
   /// Encodes prompts to the contexts that the transformer attends to, on the models' device.
@@ -65,11 +78,9 @@ public struct InputEncoder: Sendable {
   /// separate function so that the text encoder is freed when it returns.
   private func features(of prompts: [String], _ advance: Advance) throws -> [TextFeatures] {
     try advance(0, prompts.count)
-    let storage: WeightStorage = models.textEncoder8bit ? .int8 : .asStored
     let encoder = try checkpoint.promptEncoder(
-      dtype: models.dtype, device: models.device, storage: storage,
-      placements: models.memory.textEncoderPlacements(
-        at: models.files.textEncoder, dtype: models.dtype, device: models.device, storage: storage))
+      dtype: models.dtype, device: models.device, storage: models.textEncoderStorage,
+      placements: placements)
     return try prompts.enumerated().map { index, prompt in
       let features = try encoder([prompt])
       for (_, values) in features.byModality.pairs {

@@ -20,12 +20,23 @@ public struct GenerationPipeline {
   public typealias Report = (GenerationProgress) throws -> Void
 
   let plan: GenerationPlan
+  /// Nil if all models are shared.
+  let memory: GenerationMemory?
   let shared: SharedModels?
+
+  /// - Parameter memory: The result of `plan.memory()`; nil makes that plan.
+  /// - Throws: The errors of `plan.memory()`.
+  public init(_ plan: GenerationPlan, _ memory: GenerationMemory? = nil) throws {
+    self.plan = plan
+    self.memory = try memory ?? plan.memory()
+    shared = nil
+  }
 
   /// - Parameter shared: models to use instead of loading them for each stage; the plan's LoRAs are
   ///   then ignored.
-  public init(_ plan: GenerationPlan, sharing shared: SharedModels? = nil) {
+  public init(_ plan: GenerationPlan, sharing shared: SharedModels) {
     self.plan = plan
+    memory = nil
     self.shared = shared
   }
 
@@ -53,7 +64,8 @@ public struct GenerationPipeline {
   ///   remain, and nothing else is written to the outputs' paths.
   public func run(report: Report = { _ in }) throws {
     try withInference {
-      let encoder = InputEncoder(plan.checkpoint, plan.models)
+      let encoder = InputEncoder(
+        plan.checkpoint, plan.models, memory?.textEncoder ?? plan.models.memory.unplanned)
       var inputs = [EncodedInputs()]
       let prompts = plan.inputs.prompts
       inputs[0].contexts = try encoder.contexts(of: prompts) {
@@ -116,7 +128,7 @@ public struct GenerationPipeline {
         modalities: sampling.modalities,
         dtype: plan.models.dtype, device: plan.models.device,
         storage: plan.models.quantization?.storage() ?? .asStored,
-        placements: plan.placements(of: sampling))
+        placements: memory?.samplings[sampling.index] ?? plan.models.memory.unplanned)
     let sampler = Sampler(
       transformer: transformer, method: sampling.method, autocast: shared?.autocast)
     for index in state.results.indices {

@@ -1,26 +1,74 @@
 import BlockExecution
 import LTX
+import LanguageModels
 import NN
+import Support
 import Torch
 
+/// The memory plans of a generation's stages, made before anything is loaded.
+public struct GenerationMemory: Sendable {
+  /// The memory that tensors may take; nil if nothing is planned.
+  public var limitBytes: Int?
+  /// In the order of the stages; empty if nothing is planned.
+  public var works: [WorkPlan] = []
+  /// The placements of the text encoder's layers.
+  var textEncoder: WeightPlacements
+  /// The placements of the transformer's blocks in each sampling.
+  var samplings: [WeightPlacements]
+
+  /// The lines of a table for the user; empty if nothing is planned.
+  public var table: [String] {
+    limitBytes.map { WorkPlan.table(works, limitBytes: $0) } ?? []
+  }
+}
+
 extension GenerationPlan {
-  /// The locations of the weights of the transformer's blocks in a sampling.
+  /// Plans the memory of all stages.
   ///
-  /// - Throws: `Issue` if even the smallest plan does not fit.
-  func placements(of sampling: Sampling) throws -> WeightPlacements {
-    try models.memory.placements(on: models.device, for: "sampling") {
-      let configuration = try TransformerConfiguration(checkpoint.config)
-      let sizes = try checkpoint.transformerSizes(
-        LoadPolicy(
-          dtype: models.dtype, device: models.device,
-          storage: models.quantization?.storage() ?? .asStored), modalities: sampling.modalities)
-      let pass = sampling.passSize(inputs.videos)
-      return StackCosts(
-        blocks: configuration.blocks, weightBytes: sizes.blockBytes.max() ?? 0,
-        workBytes: configuration.inferenceBytes(pass, elementBytes: models.dtype.size),
-        fixedBytes: sizes.otherBytes + adapterBytes(sampling.loras),
-        forwardOperations: configuration.forwardOperations(pass))
+  /// - Throws: `Issue` for the first stage that does not fit; `TensorFileError` for files that can't
+  ///   be read; `TorchError` if the device can't be asked.
+  public func memory() throws -> GenerationMemory {
+    let settings = models.memory
+    var memory = GenerationMemory(
+      textEncoder: settings.unplanned, samplings: samplings.map { _ in settings.unplanned })
+    guard let limit = try settings.limitBytes(on: models.device) else { return memory }
+    memory.limitBytes = limit
+    if let text = try checkpoint.textEncoderPlan(
+      at: models.files.textEncoder, dtype: models.dtype, device: models.device,
+      storage: models.textEncoderStorage, settings, limitBytes: limit)
+    {
+      memory.textEncoder = text.placements
+      memory.works.append(text)
     }
+    let sampled = try samplings.map { try workPlan(of: $0, limitBytes: limit) }
+    memory.samplings = sampled.map(\.placements)
+    memory.works += sampled
+    if let bytes = decodingBytes {
+      memory.works.append(
+        try settings.plan(
+          "decoding", peakBytes: bytes, limitBytes: limit,
+          suggestion: "Use a device with more memory, or a smaller video."))
+    }
+    return memory
+  }
+
+  private func workPlan(of sampling: Sampling, limitBytes: Int) throws -> WorkPlan {
+    let configuration = try TransformerConfiguration(checkpoint.config)
+    let sizes = try checkpoint.transformerSizes(
+      LoadPolicy(
+        dtype: models.dtype, device: models.device,
+        storage: models.quantization?.storage() ?? .asStored), modalities: sampling.modalities)
+    let pass = sampling.passSize(inputs.videos)
+    let costs = StackCosts(
+      blocks: configuration.blocks, weightBytes: sizes.blockBytes.max() ?? 0,
+      workBytes: configuration.inferenceBytes(pass, elementBytes: models.dtype.size),
+      fixedBytes: sizes.otherBytes + adapterBytes(sampling.loras),
+      forwardOperations: configuration.forwardOperations(pass))
+    let evaluations = sampling.method == .res2s ? 2.0 : 1
+    return try models.memory.plan(
+      samplings.count == 1 ? "sampling" : "sampling, stage \(sampling.index + 1)",
+      per: ("step", evaluations), on: models.device, limitBytes: limitBytes,
+      readingFrom: models.files.path(of: .transformer) ?? models.files.name, costs)
   }
 
   private func adapterBytes(_ loras: [CheckedLoRA]) -> Int {
@@ -28,6 +76,17 @@ extension GenerationPlan {
     let tensors = loras.flatMap(\.file.modules).flatMap(\.adapter.tensors)
     return tensors.reduce(0) { $0 + $1.tensor.count * models.dtype.size }
   }
+
+  /// The predicted memory of decoding the frames; nil if none are decoded.
+  package var decodingBytes: Int? {
+    guard case .decoded(let tiling)? = output?.frames else { return nil }
+    return checkpoint.videoDecodingBytes(
+      VideoSize(width: size.width, height: size.height, frames: size.frames), tiling: tiling,
+      dtype: models.dtype)
+  }
+
+  /// The sizes of the transformer's passes.
+  package var passSizes: [PassSize] { samplings.map { $0.passSize(inputs.videos) } }
 }
 
 extension GenerationPlan.Sampling {

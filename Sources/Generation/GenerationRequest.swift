@@ -1,5 +1,6 @@
 import LTX
 import LoRAFiles
+import NN
 import Torch
 
 /// A generation request. Together with the models, it determines every byte of the result.
@@ -58,6 +59,7 @@ public struct GenerationModels: Sendable {
   public var files: ModelFiles
   /// Quantizes the language model's weights to int8: half the memory of bfloat16.
   public var textEncoder8bit = false
+  package var textEncoderStorage: WeightStorage { textEncoder8bit ? .int8 : .asStored }
   /// Quantizes the matrices of the transformer while they are loaded; those that are quantized in
   /// the file stay in its format.
   public var quantization: BaseQuantization?

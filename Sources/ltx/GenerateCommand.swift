@@ -92,10 +92,12 @@ struct GenerateCommand: ParsableCommand {
     let request = try checkingInput([["promptsFile"]: "--prompts", ["source"]: "--source"]) {
       try self.request()
     }
-    let plan = try checkingInput(request.options) {
-      try GenerationPlan(request, models: models, output: result.output)
+    let (plan, memory) = try checkingInput(request.options) {
+      let plan = try GenerationPlan(request, models: models, output: result.output)
+      return (plan, try plan.memory())
     }
     for note in plan.notes { printError("note: \(note)") }
+    for line in memory.table { printError(line) }
     var locks = OutputLocks("ltx generate")
     defer { locks.release() }
     try checkingInput { for path in plan.outputs { try locks.lock(file: path) } }
@@ -104,7 +106,7 @@ struct GenerateCommand: ParsableCommand {
     let shown = PhasedProgress()
     try working {
       defer { shown.finish() }
-      try GenerationPipeline(plan).run { progress in
+      try GenerationPipeline(plan, memory).run { progress in
         shown.show(progress)
         if progress.stage.writes { interruption.waitsForCaller() }
         if let status = interruption.status { throw ExitCode(status) }

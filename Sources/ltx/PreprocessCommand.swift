@@ -111,6 +111,7 @@ struct PreprocessCommand: ParsableCommand {
         folder: outputDir ?? PreprocessingPlan.defaultOutput(dataset), share: share)
       return try PreprocessingPlan(options)
     }
+    for line in plan.memory.table { printError(line) }
     interruption.waitsForCaller()
     let progress = PreprocessingProgress()
     let preprocessor = Preprocessor(

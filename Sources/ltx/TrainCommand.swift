@@ -63,6 +63,10 @@ struct TrainCommand: ParsableCommand {
         .init(
           device: device, earlierRun: overwrite && !dryRun ? .overwrite : .resume, isDryRun: dryRun),
         group: group, warn: { printError("warning: \(SubjectTable.training.message($0))") },
+        planned: { lines in
+          shown.finish()
+          if dryRun { lines.forEach { print($0) } } else { lines.forEach { printError($0) } }
+        },
         preparing: { shown.show($0) })
       return (session, group)
     }

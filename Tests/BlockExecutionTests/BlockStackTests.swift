@@ -9,6 +9,8 @@ import Torch
   private static let plans: [[ActivationPolicy]] = [
     [.keep, .keep, .keep, .keep], [.recompute, .recompute, .recompute, .recompute],
     [.keep, .recompute, .keep, .recompute], [.recompute, .keep, .keep, .keep],
+    [.keepAttention, .keepAttention, .keepAttention, .keepAttention],
+    [.keep, .keepAttention, .recompute, .offload],
   ]
 
   @Test(arguments: plans)
@@ -97,7 +99,9 @@ private struct ToyBlock: Block {
   func callAsFunction(_ state: Bundle, _ shared: Bundle) throws -> Bundle {
     let weight = weight.tensor
     let (a, b) = (state.tensors[0], state.tensors[1])
-    let mixed = try a.matmul(weight).gelu(approximate: "tanh") * shared.tensors[0]
+    let tokens = try a.reshape([1, 1, a.size(0), a.size(1)])
+    let attended = try KeptAttention.attention(tokens, tokens, tokens).reshape(a.shape)
+    let mixed = try attended.matmul(weight).gelu(approximate: "tanh") * shared.tensors[0]
     return Bundle(tensors: [try a + mixed, try b + mixed.matmul(weight).tanh()])
   }
 }

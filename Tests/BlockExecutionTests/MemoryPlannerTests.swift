@@ -4,6 +4,15 @@ import Testing
 /// The choice of plans. A block has 10 bytes of weights, keeps 8, has an input of 2 and needs 4 to
 /// run; all times are in seconds.
 @Suite struct MemoryPlannerTests {
+  /// Blocks reach half of the rate of products: 100 operations per second.
+  private func machine(
+    _ bytes: Int, host: Int = 1000, upload: Double = 100, read: Double = 100, launch: Double = 0
+  ) -> MachineResources {
+    MachineResources(
+      deviceBytes: bytes, hostBytes: host,
+      rates: DeviceRates(upload: upload, products: 200, launch: launch), readRate: read)
+  }
+
   private func costs(backward: Double = 1, gradients: Int = 0) -> StackCosts {
     StackCosts(
       blocks: 4, weightBytes: 10, keptBytes: 8, inputBytes: 2, workBytes: 4,
@@ -14,8 +23,7 @@ import Testing
     _ bytes: Int, host: Int = 1000, upload: Double = 100, read: Double = 100,
     where allows: (PlannedExecution) -> Bool = { _ in true }
   ) throws -> (plan: PlannedExecution, fits: Bool) {
-    let machine = MachineResources(
-      deviceBytes: bytes, hostBytes: host, uploadRate: upload, readRate: read, computeRate: 100)
+    let machine = machine(bytes, host: host, upload: upload, read: read)
     let result = MemoryPlanner.plan(costs(), on: machine, where: allows)
     return try #require(result)
   }
@@ -61,25 +69,48 @@ import Testing
   @Test func settingsExcludePlans() throws {
     let (plan, fits) = try plan(81) { $0.keptBlocks == 0 && $0.streamedBlocks == 4 }
     #expect(fits && plan.keptBlocks == 0 && plan.streamedBlocks == 4)
-    let machine = MachineResources(deviceBytes: 81, hostBytes: 0)
-    #expect(MemoryPlanner.plan(costs(), on: machine, where: { _ in false }) == nil)
+    #expect(MemoryPlanner.plan(costs(), on: machine(81), where: { _ in false }) == nil)
   }
 
   /// At the end of the backward pass, gradients have taken the place of activations.
   @Test func gradientsCountWhenTheyAreComplete() throws {
-    let machine = MachineResources(deviceBytes: 1000, hostBytes: 1000, computeRate: 100)
-    let found = MemoryPlanner.plan(costs(gradients: 100), on: machine) { $0.streamedBlocks == 0 }
+    let found = MemoryPlanner.plan(costs(gradients: 100), on: machine(1000)) {
+      $0.streamedBlocks == 0
+    }
     let (plan, _) = try #require(found)
     #expect(plan.peakBytes == 5 + 40 + 4 + 8 + 100)
   }
 
   @Test func passesWithoutABackwardPassKeepNothing() throws {
-    let machine = MachineResources(deviceBytes: 30, hostBytes: 1000, computeRate: 100)
     var inference = costs(backward: 0)
     (inference.keptBytes, inference.inputBytes) = (0, 0)
-    let (plan, fits) = try #require(MemoryPlanner.plan(inference, on: machine))
+    let (plan, fits) = try #require(MemoryPlanner.plan(inference, on: machine(30)))
     #expect(fits && plan.keptBlocks == 0 && !plan.offloadsInputs)
     // 5 fixed, two buffers of 10, 4 to run.
     #expect(plan.streamedBlocks >= 3 && plan.peakBytes == 29)
+  }
+
+  /// A block whose self-attention is kept takes 1 byte more and saves 40 of 100 operations.
+  @Test func attentionIsKeptWhereItFits() throws {
+    var costs = costs()
+    (costs.attentionBytes, costs.attentionOperations) = (1, 40)
+    func plan(_ bytes: Int) throws -> PlannedExecution {
+      let found = MemoryPlanner.plan(costs, on: machine(bytes)) {
+        $0.keptBlocks == 0 && $0.streamedBlocks == 0
+      }
+      return try #require(found).plan
+    }
+    // 5 fixed, 40 of weights, 8 of the block that is rebuilt, 4 inputs of 2, 4 to run.
+    let (none, some, all) = (try plan(65), try plan(67), try plan(100))
+    #expect(none.attentionBlocks == 0 && none.peakBytes == 65 && none.seconds == 12)
+    #expect(some.attentionBlocks == 2 && some.peakBytes == 67 && abs(some.seconds - 11.2) < 1e-9)
+    #expect(all.attentionBlocks == 4 && all.peakBytes == 69 && abs(all.seconds - 10.4) < 1e-9)
+  }
+
+  /// A host that queues slowly decides the time of small blocks.
+  @Test func launchesTakeTime() throws {
+    let found = MemoryPlanner.plan(costs(), on: machine(1000, launch: 0.02)) { $0.keptBlocks == 4 }
+    // Forward and backward of four blocks with 250 launches each.
+    #expect(try abs(#require(found).plan.seconds - 40) < 1e-9)
   }
 }

@@ -3,7 +3,7 @@
 
 #include "ctorch.h"
 
-const char ct_interface[] = "533d232b28d67c41";
+const char ct_interface[] = "17c55319e278b159";
 
 void *const ct_functions[] = {
   (void *)ct_last_error,
@@ -42,6 +42,9 @@ void *const ct_functions[] = {
   (void *)ct_drop_casts,
   (void *)ct_antialiased_snake,
   (void *)ct_attention_choice,
+  (void *)ct_attention_keep,
+  (void *)ct_attention_reuse,
+  (void *)ct_kept_attention_free,
   (void *)ct_dequantize_packed,
   (void *)ct_linear_packed,
   (void *)ct_quantize_blockwise,

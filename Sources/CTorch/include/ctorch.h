@@ -183,6 +183,17 @@ typedef enum ct_attention_kernel {
 ct_status ct_attention_choice(const ct_tensor *query, const ct_tensor *key, const ct_tensor *value, const ct_tensor *mask,
                               ct_attention_kernel *out);
 
+/// The result of an attention, and what its backward pass needs besides queries, keys and values.
+typedef struct ct_kept_attention ct_kept_attention;
+/// Scaled dot-product attention without mask and without a graph. `kept` is NULL where libtorch has
+/// no fused kernel for these tensors.
+ct_status ct_attention_keep(const ct_tensor *query, const ct_tensor *key, const ct_tensor *value, ct_tensor **out,
+                            ct_kept_attention **kept);
+/// The kept result with the graph of its attention. The tensors are those that it was computed from.
+ct_status ct_attention_reuse(const ct_kept_attention *kept, const ct_tensor *query, const ct_tensor *key, const ct_tensor *value,
+                             ct_tensor **out);
+void ct_kept_attention_free(ct_kept_attention *kept);
+
 // MARK: Matrices in 4 or 2 bits per element (packed.cpp)
 
 /// A matrix [rows, columns] whose elements, in order, form groups of `group` with a scale for each.

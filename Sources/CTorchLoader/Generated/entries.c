@@ -5,7 +5,7 @@
 
 #include <ctorch.h>
 
-const char ct_expected_interface[] = "533d232b28d67c41";
+const char ct_expected_interface[] = "17c55319e278b159";
 
 #define AT(function, index) ((__typeof__(&function))ct_library_functions[index])
 
@@ -153,786 +153,798 @@ ct_status ct_attention_choice(const ct_tensor *query, const ct_tensor *key, cons
   return ct_load() ? AT(ct_attention_choice, 35)(query, key, value, mask, out) : CT_IO;
 }
 
+ct_status ct_attention_keep(const ct_tensor *query, const ct_tensor *key, const ct_tensor *value, ct_tensor **out, ct_kept_attention **kept) {
+  return ct_load() ? AT(ct_attention_keep, 36)(query, key, value, out, kept) : CT_IO;
+}
+
+ct_status ct_attention_reuse(const ct_kept_attention *kept, const ct_tensor *query, const ct_tensor *key, const ct_tensor *value, ct_tensor **out) {
+  return ct_load() ? AT(ct_attention_reuse, 37)(kept, query, key, value, out) : CT_IO;
+}
+
+void ct_kept_attention_free(ct_kept_attention *kept) {
+  if (ct_load()) AT(ct_kept_attention_free, 38)(kept);
+}
+
 ct_status ct_dequantize_packed(ct_packed_matrix matrix, ct_tensor **out) {
-  return ct_load() ? AT(ct_dequantize_packed, 36)(matrix, out) : CT_IO;
+  return ct_load() ? AT(ct_dequantize_packed, 39)(matrix, out) : CT_IO;
 }
 
 ct_status ct_linear_packed(const ct_tensor *x, ct_packed_matrix matrix, const ct_tensor *bias, ct_tensor **out) {
-  return ct_load() ? AT(ct_linear_packed, 37)(x, matrix, bias, out) : CT_IO;
+  return ct_load() ? AT(ct_linear_packed, 40)(x, matrix, bias, out) : CT_IO;
 }
 
 ct_status ct_quantize_blockwise(const ct_tensor *x, const ct_tensor *table, ct_tensor **codes, ct_tensor **largest) {
-  return ct_load() ? AT(ct_quantize_blockwise, 38)(x, table, codes, largest) : CT_IO;
+  return ct_load() ? AT(ct_quantize_blockwise, 41)(x, table, codes, largest) : CT_IO;
 }
 
 ct_status ct_dequantize_blockwise(const ct_tensor *codes, const ct_tensor *largest, const ct_tensor *map, ct_tensor **out) {
-  return ct_load() ? AT(ct_dequantize_blockwise, 39)(codes, largest, map, out) : CT_IO;
+  return ct_load() ? AT(ct_dequantize_blockwise, 42)(codes, largest, map, out) : CT_IO;
 }
 
 ct_status ct_adamw_8bit(ct_tensor *const *parameters, ct_tensor *const *gradients, size_t count, ct_moment_8bit first, ct_moment_8bit second, int64_t step, double learning_rate, double beta1, double beta2, double eps, double weight_decay) {
-  return ct_load() ? AT(ct_adamw_8bit, 40)(parameters, gradients, count, first, second, step, learning_rate, beta1, beta2, eps, weight_decay) : CT_IO;
+  return ct_load() ? AT(ct_adamw_8bit, 43)(parameters, gradients, count, first, second, step, learning_rate, beta1, beta2, eps, weight_decay) : CT_IO;
 }
 
 ct_status ct_tensor_set_requires_grad(ct_tensor *tensor, bool requires_grad) {
-  return ct_load() ? AT(ct_tensor_set_requires_grad, 41)(tensor, requires_grad) : CT_IO;
+  return ct_load() ? AT(ct_tensor_set_requires_grad, 44)(tensor, requires_grad) : CT_IO;
 }
 
 ct_status ct_grad(ct_tensor *const *outputs, size_t output_count, ct_tensor *const *inputs, size_t input_count, ct_tensor *const *grad_outputs, bool retain_graph, ct_tensor **out) {
-  return ct_load() ? AT(ct_grad, 42)(outputs, output_count, inputs, input_count, grad_outputs, retain_graph, out) : CT_IO;
+  return ct_load() ? AT(ct_grad, 45)(outputs, output_count, inputs, input_count, grad_outputs, retain_graph, out) : CT_IO;
 }
 
 bool ct_grad_mode_get(void) {
-  return ct_load() ? AT(ct_grad_mode_get, 43)() : (bool){0};
+  return ct_load() ? AT(ct_grad_mode_get, 46)() : (bool){0};
 }
 
 void ct_grad_mode_set(bool enabled) {
-  if (ct_load()) AT(ct_grad_mode_set, 44)(enabled);
+  if (ct_load()) AT(ct_grad_mode_set, 47)(enabled);
 }
 
 void *ct_inference_begin(void) {
-  return ct_load() ? AT(ct_inference_begin, 45)() : (void *){0};
+  return ct_load() ? AT(ct_inference_begin, 48)() : (void *){0};
 }
 
 void ct_inference_end(void *guard) {
-  if (ct_load()) AT(ct_inference_end, 46)(guard);
+  if (ct_load()) AT(ct_inference_end, 49)(guard);
 }
 
 ct_autocast_state ct_autocast_get(ct_device_kind kind) {
-  return ct_load() ? AT(ct_autocast_get, 47)(kind) : (ct_autocast_state){0};
+  return ct_load() ? AT(ct_autocast_get, 50)(kind) : (ct_autocast_state){0};
 }
 
 ct_status ct_autocast_set(ct_device_kind kind, ct_autocast_state state) {
-  return ct_load() ? AT(ct_autocast_set, 48)(kind, state) : CT_IO;
+  return ct_load() ? AT(ct_autocast_set, 51)(kind, state) : CT_IO;
 }
 
 void ct_autocast_clear_cache(void) {
-  if (ct_load()) AT(ct_autocast_clear_cache, 49)();
+  if (ct_load()) AT(ct_autocast_clear_cache, 52)();
 }
 
 ct_status ct_generator_new(ct_device device, uint64_t seed, ct_generator **out) {
-  return ct_load() ? AT(ct_generator_new, 50)(device, seed, out) : CT_IO;
+  return ct_load() ? AT(ct_generator_new, 53)(device, seed, out) : CT_IO;
 }
 
 void ct_generator_free(ct_generator *generator) {
-  if (ct_load()) AT(ct_generator_free, 51)(generator);
+  if (ct_load()) AT(ct_generator_free, 54)(generator);
 }
 
 void ct_generator_set_seed(ct_generator *generator, uint64_t seed) {
-  if (ct_load()) AT(ct_generator_set_seed, 52)(generator, seed);
+  if (ct_load()) AT(ct_generator_set_seed, 55)(generator, seed);
 }
 
 ct_status ct_generator_get_state(const ct_generator *generator, ct_tensor **out) {
-  return ct_load() ? AT(ct_generator_get_state, 53)(generator, out) : CT_IO;
+  return ct_load() ? AT(ct_generator_get_state, 56)(generator, out) : CT_IO;
 }
 
 ct_status ct_generator_set_state(ct_generator *generator, const ct_tensor *state) {
-  return ct_load() ? AT(ct_generator_set_state, 54)(generator, state) : CT_IO;
+  return ct_load() ? AT(ct_generator_set_state, 57)(generator, state) : CT_IO;
 }
 
 ct_status ct_random(ct_distribution distribution, const int64_t *sizes, size_t rank, ct_dtype dtype, ct_generator *generator, ct_tensor **out) {
-  return ct_load() ? AT(ct_random, 55)(distribution, sizes, rank, dtype, generator, out) : CT_IO;
+  return ct_load() ? AT(ct_random, 58)(distribution, sizes, rank, dtype, generator, out) : CT_IO;
 }
 
 ct_status ct_random_permutation(int64_t count, ct_generator *generator, ct_tensor **out) {
-  return ct_load() ? AT(ct_random_permutation, 56)(count, generator, out) : CT_IO;
+  return ct_load() ? AT(ct_random_permutation, 59)(count, generator, out) : CT_IO;
 }
 
 int32_t ct_thread_count(void) {
-  return ct_load() ? AT(ct_thread_count, 57)() : (int32_t){0};
+  return ct_load() ? AT(ct_thread_count, 60)() : (int32_t){0};
 }
 
 void ct_set_thread_count(int32_t count) {
-  if (ct_load()) AT(ct_set_thread_count, 58)(count);
+  if (ct_load()) AT(ct_set_thread_count, 61)(count);
 }
 
 ct_status ct_cuda_load(void) {
-  return ct_load() ? AT(ct_cuda_load, 59)() : CT_IO;
+  return ct_load() ? AT(ct_cuda_load, 62)() : CT_IO;
 }
 
 int32_t ct_cuda_device_count(void) {
-  return ct_load() ? AT(ct_cuda_device_count, 60)() : (int32_t){0};
+  return ct_load() ? AT(ct_cuda_device_count, 63)() : (int32_t){0};
 }
 
 ct_status ct_cuda_require(int32_t index) {
-  return ct_load() ? AT(ct_cuda_require, 61)(index) : CT_IO;
+  return ct_load() ? AT(ct_cuda_require, 64)(index) : CT_IO;
 }
 
 void ct_cuda_driver_find(ct_cuda_driver *out) {
-  if (ct_load()) AT(ct_cuda_driver_find, 62)(out);
+  if (ct_load()) AT(ct_cuda_driver_find, 65)(out);
 }
 
 ct_status ct_cuda_properties_find(int32_t index, ct_cuda_properties *out) {
-  return ct_load() ? AT(ct_cuda_properties_find, 63)(index, out) : CT_IO;
+  return ct_load() ? AT(ct_cuda_properties_find, 66)(index, out) : CT_IO;
 }
 
 ct_status ct_synchronize(ct_device device) {
-  return ct_load() ? AT(ct_synchronize, 64)(device) : CT_IO;
+  return ct_load() ? AT(ct_synchronize, 67)(device) : CT_IO;
 }
 
 ct_status ct_memory(ct_device device, ct_memory_statistics *out) {
-  return ct_load() ? AT(ct_memory, 65)(device, out) : CT_IO;
+  return ct_load() ? AT(ct_memory, 68)(device, out) : CT_IO;
 }
 
 ct_status ct_memory_reset_peak(ct_device device) {
-  return ct_load() ? AT(ct_memory_reset_peak, 66)(device) : CT_IO;
+  return ct_load() ? AT(ct_memory_reset_peak, 69)(device) : CT_IO;
 }
 
 ct_status ct_stream_new(ct_device device, ct_stream **out) {
-  return ct_load() ? AT(ct_stream_new, 67)(device, out) : CT_IO;
+  return ct_load() ? AT(ct_stream_new, 70)(device, out) : CT_IO;
 }
 
 ct_status ct_stream_current(ct_device device, ct_stream **out) {
-  return ct_load() ? AT(ct_stream_current, 68)(device, out) : CT_IO;
+  return ct_load() ? AT(ct_stream_current, 71)(device, out) : CT_IO;
 }
 
 void ct_stream_free(ct_stream *stream) {
-  if (ct_load()) AT(ct_stream_free, 69)(stream);
+  if (ct_load()) AT(ct_stream_free, 72)(stream);
 }
 
 ct_status ct_stream_synchronize(const ct_stream *stream) {
-  return ct_load() ? AT(ct_stream_synchronize, 70)(stream) : CT_IO;
+  return ct_load() ? AT(ct_stream_synchronize, 73)(stream) : CT_IO;
 }
 
 ct_status ct_stream_record(const ct_stream *stream, ct_event **out) {
-  return ct_load() ? AT(ct_stream_record, 71)(stream, out) : CT_IO;
+  return ct_load() ? AT(ct_stream_record, 74)(stream, out) : CT_IO;
 }
 
 ct_status ct_stream_wait(const ct_stream *stream, const ct_event *event) {
-  return ct_load() ? AT(ct_stream_wait, 72)(stream, event) : CT_IO;
+  return ct_load() ? AT(ct_stream_wait, 75)(stream, event) : CT_IO;
 }
 
 ct_status ct_event_is_done(const ct_event *event, bool *out) {
-  return ct_load() ? AT(ct_event_is_done, 73)(event, out) : CT_IO;
+  return ct_load() ? AT(ct_event_is_done, 76)(event, out) : CT_IO;
 }
 
 ct_status ct_event_synchronize(const ct_event *event) {
-  return ct_load() ? AT(ct_event_synchronize, 74)(event) : CT_IO;
+  return ct_load() ? AT(ct_event_synchronize, 77)(event) : CT_IO;
 }
 
 void ct_event_free(ct_event *event) {
-  if (ct_load()) AT(ct_event_free, 75)(event);
+  if (ct_load()) AT(ct_event_free, 78)(event);
 }
 
 ct_status ct_tensor_copy_on(const ct_stream *stream, ct_tensor *destination, const ct_tensor *source) {
-  return ct_load() ? AT(ct_tensor_copy_on, 76)(stream, destination, source) : CT_IO;
+  return ct_load() ? AT(ct_tensor_copy_on, 79)(stream, destination, source) : CT_IO;
 }
 
 ct_status ct_empty_pinned(int64_t bytes, ct_tensor **out) {
-  return ct_load() ? AT(ct_empty_pinned, 77)(bytes, out) : CT_IO;
+  return ct_load() ? AT(ct_empty_pinned, 80)(bytes, out) : CT_IO;
 }
 
 ct_status ct_tensor_view_bytes(const ct_tensor *bytes, int64_t offset, ct_dtype dtype, const int64_t *sizes, size_t rank, ct_tensor **out) {
-  return ct_load() ? AT(ct_tensor_view_bytes, 78)(bytes, offset, dtype, sizes, rank, out) : CT_IO;
+  return ct_load() ? AT(ct_tensor_view_bytes, 81)(bytes, offset, dtype, sizes, rank, out) : CT_IO;
 }
 
 ct_status ct_store_connect(const char *host, uint16_t port, bool listens, int32_t size, const char *prefix, int64_t timeout_ms, ct_store **out) {
-  return ct_load() ? AT(ct_store_connect, 79)(host, port, listens, size, prefix, timeout_ms, out) : CT_IO;
+  return ct_load() ? AT(ct_store_connect, 82)(host, port, listens, size, prefix, timeout_ms, out) : CT_IO;
 }
 
 uint16_t ct_store_port(const ct_store *store) {
-  return ct_load() ? AT(ct_store_port, 80)(store) : (uint16_t){0};
+  return ct_load() ? AT(ct_store_port, 83)(store) : (uint16_t){0};
 }
 
 void ct_store_free(ct_store *store) {
-  if (ct_load()) AT(ct_store_free, 81)(store);
+  if (ct_load()) AT(ct_store_free, 84)(store);
 }
 
 ct_status ct_process_group_gloo(ct_store *store, const char *host, int32_t rank, int32_t size, int64_t join_timeout_ms, int64_t timeout_ms, ct_process_group **out) {
-  return ct_load() ? AT(ct_process_group_gloo, 82)(store, host, rank, size, join_timeout_ms, timeout_ms, out) : CT_IO;
+  return ct_load() ? AT(ct_process_group_gloo, 85)(store, host, rank, size, join_timeout_ms, timeout_ms, out) : CT_IO;
 }
 
 void ct_process_group_free(ct_process_group *group) {
-  if (ct_load()) AT(ct_process_group_free, 83)(group);
+  if (ct_load()) AT(ct_process_group_free, 86)(group);
 }
 
 ct_status ct_all_reduce(ct_process_group *group, ct_tensor *tensor, ct_reduction reduction) {
-  return ct_load() ? AT(ct_all_reduce, 84)(group, tensor, reduction) : CT_IO;
+  return ct_load() ? AT(ct_all_reduce, 87)(group, tensor, reduction) : CT_IO;
 }
 
 ct_status ct_broadcast(ct_process_group *group, ct_tensor *tensor, int32_t root) {
-  return ct_load() ? AT(ct_broadcast, 85)(group, tensor, root) : CT_IO;
+  return ct_load() ? AT(ct_broadcast, 88)(group, tensor, root) : CT_IO;
 }
 
 ct_status ct_all_gather(ct_process_group *group, const ct_tensor *tensor, ct_tensor *out) {
-  return ct_load() ? AT(ct_all_gather, 86)(group, tensor, out) : CT_IO;
+  return ct_load() ? AT(ct_all_gather, 89)(group, tensor, out) : CT_IO;
 }
 
 ct_status ct_barrier(ct_process_group *group) {
-  return ct_load() ? AT(ct_barrier, 87)(group) : CT_IO;
+  return ct_load() ? AT(ct_barrier, 90)(group) : CT_IO;
 }
 
 ct_status ct_op_add_Tensor(const ct_tensor *self_, const ct_tensor *other, ct_scalar alpha, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_add_Tensor, 88)(self_, other, alpha, out) : CT_IO;
+  return ct_load() ? AT(ct_op_add_Tensor, 91)(self_, other, alpha, out) : CT_IO;
 }
 
 ct_status ct_op_add_Scalar(const ct_tensor *self_, ct_scalar other, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_add_Scalar, 89)(self_, other, out) : CT_IO;
+  return ct_load() ? AT(ct_op_add_Scalar, 92)(self_, other, out) : CT_IO;
 }
 
 ct_status ct_op_sub_Tensor(const ct_tensor *self_, const ct_tensor *other, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_sub_Tensor, 90)(self_, other, out) : CT_IO;
+  return ct_load() ? AT(ct_op_sub_Tensor, 93)(self_, other, out) : CT_IO;
 }
 
 ct_status ct_op_rsub_Scalar(const ct_tensor *self_, ct_scalar other, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_rsub_Scalar, 91)(self_, other, out) : CT_IO;
+  return ct_load() ? AT(ct_op_rsub_Scalar, 94)(self_, other, out) : CT_IO;
 }
 
 ct_status ct_op_mul_Tensor(const ct_tensor *self_, const ct_tensor *other, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_mul_Tensor, 92)(self_, other, out) : CT_IO;
+  return ct_load() ? AT(ct_op_mul_Tensor, 95)(self_, other, out) : CT_IO;
 }
 
 ct_status ct_op_mul_Scalar(const ct_tensor *self_, ct_scalar other, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_mul_Scalar, 93)(self_, other, out) : CT_IO;
+  return ct_load() ? AT(ct_op_mul_Scalar, 96)(self_, other, out) : CT_IO;
 }
 
 ct_status ct_op_div_Tensor(const ct_tensor *self_, const ct_tensor *other, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_div_Tensor, 94)(self_, other, out) : CT_IO;
+  return ct_load() ? AT(ct_op_div_Tensor, 97)(self_, other, out) : CT_IO;
 }
 
 ct_status ct_op_div_Scalar(const ct_tensor *self_, ct_scalar other, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_div_Scalar, 95)(self_, other, out) : CT_IO;
+  return ct_load() ? AT(ct_op_div_Scalar, 98)(self_, other, out) : CT_IO;
 }
 
 ct_status ct_op_reciprocal(const ct_tensor *self_, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_reciprocal, 96)(self_, out) : CT_IO;
+  return ct_load() ? AT(ct_op_reciprocal, 99)(self_, out) : CT_IO;
 }
 
 ct_status ct_op_neg(const ct_tensor *self_, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_neg, 97)(self_, out) : CT_IO;
+  return ct_load() ? AT(ct_op_neg, 100)(self_, out) : CT_IO;
 }
 
 ct_status ct_op_abs(const ct_tensor *self_, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_abs, 98)(self_, out) : CT_IO;
+  return ct_load() ? AT(ct_op_abs, 101)(self_, out) : CT_IO;
 }
 
 ct_status ct_op_pow_Tensor_Scalar(const ct_tensor *self_, ct_scalar exponent, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_pow_Tensor_Scalar, 99)(self_, exponent, out) : CT_IO;
+  return ct_load() ? AT(ct_op_pow_Tensor_Scalar, 102)(self_, exponent, out) : CT_IO;
 }
 
 ct_status ct_op_pow_Scalar(ct_scalar self_, const ct_tensor *exponent, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_pow_Scalar, 100)(self_, exponent, out) : CT_IO;
+  return ct_load() ? AT(ct_op_pow_Scalar, 103)(self_, exponent, out) : CT_IO;
 }
 
 ct_status ct_op_sqrt(const ct_tensor *self_, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_sqrt, 101)(self_, out) : CT_IO;
+  return ct_load() ? AT(ct_op_sqrt, 104)(self_, out) : CT_IO;
 }
 
 ct_status ct_op_rsqrt(const ct_tensor *self_, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_rsqrt, 102)(self_, out) : CT_IO;
+  return ct_load() ? AT(ct_op_rsqrt, 105)(self_, out) : CT_IO;
 }
 
 ct_status ct_op_square(const ct_tensor *self_, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_square, 103)(self_, out) : CT_IO;
+  return ct_load() ? AT(ct_op_square, 106)(self_, out) : CT_IO;
 }
 
 ct_status ct_op_exp(const ct_tensor *self_, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_exp, 104)(self_, out) : CT_IO;
+  return ct_load() ? AT(ct_op_exp, 107)(self_, out) : CT_IO;
 }
 
 ct_status ct_op_log(const ct_tensor *self_, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_log, 105)(self_, out) : CT_IO;
+  return ct_load() ? AT(ct_op_log, 108)(self_, out) : CT_IO;
 }
 
 ct_status ct_op_sin(const ct_tensor *self_, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_sin, 106)(self_, out) : CT_IO;
+  return ct_load() ? AT(ct_op_sin, 109)(self_, out) : CT_IO;
 }
 
 ct_status ct_op_cos(const ct_tensor *self_, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_cos, 107)(self_, out) : CT_IO;
+  return ct_load() ? AT(ct_op_cos, 110)(self_, out) : CT_IO;
 }
 
 ct_status ct_op_floor(const ct_tensor *self_, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_floor, 108)(self_, out) : CT_IO;
+  return ct_load() ? AT(ct_op_floor, 111)(self_, out) : CT_IO;
 }
 
 ct_status ct_op_round(const ct_tensor *self_, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_round, 109)(self_, out) : CT_IO;
+  return ct_load() ? AT(ct_op_round, 112)(self_, out) : CT_IO;
 }
 
 ct_status ct_op_clamp(const ct_tensor *self_, const ct_scalar *min, const ct_scalar *max, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_clamp, 110)(self_, min, max, out) : CT_IO;
+  return ct_load() ? AT(ct_op_clamp, 113)(self_, min, max, out) : CT_IO;
 }
 
 ct_status ct_op_maximum(const ct_tensor *self_, const ct_tensor *other, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_maximum, 111)(self_, other, out) : CT_IO;
+  return ct_load() ? AT(ct_op_maximum, 114)(self_, other, out) : CT_IO;
 }
 
 ct_status ct_op_minimum(const ct_tensor *self_, const ct_tensor *other, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_minimum, 112)(self_, other, out) : CT_IO;
+  return ct_load() ? AT(ct_op_minimum, 115)(self_, other, out) : CT_IO;
 }
 
 ct_status ct_op_lerp_Scalar(const ct_tensor *self_, const ct_tensor *end, ct_scalar weight, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_lerp_Scalar, 113)(self_, end, weight, out) : CT_IO;
+  return ct_load() ? AT(ct_op_lerp_Scalar, 116)(self_, end, weight, out) : CT_IO;
 }
 
 ct_status ct_op_lerp_Tensor(const ct_tensor *self_, const ct_tensor *end, const ct_tensor *weight, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_lerp_Tensor, 114)(self_, end, weight, out) : CT_IO;
+  return ct_load() ? AT(ct_op_lerp_Tensor, 117)(self_, end, weight, out) : CT_IO;
 }
 
 ct_status ct_op_addcmul(const ct_tensor *self_, const ct_tensor *tensor1, const ct_tensor *tensor2, ct_scalar value, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_addcmul, 115)(self_, tensor1, tensor2, value, out) : CT_IO;
+  return ct_load() ? AT(ct_op_addcmul, 118)(self_, tensor1, tensor2, value, out) : CT_IO;
 }
 
 ct_status ct_op_sigmoid(const ct_tensor *self_, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_sigmoid, 116)(self_, out) : CT_IO;
+  return ct_load() ? AT(ct_op_sigmoid, 119)(self_, out) : CT_IO;
 }
 
 ct_status ct_op_tanh(const ct_tensor *self_, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_tanh, 117)(self_, out) : CT_IO;
+  return ct_load() ? AT(ct_op_tanh, 120)(self_, out) : CT_IO;
 }
 
 ct_status ct_op_relu(const ct_tensor *self_, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_relu, 118)(self_, out) : CT_IO;
+  return ct_load() ? AT(ct_op_relu, 121)(self_, out) : CT_IO;
 }
 
 ct_status ct_op_silu(const ct_tensor *self_, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_silu, 119)(self_, out) : CT_IO;
+  return ct_load() ? AT(ct_op_silu, 122)(self_, out) : CT_IO;
 }
 
 ct_status ct_op_gelu(const ct_tensor *self_, const char *approximate, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_gelu, 120)(self_, approximate, out) : CT_IO;
+  return ct_load() ? AT(ct_op_gelu, 123)(self_, approximate, out) : CT_IO;
 }
 
 ct_status ct_op_leaky_relu(const ct_tensor *self_, ct_scalar negative_slope, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_leaky_relu, 121)(self_, negative_slope, out) : CT_IO;
+  return ct_load() ? AT(ct_op_leaky_relu, 124)(self_, negative_slope, out) : CT_IO;
 }
 
 ct_status ct_op_softmax_int(const ct_tensor *self_, int64_t dim, const ct_dtype *dtype, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_softmax_int, 122)(self_, dim, dtype, out) : CT_IO;
+  return ct_load() ? AT(ct_op_softmax_int, 125)(self_, dim, dtype, out) : CT_IO;
 }
 
 ct_status ct_op_eq_Scalar(const ct_tensor *self_, ct_scalar other, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_eq_Scalar, 123)(self_, other, out) : CT_IO;
+  return ct_load() ? AT(ct_op_eq_Scalar, 126)(self_, other, out) : CT_IO;
 }
 
 ct_status ct_op_eq_Tensor(const ct_tensor *self_, const ct_tensor *other, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_eq_Tensor, 124)(self_, other, out) : CT_IO;
+  return ct_load() ? AT(ct_op_eq_Tensor, 127)(self_, other, out) : CT_IO;
 }
 
 ct_status ct_op_ne_Scalar(const ct_tensor *self_, ct_scalar other, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_ne_Scalar, 125)(self_, other, out) : CT_IO;
+  return ct_load() ? AT(ct_op_ne_Scalar, 128)(self_, other, out) : CT_IO;
 }
 
 ct_status ct_op_lt_Scalar(const ct_tensor *self_, ct_scalar other, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_lt_Scalar, 126)(self_, other, out) : CT_IO;
+  return ct_load() ? AT(ct_op_lt_Scalar, 129)(self_, other, out) : CT_IO;
 }
 
 ct_status ct_op_lt_Tensor(const ct_tensor *self_, const ct_tensor *other, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_lt_Tensor, 127)(self_, other, out) : CT_IO;
+  return ct_load() ? AT(ct_op_lt_Tensor, 130)(self_, other, out) : CT_IO;
 }
 
 ct_status ct_op_le_Scalar(const ct_tensor *self_, ct_scalar other, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_le_Scalar, 128)(self_, other, out) : CT_IO;
+  return ct_load() ? AT(ct_op_le_Scalar, 131)(self_, other, out) : CT_IO;
 }
 
 ct_status ct_op_le_Tensor(const ct_tensor *self_, const ct_tensor *other, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_le_Tensor, 129)(self_, other, out) : CT_IO;
+  return ct_load() ? AT(ct_op_le_Tensor, 132)(self_, other, out) : CT_IO;
 }
 
 ct_status ct_op_gt_Scalar(const ct_tensor *self_, ct_scalar other, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_gt_Scalar, 130)(self_, other, out) : CT_IO;
+  return ct_load() ? AT(ct_op_gt_Scalar, 133)(self_, other, out) : CT_IO;
 }
 
 ct_status ct_op_gt_Tensor(const ct_tensor *self_, const ct_tensor *other, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_gt_Tensor, 131)(self_, other, out) : CT_IO;
+  return ct_load() ? AT(ct_op_gt_Tensor, 134)(self_, other, out) : CT_IO;
 }
 
 ct_status ct_op_ge_Scalar(const ct_tensor *self_, ct_scalar other, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_ge_Scalar, 132)(self_, other, out) : CT_IO;
+  return ct_load() ? AT(ct_op_ge_Scalar, 135)(self_, other, out) : CT_IO;
 }
 
 ct_status ct_op_ge_Tensor(const ct_tensor *self_, const ct_tensor *other, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_ge_Tensor, 133)(self_, other, out) : CT_IO;
+  return ct_load() ? AT(ct_op_ge_Tensor, 136)(self_, other, out) : CT_IO;
 }
 
 ct_status ct_op_logical_not(const ct_tensor *self_, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_logical_not, 134)(self_, out) : CT_IO;
+  return ct_load() ? AT(ct_op_logical_not, 137)(self_, out) : CT_IO;
 }
 
 ct_status ct_op_logical_and(const ct_tensor *self_, const ct_tensor *other, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_logical_and, 135)(self_, other, out) : CT_IO;
+  return ct_load() ? AT(ct_op_logical_and, 138)(self_, other, out) : CT_IO;
 }
 
 ct_status ct_op_logical_or(const ct_tensor *self_, const ct_tensor *other, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_logical_or, 136)(self_, other, out) : CT_IO;
+  return ct_load() ? AT(ct_op_logical_or, 139)(self_, other, out) : CT_IO;
 }
 
 ct_status ct_op_isfinite(const ct_tensor *self_, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_isfinite, 137)(self_, out) : CT_IO;
+  return ct_load() ? AT(ct_op_isfinite, 140)(self_, out) : CT_IO;
 }
 
 ct_status ct_op_bucketize_Tensor(const ct_tensor *self_, const ct_tensor *boundaries, bool out_int32, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_bucketize_Tensor, 138)(self_, boundaries, out_int32, out) : CT_IO;
+  return ct_load() ? AT(ct_op_bucketize_Tensor, 141)(self_, boundaries, out_int32, out) : CT_IO;
 }
 
 ct_status ct_op_where_self(const ct_tensor *condition, const ct_tensor *self_, const ct_tensor *other, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_where_self, 139)(condition, self_, other, out) : CT_IO;
+  return ct_load() ? AT(ct_op_where_self, 142)(condition, self_, other, out) : CT_IO;
 }
 
 ct_status ct_op_masked_fill_Scalar(const ct_tensor *self_, const ct_tensor *mask, ct_scalar value, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_masked_fill_Scalar, 140)(self_, mask, value, out) : CT_IO;
+  return ct_load() ? AT(ct_op_masked_fill_Scalar, 143)(self_, mask, value, out) : CT_IO;
 }
 
 ct_status ct_op_masked_select(const ct_tensor *self_, const ct_tensor *mask, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_masked_select, 141)(self_, mask, out) : CT_IO;
+  return ct_load() ? AT(ct_op_masked_select, 144)(self_, mask, out) : CT_IO;
 }
 
 ct_status ct_op_sum(const ct_tensor *self_, const ct_dtype *dtype, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_sum, 142)(self_, dtype, out) : CT_IO;
+  return ct_load() ? AT(ct_op_sum, 145)(self_, dtype, out) : CT_IO;
 }
 
 ct_status ct_op_sum_dim_IntList(const ct_tensor *self_, const int64_t *dim, size_t dim_count, bool keepdim, const ct_dtype *dtype, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_sum_dim_IntList, 143)(self_, dim, dim_count, keepdim, dtype, out) : CT_IO;
+  return ct_load() ? AT(ct_op_sum_dim_IntList, 146)(self_, dim, dim_count, keepdim, dtype, out) : CT_IO;
 }
 
 ct_status ct_op_mean(const ct_tensor *self_, const ct_dtype *dtype, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_mean, 144)(self_, dtype, out) : CT_IO;
+  return ct_load() ? AT(ct_op_mean, 147)(self_, dtype, out) : CT_IO;
 }
 
 ct_status ct_op_mean_dim(const ct_tensor *self_, const int64_t *dim, size_t dim_count, bool keepdim, const ct_dtype *dtype, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_mean_dim, 145)(self_, dim, dim_count, keepdim, dtype, out) : CT_IO;
+  return ct_load() ? AT(ct_op_mean_dim, 148)(self_, dim, dim_count, keepdim, dtype, out) : CT_IO;
 }
 
 ct_status ct_op_max(const ct_tensor *self_, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_max, 146)(self_, out) : CT_IO;
+  return ct_load() ? AT(ct_op_max, 149)(self_, out) : CT_IO;
 }
 
 ct_status ct_op_min(const ct_tensor *self_, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_min, 147)(self_, out) : CT_IO;
+  return ct_load() ? AT(ct_op_min, 150)(self_, out) : CT_IO;
 }
 
 ct_status ct_op_amax(const ct_tensor *self_, const int64_t *dim, size_t dim_count, bool keepdim, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_amax, 148)(self_, dim, dim_count, keepdim, out) : CT_IO;
+  return ct_load() ? AT(ct_op_amax, 151)(self_, dim, dim_count, keepdim, out) : CT_IO;
 }
 
 ct_status ct_op_amin(const ct_tensor *self_, const int64_t *dim, size_t dim_count, bool keepdim, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_amin, 149)(self_, dim, dim_count, keepdim, out) : CT_IO;
+  return ct_load() ? AT(ct_op_amin, 152)(self_, dim, dim_count, keepdim, out) : CT_IO;
 }
 
 ct_status ct_op_std_correction(const ct_tensor *self_, const int64_t *dim, size_t dim_count, const ct_scalar *correction, bool keepdim, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_std_correction, 150)(self_, dim, dim_count, correction, keepdim, out) : CT_IO;
+  return ct_load() ? AT(ct_op_std_correction, 153)(self_, dim, dim_count, correction, keepdim, out) : CT_IO;
 }
 
 ct_status ct_op_all(const ct_tensor *self_, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_all, 151)(self_, out) : CT_IO;
+  return ct_load() ? AT(ct_op_all, 154)(self_, out) : CT_IO;
 }
 
 ct_status ct_op_any(const ct_tensor *self_, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_any, 152)(self_, out) : CT_IO;
+  return ct_load() ? AT(ct_op_any, 155)(self_, out) : CT_IO;
 }
 
 ct_status ct_op_argmax(const ct_tensor *self_, const int64_t *dim, bool keepdim, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_argmax, 153)(self_, dim, keepdim, out) : CT_IO;
+  return ct_load() ? AT(ct_op_argmax, 156)(self_, dim, keepdim, out) : CT_IO;
 }
 
 ct_status ct_op_cumsum(const ct_tensor *self_, int64_t dim, const ct_dtype *dtype, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_cumsum, 154)(self_, dim, dtype, out) : CT_IO;
+  return ct_load() ? AT(ct_op_cumsum, 157)(self_, dim, dtype, out) : CT_IO;
 }
 
 ct_status ct_op_linalg_vector_norm(const ct_tensor *self_, ct_scalar ord, const int64_t *dim, size_t dim_count, bool keepdim, const ct_dtype *dtype, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_linalg_vector_norm, 155)(self_, ord, dim, dim_count, keepdim, dtype, out) : CT_IO;
+  return ct_load() ? AT(ct_op_linalg_vector_norm, 158)(self_, ord, dim, dim_count, keepdim, dtype, out) : CT_IO;
 }
 
 ct_status ct_op_equal(const ct_tensor *self_, const ct_tensor *other, bool *out) {
-  return ct_load() ? AT(ct_op_equal, 156)(self_, other, out) : CT_IO;
+  return ct_load() ? AT(ct_op_equal, 159)(self_, other, out) : CT_IO;
 }
 
 ct_status ct_op_reshape(const ct_tensor *self_, const int64_t *shape, size_t shape_count, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_reshape, 157)(self_, shape, shape_count, out) : CT_IO;
+  return ct_load() ? AT(ct_op_reshape, 160)(self_, shape, shape_count, out) : CT_IO;
 }
 
 ct_status ct_op_permute(const ct_tensor *self_, const int64_t *dims, size_t dims_count, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_permute, 158)(self_, dims, dims_count, out) : CT_IO;
+  return ct_load() ? AT(ct_op_permute, 161)(self_, dims, dims_count, out) : CT_IO;
 }
 
 ct_status ct_op_transpose_int(const ct_tensor *self_, int64_t dim0, int64_t dim1, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_transpose_int, 159)(self_, dim0, dim1, out) : CT_IO;
+  return ct_load() ? AT(ct_op_transpose_int, 162)(self_, dim0, dim1, out) : CT_IO;
 }
 
 ct_status ct_op_unsqueeze(const ct_tensor *self_, int64_t dim, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_unsqueeze, 160)(self_, dim, out) : CT_IO;
+  return ct_load() ? AT(ct_op_unsqueeze, 163)(self_, dim, out) : CT_IO;
 }
 
 ct_status ct_op_squeeze_dim(const ct_tensor *self_, int64_t dim, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_squeeze_dim, 161)(self_, dim, out) : CT_IO;
+  return ct_load() ? AT(ct_op_squeeze_dim, 164)(self_, dim, out) : CT_IO;
 }
 
 ct_status ct_op_expand(const ct_tensor *self_, const int64_t *size, size_t size_count, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_expand, 162)(self_, size, size_count, out) : CT_IO;
+  return ct_load() ? AT(ct_op_expand, 165)(self_, size, size_count, out) : CT_IO;
 }
 
 ct_status ct_op_flatten_using_ints(const ct_tensor *self_, int64_t start_dim, int64_t end_dim, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_flatten_using_ints, 163)(self_, start_dim, end_dim, out) : CT_IO;
+  return ct_load() ? AT(ct_op_flatten_using_ints, 166)(self_, start_dim, end_dim, out) : CT_IO;
 }
 
 ct_status ct_op_unflatten_int(const ct_tensor *self_, int64_t dim, const int64_t *sizes, size_t sizes_count, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_unflatten_int, 164)(self_, dim, sizes, sizes_count, out) : CT_IO;
+  return ct_load() ? AT(ct_op_unflatten_int, 167)(self_, dim, sizes, sizes_count, out) : CT_IO;
 }
 
 ct_status ct_op_contiguous(const ct_tensor *self_, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_contiguous, 165)(self_, out) : CT_IO;
+  return ct_load() ? AT(ct_op_contiguous, 168)(self_, out) : CT_IO;
 }
 
 ct_status ct_op_clone(const ct_tensor *self_, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_clone, 166)(self_, out) : CT_IO;
+  return ct_load() ? AT(ct_op_clone, 169)(self_, out) : CT_IO;
 }
 
 ct_status ct_op_pin_memory(const ct_tensor *self_, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_pin_memory, 167)(self_, out) : CT_IO;
+  return ct_load() ? AT(ct_op_pin_memory, 170)(self_, out) : CT_IO;
 }
 
 ct_status ct_op_detach(const ct_tensor *self_, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_detach, 168)(self_, out) : CT_IO;
+  return ct_load() ? AT(ct_op_detach, 171)(self_, out) : CT_IO;
 }
 
 ct_status ct_op_slice_Tensor(const ct_tensor *self_, int64_t dim, const int64_t *start, const int64_t *end, int64_t step, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_slice_Tensor, 169)(self_, dim, start, end, step, out) : CT_IO;
+  return ct_load() ? AT(ct_op_slice_Tensor, 172)(self_, dim, start, end, step, out) : CT_IO;
 }
 
 ct_status ct_op_select_int(const ct_tensor *self_, int64_t dim, int64_t index, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_select_int, 170)(self_, dim, index, out) : CT_IO;
+  return ct_load() ? AT(ct_op_select_int, 173)(self_, dim, index, out) : CT_IO;
 }
 
 ct_status ct_op_narrow(const ct_tensor *self_, int64_t dim, int64_t start, int64_t length, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_narrow, 171)(self_, dim, start, length, out) : CT_IO;
+  return ct_load() ? AT(ct_op_narrow, 174)(self_, dim, start, length, out) : CT_IO;
 }
 
 ct_status ct_op_index_select(const ct_tensor *self_, int64_t dim, const ct_tensor *index, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_index_select, 172)(self_, dim, index, out) : CT_IO;
+  return ct_load() ? AT(ct_op_index_select, 175)(self_, dim, index, out) : CT_IO;
 }
 
 ct_status ct_op_gather(const ct_tensor *self_, int64_t dim, const ct_tensor *index, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_gather, 173)(self_, dim, index, out) : CT_IO;
+  return ct_load() ? AT(ct_op_gather, 176)(self_, dim, index, out) : CT_IO;
 }
 
 ct_status ct_op_cat(ct_tensor *const *tensors, size_t tensors_count, int64_t dim, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_cat, 174)(tensors, tensors_count, dim, out) : CT_IO;
+  return ct_load() ? AT(ct_op_cat, 177)(tensors, tensors_count, dim, out) : CT_IO;
 }
 
 ct_status ct_op_stack(ct_tensor *const *tensors, size_t tensors_count, int64_t dim, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_stack, 175)(tensors, tensors_count, dim, out) : CT_IO;
+  return ct_load() ? AT(ct_op_stack, 178)(tensors, tensors_count, dim, out) : CT_IO;
 }
 
 ct_status ct_op_split_Tensor(const ct_tensor *self_, int64_t split_size, int64_t dim, ct_tensor ***out, size_t *out_count) {
-  return ct_load() ? AT(ct_op_split_Tensor, 176)(self_, split_size, dim, out, out_count) : CT_IO;
+  return ct_load() ? AT(ct_op_split_Tensor, 179)(self_, split_size, dim, out, out_count) : CT_IO;
 }
 
 ct_status ct_op_split_with_sizes(const ct_tensor *self_, const int64_t *split_sizes, size_t split_sizes_count, int64_t dim, ct_tensor ***out, size_t *out_count) {
-  return ct_load() ? AT(ct_op_split_with_sizes, 177)(self_, split_sizes, split_sizes_count, dim, out, out_count) : CT_IO;
+  return ct_load() ? AT(ct_op_split_with_sizes, 180)(self_, split_sizes, split_sizes_count, dim, out, out_count) : CT_IO;
 }
 
 ct_status ct_op_chunk(const ct_tensor *self_, int64_t chunks, int64_t dim, ct_tensor ***out, size_t *out_count) {
-  return ct_load() ? AT(ct_op_chunk, 178)(self_, chunks, dim, out, out_count) : CT_IO;
+  return ct_load() ? AT(ct_op_chunk, 181)(self_, chunks, dim, out, out_count) : CT_IO;
 }
 
 ct_status ct_op_unbind_int(const ct_tensor *self_, int64_t dim, ct_tensor ***out, size_t *out_count) {
-  return ct_load() ? AT(ct_op_unbind_int, 179)(self_, dim, out, out_count) : CT_IO;
+  return ct_load() ? AT(ct_op_unbind_int, 182)(self_, dim, out, out_count) : CT_IO;
 }
 
 ct_status ct_op_repeat(const ct_tensor *self_, const int64_t *repeats, size_t repeats_count, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_repeat, 180)(self_, repeats, repeats_count, out) : CT_IO;
+  return ct_load() ? AT(ct_op_repeat, 183)(self_, repeats, repeats_count, out) : CT_IO;
 }
 
 ct_status ct_op_repeat_interleave_self_int(const ct_tensor *self_, int64_t repeats, const int64_t *dim, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_repeat_interleave_self_int, 181)(self_, repeats, dim, out) : CT_IO;
+  return ct_load() ? AT(ct_op_repeat_interleave_self_int, 184)(self_, repeats, dim, out) : CT_IO;
 }
 
 ct_status ct_op_flip(const ct_tensor *self_, const int64_t *dims, size_t dims_count, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_flip, 182)(self_, dims, dims_count, out) : CT_IO;
+  return ct_load() ? AT(ct_op_flip, 185)(self_, dims, dims_count, out) : CT_IO;
 }
 
 ct_status ct_op_pad(const ct_tensor *self_, const int64_t *pad, size_t pad_count, const char *mode, const double *value, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_pad, 183)(self_, pad, pad_count, mode, value, out) : CT_IO;
+  return ct_load() ? AT(ct_op_pad, 186)(self_, pad, pad_count, mode, value, out) : CT_IO;
 }
 
 ct_status ct_op_sort_stable(const ct_tensor *self_, const bool *stable, int64_t dim, bool descending, ct_tensor **out0, ct_tensor **out1) {
-  return ct_load() ? AT(ct_op_sort_stable, 184)(self_, stable, dim, descending, out0, out1) : CT_IO;
+  return ct_load() ? AT(ct_op_sort_stable, 187)(self_, stable, dim, descending, out0, out1) : CT_IO;
 }
 
 ct_status ct_op_triu(const ct_tensor *self_, int64_t diagonal, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_triu, 185)(self_, diagonal, out) : CT_IO;
+  return ct_load() ? AT(ct_op_triu, 188)(self_, diagonal, out) : CT_IO;
 }
 
 ct_status ct_op_tril(const ct_tensor *self_, int64_t diagonal, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_tril, 186)(self_, diagonal, out) : CT_IO;
+  return ct_load() ? AT(ct_op_tril, 189)(self_, diagonal, out) : CT_IO;
 }
 
 ct_status ct_op_matmul(const ct_tensor *self_, const ct_tensor *other, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_matmul, 187)(self_, other, out) : CT_IO;
+  return ct_load() ? AT(ct_op_matmul, 190)(self_, other, out) : CT_IO;
 }
 
 ct_status ct_op_addmm(const ct_tensor *self_, const ct_tensor *mat1, const ct_tensor *mat2, ct_scalar beta, ct_scalar alpha, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_addmm, 188)(self_, mat1, mat2, beta, alpha, out) : CT_IO;
+  return ct_load() ? AT(ct_op_addmm, 191)(self_, mat1, mat2, beta, alpha, out) : CT_IO;
 }
 
 ct_status ct_op_linear(const ct_tensor *input, const ct_tensor *weight, const ct_tensor *bias, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_linear, 189)(input, weight, bias, out) : CT_IO;
+  return ct_load() ? AT(ct_op_linear, 192)(input, weight, bias, out) : CT_IO;
 }
 
 ct_status ct_op_linalg_qr(const ct_tensor *A, const char *mode, ct_tensor **out0, ct_tensor **out1) {
-  return ct_load() ? AT(ct_op_linalg_qr, 190)(A, mode, out0, out1) : CT_IO;
+  return ct_load() ? AT(ct_op_linalg_qr, 193)(A, mode, out0, out1) : CT_IO;
 }
 
 ct_status ct_op_linalg_eigh(const ct_tensor *self_, ct_tensor **out0, ct_tensor **out1) {
-  return ct_load() ? AT(ct_op_linalg_eigh, 191)(self_, out0, out1) : CT_IO;
+  return ct_load() ? AT(ct_op_linalg_eigh, 194)(self_, out0, out1) : CT_IO;
 }
 
 ct_status ct_op_conv1d(const ct_tensor *input, const ct_tensor *weight, const ct_tensor *bias, const int64_t *stride, size_t stride_count, const int64_t *padding, size_t padding_count, const int64_t *dilation, size_t dilation_count, int64_t groups, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_conv1d, 192)(input, weight, bias, stride, stride_count, padding, padding_count, dilation, dilation_count, groups, out) : CT_IO;
+  return ct_load() ? AT(ct_op_conv1d, 195)(input, weight, bias, stride, stride_count, padding, padding_count, dilation, dilation_count, groups, out) : CT_IO;
 }
 
 ct_status ct_op_conv2d(const ct_tensor *input, const ct_tensor *weight, const ct_tensor *bias, const int64_t *stride, size_t stride_count, const int64_t *padding, size_t padding_count, const int64_t *dilation, size_t dilation_count, int64_t groups, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_conv2d, 193)(input, weight, bias, stride, stride_count, padding, padding_count, dilation, dilation_count, groups, out) : CT_IO;
+  return ct_load() ? AT(ct_op_conv2d, 196)(input, weight, bias, stride, stride_count, padding, padding_count, dilation, dilation_count, groups, out) : CT_IO;
 }
 
 ct_status ct_op_conv3d(const ct_tensor *input, const ct_tensor *weight, const ct_tensor *bias, const int64_t *stride, size_t stride_count, const int64_t *padding, size_t padding_count, const int64_t *dilation, size_t dilation_count, int64_t groups, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_conv3d, 194)(input, weight, bias, stride, stride_count, padding, padding_count, dilation, dilation_count, groups, out) : CT_IO;
+  return ct_load() ? AT(ct_op_conv3d, 197)(input, weight, bias, stride, stride_count, padding, padding_count, dilation, dilation_count, groups, out) : CT_IO;
 }
 
 ct_status ct_op_conv_transpose1d(const ct_tensor *input, const ct_tensor *weight, const ct_tensor *bias, const int64_t *stride, size_t stride_count, const int64_t *padding, size_t padding_count, const int64_t *output_padding, size_t output_padding_count, int64_t groups, const int64_t *dilation, size_t dilation_count, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_conv_transpose1d, 195)(input, weight, bias, stride, stride_count, padding, padding_count, output_padding, output_padding_count, groups, dilation, dilation_count, out) : CT_IO;
+  return ct_load() ? AT(ct_op_conv_transpose1d, 198)(input, weight, bias, stride, stride_count, padding, padding_count, output_padding, output_padding_count, groups, dilation, dilation_count, out) : CT_IO;
 }
 
 ct_status ct_op_scaled_dot_product_attention(const ct_tensor *query, const ct_tensor *key, const ct_tensor *value, const ct_tensor *attn_mask, bool is_causal, const double *scale, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_scaled_dot_product_attention, 196)(query, key, value, attn_mask, is_causal, scale, out) : CT_IO;
+  return ct_load() ? AT(ct_op_scaled_dot_product_attention, 199)(query, key, value, attn_mask, is_causal, scale, out) : CT_IO;
 }
 
 ct_status ct_op_stft_center(const ct_tensor *self_, int64_t n_fft, const int64_t *hop_length, const ct_tensor *window, bool center, const char *pad_mode, const bool *return_complex, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_stft_center, 197)(self_, n_fft, hop_length, window, center, pad_mode, return_complex, out) : CT_IO;
+  return ct_load() ? AT(ct_op_stft_center, 200)(self_, n_fft, hop_length, window, center, pad_mode, return_complex, out) : CT_IO;
 }
 
 ct_status ct_op_layer_norm(const ct_tensor *input, const int64_t *normalized_shape, size_t normalized_shape_count, const ct_tensor *weight, const ct_tensor *bias, double eps, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_layer_norm, 198)(input, normalized_shape, normalized_shape_count, weight, bias, eps, out) : CT_IO;
+  return ct_load() ? AT(ct_op_layer_norm, 201)(input, normalized_shape, normalized_shape_count, weight, bias, eps, out) : CT_IO;
 }
 
 ct_status ct_op_rms_norm(const ct_tensor *input, const int64_t *normalized_shape, size_t normalized_shape_count, const ct_tensor *weight, const double *eps, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_rms_norm, 199)(input, normalized_shape, normalized_shape_count, weight, eps, out) : CT_IO;
+  return ct_load() ? AT(ct_op_rms_norm, 202)(input, normalized_shape, normalized_shape_count, weight, eps, out) : CT_IO;
 }
 
 ct_status ct_op_group_norm(const ct_tensor *input, int64_t num_groups, const ct_tensor *weight, const ct_tensor *bias, double eps, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_group_norm, 200)(input, num_groups, weight, bias, eps, out) : CT_IO;
+  return ct_load() ? AT(ct_op_group_norm, 203)(input, num_groups, weight, bias, eps, out) : CT_IO;
 }
 
 ct_status ct_op_embedding(const ct_tensor *weight, const ct_tensor *indices, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_embedding, 201)(weight, indices, out) : CT_IO;
+  return ct_load() ? AT(ct_op_embedding, 204)(weight, indices, out) : CT_IO;
 }
 
 ct_status ct_op_upsample_bilinear2d_aa(const ct_tensor *self_, const int64_t *output_size, size_t output_size_count, bool align_corners, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_upsample_bilinear2d_aa, 202)(self_, output_size, output_size_count, align_corners, out) : CT_IO;
+  return ct_load() ? AT(ct_op_upsample_bilinear2d_aa, 205)(self_, output_size, output_size_count, align_corners, out) : CT_IO;
 }
 
 ct_status ct_op_upsample_bicubic2d_aa(const ct_tensor *self_, const int64_t *output_size, size_t output_size_count, bool align_corners, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_upsample_bicubic2d_aa, 203)(self_, output_size, output_size_count, align_corners, out) : CT_IO;
+  return ct_load() ? AT(ct_op_upsample_bicubic2d_aa, 206)(self_, output_size, output_size_count, align_corners, out) : CT_IO;
 }
 
 ct_status ct_op_upsample_bilinear2d(const ct_tensor *self_, const int64_t *output_size, size_t output_size_count, bool align_corners, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_upsample_bilinear2d, 204)(self_, output_size, output_size_count, align_corners, out) : CT_IO;
+  return ct_load() ? AT(ct_op_upsample_bilinear2d, 207)(self_, output_size, output_size_count, align_corners, out) : CT_IO;
 }
 
 ct_status ct_op_upsample_bicubic2d(const ct_tensor *self_, const int64_t *output_size, size_t output_size_count, bool align_corners, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_upsample_bicubic2d, 205)(self_, output_size, output_size_count, align_corners, out) : CT_IO;
+  return ct_load() ? AT(ct_op_upsample_bicubic2d, 208)(self_, output_size, output_size_count, align_corners, out) : CT_IO;
 }
 
 ct_status ct_op_upsample_nearest2d(const ct_tensor *self_, const int64_t *output_size, size_t output_size_count, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_upsample_nearest2d, 206)(self_, output_size, output_size_count, out) : CT_IO;
+  return ct_load() ? AT(ct_op_upsample_nearest2d, 209)(self_, output_size, output_size_count, out) : CT_IO;
 }
 
 ct_status ct_op_copy_(ct_tensor *self_, const ct_tensor *src) {
-  return ct_load() ? AT(ct_op_copy_, 207)(self_, src) : CT_IO;
+  return ct_load() ? AT(ct_op_copy_, 210)(self_, src) : CT_IO;
 }
 
 ct_status ct_op_zero_(ct_tensor *self_) {
-  return ct_load() ? AT(ct_op_zero_, 208)(self_) : CT_IO;
+  return ct_load() ? AT(ct_op_zero_, 211)(self_) : CT_IO;
 }
 
 ct_status ct_op_fill__Scalar(ct_tensor *self_, ct_scalar value) {
-  return ct_load() ? AT(ct_op_fill__Scalar, 209)(self_, value) : CT_IO;
+  return ct_load() ? AT(ct_op_fill__Scalar, 212)(self_, value) : CT_IO;
 }
 
 ct_status ct_op_add__Tensor(ct_tensor *self_, const ct_tensor *other, ct_scalar alpha) {
-  return ct_load() ? AT(ct_op_add__Tensor, 210)(self_, other, alpha) : CT_IO;
+  return ct_load() ? AT(ct_op_add__Tensor, 213)(self_, other, alpha) : CT_IO;
 }
 
 ct_status ct_op_mul__Tensor(ct_tensor *self_, const ct_tensor *other) {
-  return ct_load() ? AT(ct_op_mul__Tensor, 211)(self_, other) : CT_IO;
+  return ct_load() ? AT(ct_op_mul__Tensor, 214)(self_, other) : CT_IO;
 }
 
 ct_status ct_op_mul__Scalar(ct_tensor *self_, ct_scalar other) {
-  return ct_load() ? AT(ct_op_mul__Scalar, 212)(self_, other) : CT_IO;
+  return ct_load() ? AT(ct_op_mul__Scalar, 215)(self_, other) : CT_IO;
 }
 
 ct_status ct_op_clamp_(ct_tensor *self_, const ct_scalar *min, const ct_scalar *max) {
-  return ct_load() ? AT(ct_op_clamp_, 213)(self_, min, max) : CT_IO;
+  return ct_load() ? AT(ct_op_clamp_, 216)(self_, min, max) : CT_IO;
 }
 
 ct_status ct_op_lerp__Scalar(ct_tensor *self_, const ct_tensor *end, ct_scalar weight) {
-  return ct_load() ? AT(ct_op_lerp__Scalar, 214)(self_, end, weight) : CT_IO;
+  return ct_load() ? AT(ct_op_lerp__Scalar, 217)(self_, end, weight) : CT_IO;
 }
 
 ct_status ct_op_leaky_relu_(ct_tensor *self_, ct_scalar negative_slope) {
-  return ct_load() ? AT(ct_op_leaky_relu_, 215)(self_, negative_slope) : CT_IO;
+  return ct_load() ? AT(ct_op_leaky_relu_, 218)(self_, negative_slope) : CT_IO;
 }
 
 ct_status ct_op_silu_(ct_tensor *self_) {
-  return ct_load() ? AT(ct_op_silu_, 216)(self_) : CT_IO;
+  return ct_load() ? AT(ct_op_silu_, 219)(self_) : CT_IO;
 }
 
 ct_status ct_op_fused_adamw_(ct_tensor *const *self_, size_t self__count, ct_tensor *const *grads, size_t grads_count, ct_tensor *const *exp_avgs, size_t exp_avgs_count, ct_tensor *const *exp_avg_sqs, size_t exp_avg_sqs_count, ct_tensor *const *max_exp_avg_sqs, size_t max_exp_avg_sqs_count, ct_tensor *const *state_steps, size_t state_steps_count, double lr, double beta1, double beta2, double weight_decay, double eps, bool amsgrad, bool maximize) {
-  return ct_load() ? AT(ct_op_fused_adamw_, 217)(self_, self__count, grads, grads_count, exp_avgs, exp_avgs_count, exp_avg_sqs, exp_avg_sqs_count, max_exp_avg_sqs, max_exp_avg_sqs_count, state_steps, state_steps_count, lr, beta1, beta2, weight_decay, eps, amsgrad, maximize) : CT_IO;
+  return ct_load() ? AT(ct_op_fused_adamw_, 220)(self_, self__count, grads, grads_count, exp_avgs, exp_avgs_count, exp_avg_sqs, exp_avg_sqs_count, max_exp_avg_sqs, max_exp_avg_sqs_count, state_steps, state_steps_count, lr, beta1, beta2, weight_decay, eps, amsgrad, maximize) : CT_IO;
 }
 
 ct_status ct_op_foreach_norm_Scalar(ct_tensor *const *self_, size_t self__count, ct_scalar ord, ct_tensor ***out, size_t *out_count) {
-  return ct_load() ? AT(ct_op_foreach_norm_Scalar, 218)(self_, self__count, ord, out, out_count) : CT_IO;
+  return ct_load() ? AT(ct_op_foreach_norm_Scalar, 221)(self_, self__count, ord, out, out_count) : CT_IO;
 }
 
 ct_status ct_op_foreach_mul__Tensor(ct_tensor *const *self_, size_t self__count, const ct_tensor *other) {
-  return ct_load() ? AT(ct_op_foreach_mul__Tensor, 219)(self_, self__count, other) : CT_IO;
+  return ct_load() ? AT(ct_op_foreach_mul__Tensor, 222)(self_, self__count, other) : CT_IO;
 }
 
 ct_status ct_op_foreach_mul__Scalar(ct_tensor *const *self_, size_t self__count, ct_scalar scalar) {
-  return ct_load() ? AT(ct_op_foreach_mul__Scalar, 220)(self_, self__count, scalar) : CT_IO;
+  return ct_load() ? AT(ct_op_foreach_mul__Scalar, 223)(self_, self__count, scalar) : CT_IO;
 }
 
 ct_status ct_op_foreach_mul_Scalar(ct_tensor *const *self_, size_t self__count, ct_scalar scalar, ct_tensor ***out, size_t *out_count) {
-  return ct_load() ? AT(ct_op_foreach_mul_Scalar, 221)(self_, self__count, scalar, out, out_count) : CT_IO;
+  return ct_load() ? AT(ct_op_foreach_mul_Scalar, 224)(self_, self__count, scalar, out, out_count) : CT_IO;
 }
 
 ct_status ct_op_foreach_mul_List(ct_tensor *const *self_, size_t self__count, ct_tensor *const *other, size_t other_count, ct_tensor ***out, size_t *out_count) {
-  return ct_load() ? AT(ct_op_foreach_mul_List, 222)(self_, self__count, other, other_count, out, out_count) : CT_IO;
+  return ct_load() ? AT(ct_op_foreach_mul_List, 225)(self_, self__count, other, other_count, out, out_count) : CT_IO;
 }
 
 ct_status ct_op_foreach_add__Scalar(ct_tensor *const *self_, size_t self__count, ct_scalar scalar) {
-  return ct_load() ? AT(ct_op_foreach_add__Scalar, 223)(self_, self__count, scalar) : CT_IO;
+  return ct_load() ? AT(ct_op_foreach_add__Scalar, 226)(self_, self__count, scalar) : CT_IO;
 }
 
 ct_status ct_op_foreach_add__List(ct_tensor *const *self_, size_t self__count, ct_tensor *const *other, size_t other_count, ct_scalar alpha) {
-  return ct_load() ? AT(ct_op_foreach_add__List, 224)(self_, self__count, other, other_count, alpha) : CT_IO;
+  return ct_load() ? AT(ct_op_foreach_add__List, 227)(self_, self__count, other, other_count, alpha) : CT_IO;
 }
 
 ct_status ct_op_foreach_sub_List(ct_tensor *const *self_, size_t self__count, ct_tensor *const *other, size_t other_count, ct_tensor ***out, size_t *out_count) {
-  return ct_load() ? AT(ct_op_foreach_sub_List, 225)(self_, self__count, other, other_count, out, out_count) : CT_IO;
+  return ct_load() ? AT(ct_op_foreach_sub_List, 228)(self_, self__count, other, other_count, out, out_count) : CT_IO;
 }
 
 ct_status ct_op_foreach_addcmul__Scalar(ct_tensor *const *self_, size_t self__count, ct_tensor *const *tensor1, size_t tensor1_count, ct_tensor *const *tensor2, size_t tensor2_count, ct_scalar value) {
-  return ct_load() ? AT(ct_op_foreach_addcmul__Scalar, 226)(self_, self__count, tensor1, tensor1_count, tensor2, tensor2_count, value) : CT_IO;
+  return ct_load() ? AT(ct_op_foreach_addcmul__Scalar, 229)(self_, self__count, tensor1, tensor1_count, tensor2, tensor2_count, value) : CT_IO;
 }
 
 ct_status ct_op_foreach_addcdiv__Scalar(ct_tensor *const *self_, size_t self__count, ct_tensor *const *tensor1, size_t tensor1_count, ct_tensor *const *tensor2, size_t tensor2_count, ct_scalar value) {
-  return ct_load() ? AT(ct_op_foreach_addcdiv__Scalar, 227)(self_, self__count, tensor1, tensor1_count, tensor2, tensor2_count, value) : CT_IO;
+  return ct_load() ? AT(ct_op_foreach_addcdiv__Scalar, 230)(self_, self__count, tensor1, tensor1_count, tensor2, tensor2_count, value) : CT_IO;
 }
 
 ct_status ct_op_foreach_lerp__Scalar(ct_tensor *const *self_, size_t self__count, ct_tensor *const *tensors1, size_t tensors1_count, ct_scalar weight) {
-  return ct_load() ? AT(ct_op_foreach_lerp__Scalar, 228)(self_, self__count, tensors1, tensors1_count, weight) : CT_IO;
+  return ct_load() ? AT(ct_op_foreach_lerp__Scalar, 231)(self_, self__count, tensors1, tensors1_count, weight) : CT_IO;
 }
 
 ct_status ct_op_foreach_sqrt(ct_tensor *const *self_, size_t self__count, ct_tensor ***out, size_t *out_count) {
-  return ct_load() ? AT(ct_op_foreach_sqrt, 229)(self_, self__count, out, out_count) : CT_IO;
+  return ct_load() ? AT(ct_op_foreach_sqrt, 232)(self_, self__count, out, out_count) : CT_IO;
 }
 
 ct_status ct_op_foreach_sign(ct_tensor *const *self_, size_t self__count, ct_tensor ***out, size_t *out_count) {
-  return ct_load() ? AT(ct_op_foreach_sign, 230)(self_, self__count, out, out_count) : CT_IO;
+  return ct_load() ? AT(ct_op_foreach_sign, 233)(self_, self__count, out, out_count) : CT_IO;
 }
 
 ct_status ct_op_foreach_copy_(ct_tensor *const *self_, size_t self__count, ct_tensor *const *src, size_t src_count) {
-  return ct_load() ? AT(ct_op_foreach_copy_, 231)(self_, self__count, src, src_count) : CT_IO;
+  return ct_load() ? AT(ct_op_foreach_copy_, 234)(self_, self__count, src, src_count) : CT_IO;
 }

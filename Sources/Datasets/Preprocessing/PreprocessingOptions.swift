@@ -1,5 +1,6 @@
 import Foundation
 import LTX
+import NN
 import Media
 import Torch
 
@@ -25,7 +26,8 @@ public struct PreprocessingOptions: Sendable {
   public var models: ModelFiles
   /// Whether the text encoder is quantized to int8.
   public var textEncoder8bit = false
-  /// The memory of the text encoder.
+  var textEncoderStorage: WeightStorage { textEncoder8bit ? .int8 : .asStored }
+  /// The memory of the models.
   public var memory = MemorySettings()
   /// Columns that can't be found by their names.
   public var columns: [Role: String] = [:]

@@ -20,6 +20,8 @@ public struct PreprocessingPlan: Sendable {
   let repeats: SampleRepeats?
   /// The report before any work is done.
   let report: PreprocessingReport
+  /// The memory plans of the models that are needed.
+  public let memory: PreprocessingMemory
 
   /// - Throws: `Issue` for an option, a dataset or a model that can't be used, and if no row can be
   ///   used; `TensorFileError` or `TorchError`.
@@ -104,6 +106,8 @@ public struct PreprocessingPlan: Sendable {
     }
     self.work = work
     self.report = report
+    memory = try PreprocessingMemory(
+      options, checkpoint, encoding: work.reduce(into: []) { $0.formUnion($1.pending) })
   }
 
   /// `.precomputed` beside a dataset file, or within a folder of media.

@@ -125,12 +125,9 @@ public final class Preprocessor {
       .values.sorted { $0[0].sample.index < $1[0].sample.index }
     notify(.loading(.captions, total: pending.count))
     let options = plan.options
-    let storage: WeightStorage = options.textEncoder8bit ? .int8 : .asStored
     let encoder = try plan.checkpoint.promptEncoder(
-      dtype: options.dtype, device: options.device, storage: storage,
-      placements: options.memory.textEncoderPlacements(
-        at: options.models.textEncoder, dtype: options.dtype, device: options.device,
-        storage: storage))
+      dtype: options.dtype, device: options.device, storage: options.textEncoderStorage,
+      placements: plan.memory.textEncoder)
     var done = 0
     notify(.advanced(.captions, done: 0, total: pending.count))
     for group in works {

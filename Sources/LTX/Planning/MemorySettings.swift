@@ -1,4 +1,5 @@
 import BlockExecution
+import Foundation
 import LanguageModels
 import NN
 import Support
@@ -15,43 +16,68 @@ public struct MemorySettings: Sendable, Equatable {
     (self.weightPlacement, self.memory) = (weightPlacement, memory)
   }
 
-  /// The locations of the weights of a model's blocks.
+  /// The placements of blocks where nothing is planned.
+  public var unplanned: WeightPlacements { weightPlacement.map { .all($0) } ?? .resident }
+
+  /// The bytes that tensors may take; nil if nothing is planned. Call it before models are loaded.
   ///
-  /// - Parameters:
-  ///   - work: What the model does, for messages: `sampling`.
-  ///   - costs: Called only if there is something to decide.
-  /// - Throws: `Issue` if no plan fits; `TorchError` if the device can't be asked.
-  public func placements(
-    on device: Device, for work: String, _ costs: () throws -> StackCosts
-  ) throws -> WeightPlacements {
-    if let weightPlacement { return .all(weightPlacement) }
-    guard device != .cpu || memory != nil else { return .resident }
-    let limit = try (memory ?? .automatic).tensorBytes(on: device)
-    let machine = MachineResources(deviceBytes: limit, hostBytes: HostMemory.usableBytes / 2)
-    let costs = try costs()
-    guard let (plan, fits) = MemoryPlanner.plan(costs, on: machine) else { return .resident }
-    guard fits else {
-      throw Issue(
-        ["memory"],
-        "does not suffice: \(work) needs about \(plan.peakBytes.gigabytes) of the device's memory "
-          + "at least (got \(limit.gigabytes))",
-        suggestion: "Use a device with more memory, or smaller inputs.")
-    }
-    return WeightPlacements(plan.placement, count: plan.streamedBlocks, of: costs.blocks)
+  /// - Throws: `TorchError` if the device can't be asked.
+  public func limitBytes(on device: Device) throws -> Int? {
+    guard device != .cpu || memory != nil else { return nil }
+    return try (memory ?? .automatic).tensorBytes(on: device)
   }
 
-  /// The locations of the weights of a text encoder's layers.
+  /// The plan of a model's blocks.
   ///
-  /// The other parameters are those of `openTextEncoder`.
-  ///
-  /// - Throws: The errors of `placements`; `Issue` or `TensorFileError` for files that can't be
-  ///   read.
-  public func textEncoderPlacements(
-    at path: String?, dtype: DType, device: Device, storage: WeightStorage
-  ) throws -> WeightPlacements {
-    guard let path else { return .resident }
-    return try placements(on: device, for: "the text encoder") {
-      try textEncoderCosts(at: path, dtype: dtype, storage: storage)
+  /// - Parameters:
+  ///   - work: What the model does, for messages and tables: `sampling`.
+  ///   - unit: What one pass through the blocks is a part of, with its number of passes.
+  ///   - path: The file that its weights are read from, or a folder of such files.
+  ///   - limitBytes: The result of `limitBytes(on:)`.
+  /// - Throws: `Issue` if no plan fits; `TorchError` if the device fails.
+  public func plan(
+    _ work: String, per unit: (name: String, passes: Double), on device: Device, limitBytes: Int,
+    readingFrom path: String, _ costs: StackCosts
+  ) throws -> WorkPlan {
+    let machine = try MachineResources(device, deviceBytes: limitBytes, readingFrom: path)
+    let found = MemoryPlanner.plan(costs, on: machine) { plan in
+      switch weightPlacement {
+      case nil: true
+      case .resident?: plan.streamedBlocks == 0
+      case .host?, .file?: plan.streamedBlocks == costs.blocks
+      }
     }
+    guard let (best, fits) = found else { preconditionFailure("no plan without a condition") }
+    var chosen = best
+    if chosen.streamedBlocks > 0, let weightPlacement { chosen.placement = weightPlacement }
+    guard fits else { throw Self.problem(work, needs: chosen.peakBytes, limitBytes: limitBytes) }
+    return WorkPlan(
+      work, peakBytes: chosen.peakBytes, time: (chosen.seconds * unit.passes, unit.name),
+      treatment: chosen.inferenceWords(of: costs.blocks),
+      placements: WeightPlacements(
+        chosen.placement, count: chosen.streamedBlocks, of: costs.blocks))
+  }
+
+  /// The plan of work without blocks.
+  ///
+  /// - Throws: `Issue` if it does not fit.
+  public func plan(_ work: String, peakBytes: Int, limitBytes: Int, suggestion: String) throws
+    -> WorkPlan
+  {
+    guard peakBytes <= limitBytes else {
+      throw Self.problem(work, needs: peakBytes, limitBytes: limitBytes, suggestion)
+    }
+    return WorkPlan(work, peakBytes: peakBytes)
+  }
+
+  private static func problem(
+    _ work: String, needs peakBytes: Int, limitBytes: Int,
+    _ suggestion: String = "Use a device with more memory, or smaller inputs."
+  ) -> Issue {
+    Issue(
+      ["memory"],
+      "does not suffice: \(work) needs about \(peakBytes.gigabytes) of the device's memory at least "
+        + "(got \(limitBytes.gigabytes))",
+      suggestion: suggestion)
   }
 }

@@ -37,6 +37,25 @@ extension TransformerConfiguration {
     }
   }
 
+  /// The operations of the self-attention in a block's forward pass.
+  public func attentionOperations(_ pass: PassSize) -> Double {
+    pass.tokens.pairs.reduce(0) { sum, pair in
+      guard let tokens = pair.1 else { return sum }
+      let (t, width) = (Double(tokens), Double(sizes[pair.0].width))
+      return sum + 4 * t * t * width * Double(pass.batchSize)
+    }
+  }
+
+  /// The bytes of the self-attention's results in a block, and of the sum of each row of scores,
+  /// which its backward pass needs.
+  public func attentionBytes(_ pass: PassSize, elementBytes: Int) -> Int {
+    pass.tokens.pairs.reduce(0) { sum, pair in
+      let sizes = sizes[pair.0]
+      let perToken = sizes.width * elementBytes + sizes.heads * DType.float32.size
+      return sum + (pair.1 ?? 0) * perToken * pass.batchSize
+    }
+  }
+
   /// The bytes that a block's graph keeps between its forward and its backward pass, its input
   /// included.
   ///

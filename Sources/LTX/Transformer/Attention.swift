@@ -45,17 +45,21 @@ public struct Attention: Sendable {
     _ x: Tensor, context: Tensor? = nil, mask: Tensor? = nil, positions: RotaryEmbedding? = nil,
     keyPositions: RotaryEmbedding? = nil, bypass: Bypass = .none
   ) throws -> Tensor {
+    let isSelfAttention = context == nil
     let context = context ?? x
     let v = try toV(context)
     var out: Tensor
     if case .all = bypass {
       out = v
     } else {
-      let q = try normQ(toQ(x))
-      let k = try normK(toK(context))
-      out = try Tensor.scaledDotProductAttention(
-        rotate(q, positions), rotate(k, keyPositions ?? positions), split(v), mask: mask
-      ).transpose(1, 2).flatten(from: 2, through: 3)
+      let q = try rotate(normQ(toQ(x)), positions)
+      let k = try rotate(normK(toK(context)), keyPositions ?? positions)
+      // Other attentions have few keys: computing them again costs less than the memory is worth.
+      out =
+        isSelfAttention && mask == nil
+        ? try KeptAttention.attention(q, k, split(v))
+        : try Tensor.scaledDotProductAttention(q, k, split(v), mask: mask)
+      out = try out.transpose(1, 2).flatten(from: 2, through: 3)
       if case .samples(let keep) = bypass {
         out = try out * keep + v * (1 - keep)
       }

@@ -17,10 +17,13 @@ public struct LoadedBatch: Sendable {
   public let text: TextFeatures
 }
 
-/// Loads the batches of a run in order, some of them ahead of time on worker threads.
+/// Loads the batches of a run in order and draws their random numbers, some of them ahead of time on
+/// worker threads.
 final class BatchLoader {
-  private let ahead: ReadAhead<LoadedBatch>?
-  private let read: @Sendable (Int) throws -> LoadedBatch
+  typealias Item = (batch: LoadedBatch, draws: TrainingDraws)
+
+  private let ahead: ReadAhead<Item>?
+  private let read: @Sendable (Int) throws -> Item
   private var taken = 0
 
   /// - Parameters:
@@ -31,16 +34,20 @@ final class BatchLoader {
   ///     requested.
   ///   - captionDropout: selects the samples that come with the empty prompt's features.
   ///   - device: the target of the batches; for a GPU they are put into page-locked memory.
+  ///   - draws: draws the random numbers of a batch.
   init(
     _ dataset: PrecomputedDataset, order: BatchOrder, first: Int, stride: Int, count: Int,
-    workers: Int, device: Device, captionDropout: CaptionDropout? = nil
+    workers: Int, device: Device, captionDropout: CaptionDropout? = nil,
+    draws: @escaping @Sendable (LoadedBatch) throws -> TrainingDraws
   ) {
     let order = Mutex(order)
-    let read: @Sendable (Int) throws -> LoadedBatch = { index in
+    let read: @Sendable (Int) throws -> Item = { index in
       let number = first + index * stride
       let batch = try dataset.load(
         order.withLock { try $0.batch(number) }, number: number, captionDropout)
-      return device == .cpu ? batch : try batch.pinned()
+      let drawn = try draws(batch)
+      guard device != .cpu else { return (batch, drawn) }
+      return (try batch.pinned(), try drawn.compactMap { try $1.mapTensors { try $0.pinned() } })
     }
     self.read = read
     ahead =
@@ -49,7 +56,7 @@ final class BatchLoader {
   }
 
   /// - Precondition: called at most once for each batch.
-  func next() throws -> LoadedBatch {
+  func next() throws -> Item {
     defer { taken += 1 }
     return try ahead?.next() ?? read(taken)
   }

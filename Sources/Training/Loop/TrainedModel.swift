@@ -35,14 +35,16 @@ struct TrainedModel: Sendable {
   /// - Throws: `ConfigurationProblems` that name the key, `WeightError`, `TensorFileError`.
   ///
   /// - Parameters:
-  ///   - samples: the modalities that validation samples need.
+  ///   - samples: what validation samples need; nil without samples.
   ///   - passes: the sizes of the batches that are trained on.
+  ///   - planned: called with a table of the memory plan before the transformer is loaded.
   ///   - prepareContexts: on a GPU, or if weights are streamed, called with the connectors before
   ///     the transformer takes its memory; returns whether it has computed the contexts of all
   ///     samples, so that the connectors can be released.
   init(
     _ c: TrainingConfiguration, _ strategies: PerModality<ModalityStrategy?>,
-    samples: Set<Modality>?, passes: [PassSize], device: Device,
+    samples: ValidationNeeds?, passes: [PassSize], device: Device,
+    planned: ([String]) -> Void = { _ in },
     prepareContexts: (TextConnectors, TextConfiguration, DType) throws -> Bool
   ) throws {
     let base = try Checkpoint(
@@ -84,12 +86,12 @@ struct TrainedModel: Sendable {
     var policy = LoadPolicy(
       dtype: frozenDType, device: device, freshAdapters: adapters, trained: trained,
       storage: storage)
-    let modalities = trainedModalities.union(samples ?? [])
+    let modalities = trainedModalities.union(samples?.modalities ?? [])
     let configuration = try TransformerConfiguration(checkpoint.config)
     let sizes = try checkpoint.transformerSizes(
       policy, modalities: modalities, training: trainedModalities, generating: generated)
     var plan = try TrainingPlan(
-      c, configuration, sizes, passes, autocast: autocast, device: device)
+      c, configuration, sizes, passes, samples: samples, autocast: autocast, device: device)
     let makeConnectors = { [checkpoint, frozenDType] in
       try checkpoint.textConnectors(
         dtype: frozenDType, device: device, modalities: trainedModalities)
@@ -104,11 +106,12 @@ struct TrainedModel: Sendable {
         checkpoint.source.keys.forEach(checkpoint.source.release)
       } else if device != .cpu {
         plan = try TrainingPlan(
-          c, configuration, sizes, passes, autocast: autocast, device: device,
+          c, configuration, sizes, passes, samples: samples, autocast: autocast, device: device,
           residentBytes: device.memory().liveBytes, limitBytes: plan.limitBytes)
       }
     }
     self.plan = plan
+    if let limit = plan.limitBytes { planned(WorkPlan.table(plan.works, limitBytes: limit)) }
     policy.placements = plan.placements
     do {
       transformer = try checkpoint.transformer(

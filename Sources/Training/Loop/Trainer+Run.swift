@@ -81,7 +81,8 @@ extension Trainer {
     let loader = BatchLoader(
       dataset, order: order, first: first * batchesPerStep + group.rank, stride: group.worldSize,
       count: (steps - first) * c.optimization.gradientAccumulationSteps,
-      workers: c.data.numDataloaderWorkers, device: device, captionDropout: captionDropout)
+      workers: c.data.numDataloaderWorkers, device: device, captionDropout: captionDropout,
+      draws: draws)
     var savingSeconds = 0.0
     var lastEnd = ContinuousClock.now
     while completedSteps < steps {

@@ -66,12 +66,14 @@ public final class Trainer {
   ///   - group: the processes that train together.
   ///   - makesSamples: whether validation samples are prepared, if the configuration has any.
   ///   - warn: called with warnings for the user.
+  ///   - planned: called with a table of the memory plan before the transformer is loaded.
   ///   - preparing: called while prompts and media of validation samples are encoded.
   /// - Throws: `ConfigurationProblems`, `Issue`, `WeightError`, `TensorFileError`, each naming the
   ///   file and the key.
   public init(
     _ configuration: TrainingConfiguration, device: Device = .cpu, group: ProcessGroup = .single,
     makesSamples: Bool = true, warn: @escaping @Sendable (String) -> Void = { _ in },
+    planned: ([String]) -> Void = { _ in },
     preparing: (GenerationProgress) throws -> Void = { _ in }
   ) throws {
     var c = configuration
@@ -113,13 +115,14 @@ public final class Trainer {
       hasSamples && makesSamples ? try Self.sampler(c, dtype, device, group, warn, preparing) : nil
     let sampled =
       hasSamples
-      ? try validation.map(\.modalities)
-        ?? ValidationSampler.modalities(of: c, dtype: dtype, device: device) : nil
+      ? try validation.map(\.needs)
+        ?? ValidationSampler.needs(of: c, dtype: dtype, device: device) : nil
     let passes = Self.passes(dataset, batchSize: c.optimization.batchSize)
     let (contexts, held) = (ContextCache(for: device), heldOut)
     self.contexts = contexts
     let model = try TrainedModel(
-      c, strategies, samples: sampled, passes: passes, device: device
+      c, strategies, samples: sampled, passes: passes, device: device,
+      planned: { if group.isMain { planned($0) } }
     ) { connectors, text, dtype in
       let emptyPrompt = captionDropout?.file
       var files = training.textFiles(emptyPrompt: emptyPrompt)
@@ -259,6 +262,20 @@ public final class Trainer {
 
   // MARK: Steps
 
+  /// Draws the random numbers of a batch, which are a function of the seed and of the batch's
+  /// number.
+  var draws: @Sendable (LoadedBatch) throws -> TrainingDraws {
+    let (seed, flowMatching, perStep) = (UInt64(configuration.seed), flowMatching, batchesPerStep)
+    return { loaded in
+      let samples = try loaded.order.samples.indices.map {
+        try Generator(seed: RandomSeed.mix(seed, "sample", loaded.order.position + $0))
+      }
+      // The decision to use references holds for the whole step.
+      let step = try Generator(seed: RandomSeed.mix(seed, "step", loaded.number / perStep))
+      return try flowMatching.draws(for: loaded.batch, samples: samples, step: step)
+    }
+  }
+
   /// The number of batches that all ranks together process in one step.
   var batchesPerStep: Int { configuration.optimization.gradientAccumulationSteps * group.worldSize }
 
@@ -270,22 +287,14 @@ public final class Trainer {
     let first = number * batchesPerStep
     let sizes = try (first..<first + batchesPerStep).map { try order.batch($0).samples.count }
     let total = sizes.reduce(0, +)
-    // The decision to use references holds for the whole step.
-    let seed = RandomSeed.mix(UInt64(c.seed), "step", number)
-    let references = try Generator(seed: seed)
     var computation = StepComputation()
     var dataSeconds = 0.0
     var passSeconds = 0.0
     for _ in 0..<parts {
       let waiting = ContinuousClock.now
-      let loaded = try loader.next()
+      let (loaded, draws) = try loader.next()
       dataSeconds += (ContinuousClock.now - waiting) / .seconds(1)
-      references.reseed(seed)
-      let generators = try loaded.order.samples.indices.map {
-        try Generator(seed: RandomSeed.mix(UInt64(c.seed), "sample", loaded.order.position + $0))
-      }
-      let example = try example(
-        loaded, flowMatching.draws(for: loaded.batch, samples: generators, step: references))
+      let example = try example(loaded, draws)
       let share = Double(loaded.batch.count) / Double(total) * (lossScale?.value ?? 1)
       let passing = ContinuousClock.now
       let result = try model.inPass(loaded.number) {

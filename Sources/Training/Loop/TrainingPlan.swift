@@ -20,26 +20,39 @@ public struct TrainingPlan: Sendable {
   /// The memory that the plan was made for; nil on the CPU without `acceleration.memory`, where
   /// nothing is planned.
   public let limitBytes: Int?
+  /// The plans of training and of validation samples, for the user.
+  public let works: [WorkPlan]
 
   /// - Parameters:
   ///   - passes: the sizes of the batches.
+  ///   - samples: what validation samples need; nil without samples.
   ///   - residentBytes: what other models hold on the device for the whole run.
   ///   - limitBytes: the limit of an earlier plan of this run; nil finds it.
   /// - Throws: `ConfigurationProblems` if no allowed plan fits.
   init(
     _ c: TrainingConfiguration, _ configuration: TransformerConfiguration,
-    _ sizes: TransformerSizes, _ passes: [PassSize], autocast: DType?, device: Device,
-    residentBytes: Int = 0, limitBytes: Int? = nil
+    _ sizes: TransformerSizes, _ passes: [PassSize], samples: ValidationNeeds?,
+    autocast: DType?, device: Device, residentBytes: Int = 0, limitBytes: Int? = nil
   ) throws {
     var costs = try Self.costs(c, configuration, sizes, passes, autocast: autocast)
     costs.fixedBytes += residentBytes
+    if let samples {
+      // The optimizer's state can wait in host memory.
+      let freed =
+        c.acceleration.offloadOptimizerDuringValidation ? try Self.optimizerBytes(c, sizes) : 0
+      costs.samplingBytes =
+        samples.peakBytes(
+          configuration, elementBytes: (autocast ?? .float32).size) - freed
+    }
     let isPlanned = device != .cpu || c.acceleration.memory != nil
     let limit =
       isPlanned
       ? try limitBytes ?? (c.acceleration.memory ?? .automatic).tensorBytes(on: device) : nil
     self.limitBytes = limit
-    let machine = MachineResources(
-      deviceBytes: limit ?? .max, hostBytes: HostMemory.usableBytes / 2)
+    let machine =
+      isPlanned
+      ? try MachineResources(
+        device, deviceBytes: limit ?? .max, readingFrom: c.model.modelPath) : .unlimited
     guard
       let (best, fits) = MemoryPlanner.plan(
         costs, on: machine, where: { Self.allows($0, c, blocks: costs.blocks, isPlanned) })
@@ -59,6 +72,7 @@ public struct TrainingPlan: Sendable {
       planned.placement = c.acceleration.weightPlacement
     }
     self.planned = planned
+    works = Self.works(planned, costs, c, configuration, samples, machine)
     var parts = [
       ("frozen weights", planned.weightBytes + sizes.otherBytes + residentBytes),
       ("trained weights", sizes.trainedBytes),
@@ -78,8 +92,12 @@ public struct TrainingPlan: Sendable {
     let placements = placements
     let kept = Set(
       (0..<costs.blocks).filter { placements[$0] == .resident }.suffix(planned.keptBlocks))
+    let attention = Set(
+      (0..<costs.blocks).filter { !kept.contains($0) }.suffix(planned.attentionBlocks))
     steps = (0..<costs.blocks).map {
-      ExecutionPlan.Step(activations: kept.contains($0) ? .keep : recomputed)
+      ExecutionPlan.Step(
+        activations: kept.contains($0)
+          ? .keep : attention.contains($0) ? .keepAttention : recomputed)
     }
   }
 
@@ -99,13 +117,40 @@ public struct TrainingPlan: Sendable {
     guard !isPlanned || isExplicit else { return true }
     return switch c.activations {
     case .keep: plan.keptBlocks == blocks
-    case .recompute: plan.keptBlocks == 0 && !plan.offloadsInputs
+    case .recompute:
+      plan.keptBlocks == 0 && plan.attentionBlocks == 0 && !plan.offloadsInputs
+    case .keepAttention: plan.attentionBlocks == blocks
     case .offload: plan.keptBlocks == 0 && plan.offloadsInputs
     }
   }
 }
 
 extension TrainingPlan {
+  private static func works(
+    _ planned: PlannedExecution, _ costs: StackCosts, _ c: TrainingConfiguration,
+    _ configuration: TransformerConfiguration, _ samples: ValidationNeeds?,
+    _ machine: MachineResources
+  ) -> [WorkPlan] {
+    let batches = Double(c.optimization.gradientAccumulationSteps)
+    var works = [
+      WorkPlan(
+        "training", peakBytes: planned.peakBytes, time: (planned.seconds * batches, "step"),
+        treatment: planned.words(of: costs.blocks))
+    ]
+    if let pass = samples?.passes.max(by: {
+      configuration.forwardOperations($0) < configuration.forwardOperations($1)
+    }) {
+      let seconds = MemoryPlanner.inferenceSeconds(
+        planned, costs, operations: configuration.forwardOperations(pass), on: machine)
+      works.append(
+        WorkPlan(
+          "validation samples",
+          peakBytes: costs.fixedBytes + planned.weightBytes + costs.samplingBytes,
+          time: (seconds, "step"), treatment: planned.inferenceWords(of: costs.blocks)))
+    }
+    return works
+  }
+
   private static func optimizerBytes(
     _ c: TrainingConfiguration, _ sizes: TransformerSizes
   ) throws -> Int {
@@ -142,23 +187,9 @@ extension TrainingPlan {
       gradientBytes: sizes.trainedBytes,
       fixedBytes: sizes.otherBytes + sizes.trainedBytes + optimizer + average + accumulated,
       forwardOperations: configuration.forwardOperations(pass), backwardFactor: 1.2)
+    costs.attentionBytes = configuration.attentionBytes(pass, elementBytes: bytes)
+    costs.attentionOperations = configuration.attentionOperations(pass)
     costs.updateBytes = options.updateBytes(shapes: sizes.trained)
     return costs
-  }
-}
-
-extension PlannedExecution {
-  /// The plan in words: `48 blocks recomputed, weights of 30 streamed from the file`.
-  public func words(of blocks: Int) -> String {
-    let recomputed = blocks - keptBlocks
-    let activations =
-      recomputed == 0
-      ? "activations of all blocks kept"
-      : "activations of \(recomputed == blocks ? "all" : "\(recomputed) of \(blocks)") blocks "
-        + "recomputed\(offloadsInputs ? " from inputs in host memory" : "")"
-    guard streamedBlocks > 0 else { return activations }
-    let source = placement == .file ? "the file" : "host memory"
-    let count = streamedBlocks == blocks ? "all" : "\(streamedBlocks) of \(blocks)"
-    return "\(activations), weights of \(count) blocks streamed from \(source)"
   }
 }

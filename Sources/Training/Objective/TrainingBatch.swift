@@ -82,10 +82,13 @@ public struct ModalityDraws: Sendable {
   }
 
   func uploaded(to device: Device) throws -> ModalityDraws {
-    var moved = self
-    moved.sigma = try sigma?.uploaded(to: device)
-    moved.noise = try noise?.uploaded(to: device)
-    return moved
+    try mapTensors { try $0.uploaded(to: device) }
+  }
+
+  /// The results of a function of each tensor.
+  func mapTensors(_ change: (Tensor) throws -> Tensor) rethrows -> ModalityDraws {
+    ModalityDraws(
+      sigma: try sigma.map(change), noise: try noise.map(change), conditions: conditions)
   }
 }
 

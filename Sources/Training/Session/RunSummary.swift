@@ -12,6 +12,8 @@ public struct RunSummary: Sendable {
 
   /// Facts about the training and the dataset, in display order.
   public var facts: [Fact]
+  /// The memory plans; empty if nothing was planned.
+  public var plans: [WorkPlan]
   /// The memory that the run will take on the device.
   public var memory: MemoryPlan
   /// The keys of the weights that will be saved.
@@ -22,9 +24,10 @@ public struct RunSummary: Sendable {
 
   public var totalMemory: Fact { ("memory: total", memoryUnit.text(memory.total)) }
 
-  /// The facts, the parts of the memory and its total.
+  /// The facts, the memory plans, the parts of the memory and its total.
   public var allFacts: [Fact] {
-    facts + memory.parts.map { ("memory: \($0.name)", memoryUnit.text($0.bytes)) } + [totalMemory]
+    facts + plans.map { ("memory plan: \($0.work)", $0.words) }
+      + memory.parts.map { ("memory: \($0.name)", memoryUnit.text($0.bytes)) } + [totalMemory]
   }
 }
 
@@ -54,14 +57,8 @@ extension Trainer {
       "optimizer",
       "\(c.optimization.optimizerType.rawValue), \(c.optimization.schedulerType.rawValue), "
         + "learning rate \(c.optimization.learningRate)")
-    if let limit = model.plan.limitBytes {
-      let planned = model.plan.planned
-      add(
-        "memory plan",
-        "\(planned.words(of: step.plan.steps.count)); predicted peak "
-          + "\(planned.peakBytes.gigabytes) of \(limit.gigabytes)")
-    }
-    return RunSummary(facts: facts, memory: memory, keys: saved.map(\.key))
+    let plans = model.plan.limitBytes == nil ? [] : model.plan.works
+    return RunSummary(facts: facts, plans: plans, memory: memory, keys: saved.map(\.key))
   }
 
   /// The tensors of the weights that the run will write: adapters, or the whole transformer.

@@ -43,12 +43,14 @@ public final class TrainingSession {
   /// - Parameters:
   ///   - group: the processes that train together. The first one writes the files.
   ///   - warn: called with warnings for the user.
+  ///   - planned: called with a table of the memory plan before the transformer is loaded.
   ///   - preparing: called while prompts and media of validation samples are encoded.
   /// - Throws: the errors of `Trainer.init` and `Trainer.prepareFolder`.
   public init(
     _ configuration: TrainingConfiguration, _ options: Options = Options(),
     group: ProcessGroup = .single,
     warn: @escaping @Sendable (String) -> Void,
+    planned: ([String]) -> Void = { _ in },
     preparing: (GenerationProgress) throws -> Void = { _ in }
   ) throws {
     self.group = group
@@ -67,8 +69,7 @@ public final class TrainingSession {
       group.isMain && !options.isDryRun ? try HubPublication(configuration, progress: warn) : nil
     trainer = try Trainer(
       configuration, device: options.device, group: group, makesSamples: !options.isDryRun,
-      warn: self.warn,
-      preparing: preparing)
+      warn: self.warn, planned: planned, preparing: preparing)
     // A dry run with `--overwrite` replaces nothing.
     let looksOnly = options.isDryRun && options.earlierRun == .overwrite
     resumedFrom = looksOnly ? nil : try trainer.prepareFolder(options.earlierRun)

@@ -12,8 +12,10 @@ import Torch
 /// and keeps them on the CPU, so that neither the text encoder nor the VAEs' encoders take memory
 /// later. The stages are those of `ltx generate`.
 public final class ValidationSampler {
+  /// What the samples need; nil without samples.
+  let needs: ValidationNeeds?
   /// The modalities of the transformer that the samples need; nil without samples.
-  public let modalities: Set<Modality>?
+  public var modalities: Set<Modality>? { needs?.modalities }
   /// Notes for the user that are not errors.
   public let notes: [String]
   public var sampleCount: Int { plans.count }
@@ -40,14 +42,14 @@ public final class ValidationSampler {
     self.configuration = c
     self.warn = warn
     guard !c.validation.samples.isEmpty else {
-      (modalities, notes, requests, plans, inputs) = (nil, [], [], [], [])
+      (needs, notes, requests, plans, inputs) = (nil, [], [], [], [])
       return
     }
     let (models, checkpoint) = try Self.models(c, dtype: dtype, device: device)
     let blocks = try TransformerConfiguration(checkpoint.config).blocks
     try makeFolder(Self.folder(c))
     (requests, plans) = try Self.plans(c, models, blocks: blocks)
-    modalities = Self.modalities(plans)
+    needs = ValidationNeeds(plans)
     // Repeated notes are shown once.
     notes = (requests.flatMap(\.notes) + plans.flatMap(\.notes)).reduce(into: []) {
       if !$0.contains($1) { $0.append($1) }
@@ -147,22 +149,18 @@ public final class ValidationSampler {
 
   /// Checks all samples without loading or encoding anything.
   ///
-  /// - Returns: the modalities of the transformer that they need; nil without samples.
+  /// - Returns: what they need; nil without samples.
   /// - Throws: the errors of `init`.
-  static func modalities(
+  static func needs(
     of c: TrainingConfiguration, dtype: DType, device: Device = .cpu
-  ) throws -> Set<Modality>? {
+  ) throws -> ValidationNeeds? {
     guard !c.validation.samples.isEmpty else { return nil }
     let (models, checkpoint) = try models(c, dtype: dtype, device: device)
     // A plan requires a writable folder. Nothing is written, so the run's folder need not exist.
     var c = c
     c.outputDir = NSTemporaryDirectory()
     let blocks = try TransformerConfiguration(checkpoint.config).blocks
-    return modalities(try plans(c, models, blocks: blocks, isDryRun: true).1)
-  }
-
-  private static func modalities(_ plans: [GenerationPlan]) -> Set<Modality>? {
-    plans.map(\.modalities).reduce(plans.first?.modalities) { $0 == $1 ? $0 : .both }
+    return ValidationNeeds(try plans(c, models, blocks: blocks, isDryRun: true).1)
   }
 
   private static func models(
@@ -182,6 +180,7 @@ public final class ValidationSampler {
         audioVAE: c.model.audioVAEPath),
       device: device, dtype: dtype)
     models.textEncoder8bit = c.acceleration.loadTextEncoderIn8Bit
+    models.memory.memory = c.acceleration.memory
     return (models, try Checkpoint(models.files))
   }
 

@@ -94,6 +94,43 @@ import Tracking
     }
   }
 
+  /// Every plan gives the same bits, whatever is trained and in whatever precision.
+  @Test(arguments: [
+    ("lora", "no", "null"), ("lora", "bf16", "null"), ("lora", "no", "int8-quanto"),
+    ("lora", "bf16", "int8-quanto"), ("full", "no", "null"), ("full", "bf16", "null"),
+  ])
+  func plans(_ mode: String, _ precision: String, _ quantization: String) throws {
+    let synthetic = try SyntheticRun([.init(), .init()])
+    var c = synthetic.configuration(Strategies.everything)
+    c.model.trainingMode = try #require(.init(rawValue: mode))
+    if mode == "full" { c.lora = nil }
+    c.acceleration.mixedPrecisionMode = .init(rawValue: precision)
+    c.acceleration.quantization = BaseQuantization(rawValue: quantization)
+    let trainer = try Trainer(c)
+    if mode == "lora" { try trainer.randomiseAdapters() }
+    let example = try trainer.example(samples: [0, 1], noiseSeed: 1)
+    let blocks = trainer.model.transformer.configuration.blocks
+    let all = ActivationPolicy.allCases
+    // All blocks alike, and each block different from the next.
+    let plans =
+      all.map { policy in (0..<blocks).map { _ in policy } }
+      + all.indices.map { start in (0..<blocks).map { all[(start + $0) % all.count] } }
+    let results = try plans.map { policies in
+      let plan = ExecutionPlan(
+        steps: policies.map { .init(activations: $0) }, autocast: trainer.model.autocast)
+      return try TrainingStep(transformer: trainer.model.transformer, plan: plan)(example)
+    }
+    #expect(results[0].gradients.count > 0)
+    for (policies, other) in zip(plans, results).dropFirst() {
+      #expect(try Tensor.isEqual(other.loss, results[0].loss), "\(policies)")
+      #expect(Set(other.gradients.keys) == Set(results[0].gradients.keys))
+      for (key, gradient) in results[0].gradients {
+        let own = try #require(other.gradients[key])
+        #expect(try Tensor.isEqual(own, gradient), "\(policies): \(key)")
+      }
+    }
+  }
+
   /// Four samples at once, in parts, or on ranks give the same step. Each sample has its own random
   /// numbers, so they are the same too.
   @Test(arguments: [

@@ -100,18 +100,19 @@ import Torch
     func loader(_ first: Int, _ stride: Int, _ count: Int) -> BatchLoader {
       BatchLoader(
         trainer.dataset, order: trainer.order, first: first, stride: stride, count: count,
-        workers: workers,
-        device: .cpu)
+        workers: workers, device: .cpu, draws: trainer.draws)
     }
     let all = loader(0, 1, 12)
     let ranks = [loader(0, 2, 6), loader(1, 2, 6)]
     var samples: [[Int]] = []
     for number in 0..<12 {
-      let (batch, own) = (try all.next(), try ranks[number % 2].next())
+      let ((batch, draws), (own, theirDraws)) = (try all.next(), try ranks[number % 2].next())
       #expect((batch.number, own.number) == (number, number))
       #expect(batch.order == own.order)
       let (latents, theirs) = (try #require(batch.batch.video), try #require(own.batch.video))
       #expect(try Tensor.isEqual(latents.latents.tensor, theirs.latents.tensor))
+      let noise = (try #require(draws.video?.noise), try #require(theirDraws.video?.noise))
+      #expect(try Tensor.isEqual(noise.0, noise.1))
       samples.append(batch.order.samples)
     }
     #expect(trainer.order.batchesPerEpoch == 3)

@@ -1,0 +1,70 @@
+import Torch
+
+/// The size of a video in pixels and pixel frames.
+public struct VideoSize: Sendable, Hashable {
+  public var width: Int
+  public var height: Int
+  public var frames: Int
+
+  public init(width: Int, height: Int, frames: Int) {
+    (self.width, self.height, self.frames) = (width, height, frames)
+  }
+
+  /// The largest tile of the video.
+  func tile(_ tiling: Tiling?) -> VideoSize {
+    VideoSize(
+      width: min(width, tiling?.width?.size ?? width),
+      height: min(height, tiling?.height?.size ?? height),
+      frames: min(frames, tiling?.frames?.size ?? frames))
+  }
+
+  var pixels: Int { width * height * frames }
+}
+
+/// The predicted memory of components that run as a whole, from the headers of their files. The
+/// numbers of elements per pixel are those of runs at real sizes on the pretend GPU.
+extension Checkpoint {
+  /// The bytes of the tensors whose keys start with one of the prefixes.
+  private func weightBytes(_ prefixes: String..., dtype: DType?) -> Int {
+    source.entries.reduce(0) { sum, entry in
+      guard prefixes.contains(where: { entry.key.hasPrefix("\($0).") }) else { return sum }
+      return sum + entry.value.shape.reduce(1, *) * (dtype ?? entry.value.dtype).size
+    }
+  }
+
+  /// The bytes of the projection of text features, which is in memory beside the text encoder.
+  public func textProjectionBytes(dtype: DType?) -> Int {
+    weightBytes(Prefix.textProjection, dtype: dtype)
+  }
+
+  /// The bytes of the text connectors and their work on one prompt.
+  public func textConnectorBytes(dtype: DType?) -> Int {
+    let prefixes = Modality.allCases.map { "\(Prefix.transformer).\($0)_embeddings_connector" }
+    return prefixes.reduce(0) { $0 + weightBytes($1, dtype: dtype) } * 21 / 20
+  }
+
+  /// The bytes of decoding a video.
+  ///
+  /// - Parameter tiling: The tiles; nil for the whole video at once.
+  public func videoDecodingBytes(_ size: VideoSize, tiling: Tiling?, dtype: DType) -> Int {
+    let weights = weightBytes(
+      "\(Prefix.videoVAE).decoder", "\(Prefix.videoVAE).per_channel_statistics", dtype: dtype)
+    let tile = size.tile(tiling)
+    let perPixel = 57.0
+    // Decoded frames of all tiles of a span of time, which may overlap with the span before.
+    let group =
+      tile == size ? 0 : 2 * 3 * size.width * size.height * tile.frames * dtype.size
+    return weights + Int(perPixel * Double(tile.pixels)) * dtype.size + group
+  }
+
+  /// The bytes of encoding clips.
+  public func videoEncodingBytes(
+    _ size: VideoSize, count: Int, tiling: Tiling?, dtype: DType
+  ) -> Int {
+    let weights = weightBytes(
+      "\(Prefix.videoVAE).encoder", "\(Prefix.videoVAE).per_channel_statistics", dtype: dtype)
+    let perPixel = 57.0
+    let clips = tiling == nil ? 0 : 3 * size.pixels * count * dtype.size
+    return weights + Int(perPixel * Double(size.tile(tiling).pixels * count)) * dtype.size + clips
+  }
+}
