@@ -14,9 +14,9 @@ public struct StackCosts: Sendable, Equatable {
   public var attentionBytes = 0
   /// Memory that a block needs while it runs, besides its weights and what is kept of others.
   public var workBytes: Int
-  /// The gradients of all trained tensors, which are complete at the end of a backward pass.
+  /// The gradients of the blocks' trained tensors, which are complete at the end of a backward pass.
   public var gradientBytes: Int
-  /// Memory that the optimizer's step needs besides its state.
+  /// Memory that the optimizer's step needs besides its state and these gradients.
   public var updateBytes = 0
   /// Memory that other work needs beside the weights, before or after a step.
   public var samplingBytes = 0
@@ -132,7 +132,8 @@ public enum MemoryPlanner {
     return result
   }
 
-  private static func plan(
+  /// Predicts the costs of a plan.
+  package static func plan(
     _ costs: StackCosts, _ machine: MachineResources, streamed: Int, placement: WeightPlacement,
     kept: Int, offloads: Bool, attention: Int
   ) -> PlannedExecution {

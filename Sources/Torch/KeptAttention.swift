@@ -25,7 +25,9 @@ public final class KeptAttention: @unchecked Sendable {
 
   public init() {}
 
-  deinit { items.forEach { $0.map(ct_kept_attention_free) } }
+  deinit {
+    for case let item? in items { ct_kept_attention_free(item) }
+  }
 
   /// Runs a closure, and keeps the results of its calls of `attention`.
   public func keep<R>(_ body: () throws -> R) rethrows -> R {

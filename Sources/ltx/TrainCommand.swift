@@ -65,7 +65,9 @@ struct TrainCommand: ParsableCommand {
         group: group, warn: { printError("warning: \(SubjectTable.training.message($0))") },
         planned: { lines in
           shown.finish()
-          if dryRun { lines.forEach { print($0) } } else { lines.forEach { printError($0) } }
+          for line in lines {
+            if dryRun { print(line) } else { printError(line) }
+          }
         },
         preparing: { shown.show($0) })
       return (session, group)

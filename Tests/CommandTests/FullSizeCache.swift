@@ -6,9 +6,22 @@ import Torch
 enum FullSizeCache {
   /// A resolution with its latents.
   struct Size: Sendable {
+    /// In pixels and pixel frames.
+    let name: String
     let frames, rows, columns, audioSteps: Int
-    /// 960x544x49
-    static let small = Size(frames: 7, rows: 17, columns: 30, audioSteps: 51)
+
+    static let small = Size("960x544x49", frames: 7, rows: 17, columns: 30, audioSteps: 51)
+    static let all = [
+      Size("512x320x25", frames: 4, rows: 10, columns: 16, audioSteps: 26), small,
+      Size("768x512x121", frames: 16, rows: 16, columns: 24, audioSteps: 126),
+      Size("1280x704x49", frames: 7, rows: 22, columns: 40, audioSteps: 51),
+    ]
+
+    private init(_ name: String, frames: Int, rows: Int, columns: Int, audioSteps: Int) {
+      self.name = name
+      (self.frames, self.rows, self.columns) = (frames, rows, columns)
+      self.audioSteps = audioSteps
+    }
   }
 
   static func write(to folder: String, size: Size, samples: Int) throws {

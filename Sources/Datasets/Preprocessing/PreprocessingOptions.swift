@@ -1,7 +1,7 @@
 import Foundation
 import LTX
-import NN
 import Media
+import NN
 import Torch
 
 /// The options of preprocessing a dataset.

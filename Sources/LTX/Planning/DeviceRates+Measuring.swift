@@ -34,7 +34,7 @@ extension DeviceRates {
   /// Identifies the device and what its rates depend on.
   private static func key(_ device: Device) throws -> String {
     guard let gpu = try device.gpu() else { return "CPU, libtorch \(LibTorch.version)" }
-    let driver = CUDADriver().version ?? ""
+    let driver = CUDADriver().version ?? "unknown"
     return "\(gpu.name), driver \(driver), libtorch \(LibTorch.version)"
   }
 

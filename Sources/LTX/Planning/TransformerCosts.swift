@@ -60,19 +60,27 @@ extension TransformerConfiguration {
   /// included.
   ///
   /// The numbers of elements here and below are those of runs at real sizes on the pretend GPU
-  /// (`Tests/PretendGPU`): they follow from the operations of a block, not from its sizes.
-  public func keptBytes(_ pass: PassSize, elementBytes: Int) -> Int {
-    bytes(pass, elementBytes, perToken: (alone: 19.8, joint: 26.4), perTextToken: 4.2)
+  /// (`Tests/PretendGPU`): they follow from the operations of a block, not from its sizes. Inputs of
+  /// trained and adapted layers are kept besides.
+  public func keptBytes(_ pass: PassSize, _ sizes: TransformerSizes, elementBytes: Int) -> Int {
+    let saved = sizes.savedInputs.reduce(0) { $0 + $1.count(pass) * $1.width }
+    // Trained tables of modulation are float32, and so are the products with them.
+    let isMixed = sizes.trainsWeights && elementBytes < DType.float32.size
+    return bytes(
+      pass, elementBytes, perToken: isMixed ? (36, 50) : (alone: 16.3, joint: 20.55),
+      perTextToken: (1.9, 1.75))
+      + saved * elementBytes * pass.batchSize
   }
 
-  /// The bytes that a block's backward pass needs besides what its graph keeps.
+  /// The bytes that a block's backward pass needs besides what its graph keeps, with what all blocks
+  /// read.
   public func workBytes(_ pass: PassSize, elementBytes: Int) -> Int {
-    bytes(pass, elementBytes, perToken: (alone: 12.5, joint: 13.5), perTextToken: 2.8)
+    bytes(pass, elementBytes, perToken: (alone: 9.9, joint: 11.3))
   }
 
-  /// The bytes that a block needs while it runs without a backward pass.
+  /// The bytes that a block needs while it runs without a backward pass, with what all blocks read.
   public func inferenceBytes(_ pass: PassSize, elementBytes: Int) -> Int {
-    bytes(pass, elementBytes, perToken: (alone: 12.5, joint: 13.5), perTextToken: 2.8)
+    bytes(pass, elementBytes, perToken: (alone: 12.5, joint: 13.5), perTextToken: (2.8, 2.8))
   }
 
   /// - Parameters:
@@ -80,12 +88,14 @@ extension TransformerConfiguration {
   ///   - perTextToken: The same for the text that a modality attends to.
   private func bytes(
     _ pass: PassSize, _ elementBytes: Int, perToken: (alone: Double, joint: Double),
-    perTextToken: Double
+    perTextToken: (alone: Double, joint: Double) = (0, 0)
   ) -> Int {
-    let perToken = pass.tokens.present() == .both ? perToken.joint : perToken.alone
+    let isJoint = pass.tokens.present() == .both
+    let (token, text) =
+      isJoint ? (perToken.joint, perTextToken.joint) : (perToken.alone, perTextToken.alone)
     let elements = pass.tokens.pairs.reduce(0.0) { sum, pair in
       guard let tokens = pair.1 else { return sum }
-      let perWidth = perToken * Double(tokens) + perTextToken * Double(pass.textTokens)
+      let perWidth = token * Double(tokens) + text * Double(pass.textTokens)
       return sum + perWidth * Double(sizes[pair.0].width)
     }
     return Int(elements) * elementBytes * pass.batchSize

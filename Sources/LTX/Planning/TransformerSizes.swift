@@ -9,8 +9,12 @@ public struct TransformerSizes: Sendable {
   public let otherBytes: Int
   /// The shapes of the trained tensors: adapters, or weights.
   public let trained: [[Int]]
-  /// The most elements of a block's weights that are trained themselves.
+  /// The most trained elements of a block.
   public let trainedBlockElements: Int
+  /// Whether weights are trained themselves, not adapters.
+  let trainsWeights: Bool
+  /// The inputs that a block's graph saves because layers that read them are trained or adapted.
+  let savedInputs: Set<SavedInput>
   /// The elements of the largest quantized matrix, which is dequantized when it is used.
   public let largestQuantized: Int
 
@@ -38,21 +42,32 @@ extension Checkpoint {
     let linears = Set(root.linearLayers)
     var trained: [[Int]] = []
     var largestQuantized = 0
+    var savedInputs: Set<SavedInput> = []
+    func save(_ layer: String, inputs: Int) {
+      let blocks = "\(Prefix.transformer).transformer_blocks."
+      guard layer.hasPrefix(blocks) else { return }
+      let path = layer.dropFirst(blocks.count).drop { $0 != "." }.dropFirst()
+      savedInputs.insert(SavedInput(ofLayer: String(path), width: inputs))
+    }
     /// The bytes of a frozen tensor. A trained one is listed instead.
     func bytes(_ key: String, _ shape: [Int], _ stored: DType) throws -> Int {
       let count = shape.reduce(1, *)
+      let path = key.hasSuffix(".weight") ? String(key.dropLast(".weight".count)) : ""
+      let isLinear = linears.contains(path)
       guard policy.trained?.matches(key) != true else {
         trained.append(shape)
+        if isLinear, shape.count == 2 { save(path, inputs: shape[1]) }
         return 0
       }
       // The tensors beside a quantized weight stay in their own dtypes.
       guard !WeightFormats.isCompanion(key) else { return count * stored.size }
-      let path = key.hasSuffix(".weight") ? String(key.dropLast(".weight".count)) : ""
-      guard linears.contains(path) else { return count * (policy.dtype ?? stored).size }
+      guard isLinear else { return count * (policy.dtype ?? stored).size }
       // Several elements of a packed weight share a byte.
       let values = try (root / path).shape(of: "weight")
-      trained +=
+      let adapter =
         policy.freshAdapters?.shapes(for: path, inputs: values[1], outputs: values[0]) ?? []
+      trained += adapter
+      if !adapter.isEmpty { save(path, inputs: values[1]) }
       let size = policy.storage.byteCount(
         path: path, shape: values, stored: stored, storedBytes: count * stored.size,
         dtype: policy.dtype)
@@ -69,10 +84,8 @@ extension Checkpoint {
         inBlocks.insert(slot.key)
         return try sum + bytes(slot.key, slot.tensor.shape, slot.tensor.dtype)
       }
-      if policy.trained != nil {
-        trainedBlockElements = max(
-          trainedBlockElements, trained[before...].reduce(0) { $0 + $1.reduce(1, *) })
-      }
+      trainedBlockElements = max(
+        trainedBlockElements, trained[before...].reduce(0) { $0 + $1.reduce(1, *) })
       return size
     }
     let unused = Set(scope.unusedKeys)
@@ -84,6 +97,8 @@ extension Checkpoint {
     }
     return TransformerSizes(
       blockBytes: blockBytes, otherBytes: otherBytes, trained: trained,
-      trainedBlockElements: trainedBlockElements, largestQuantized: largestQuantized)
+      trainedBlockElements: trainedBlockElements, trainsWeights: policy.trained != nil,
+      savedInputs: savedInputs,
+      largestQuantized: largestQuantized)
   }
 }

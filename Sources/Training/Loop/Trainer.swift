@@ -120,9 +120,12 @@ public final class Trainer {
     let passes = Self.passes(dataset, batchSize: c.optimization.batchSize)
     let (contexts, held) = (ContextCache(for: device), heldOut)
     self.contexts = contexts
+    func showPlan(_ lines: [String]) {
+      if group.isMain { planned(lines) }
+    }
     let model = try TrainedModel(
       c, strategies, samples: sampled, passes: passes, device: device,
-      planned: { if group.isMain { planned($0) } }
+      planned: showPlan
     ) { connectors, text, dtype in
       let emptyPrompt = captionDropout?.file
       var files = training.textFiles(emptyPrompt: emptyPrompt)

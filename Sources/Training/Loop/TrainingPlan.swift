@@ -159,7 +159,8 @@ extension TrainingPlan {
     return sizes.trained.reduce(0) { $0 + options.stateBytes(shape: $1) }
   }
 
-  private static func costs(
+  /// The costs of a run from the sizes of its model and of its batches.
+  static func costs(
     _ c: TrainingConfiguration, _ configuration: TransformerConfiguration,
     _ sizes: TransformerSizes, _ passes: [PassSize], autocast: DType?
   ) throws -> StackCosts {
@@ -171,25 +172,29 @@ extension TrainingPlan {
     let accumulated = c.optimization.gradientAccumulationSteps > 1 ? sizes.trainedBytes : 0
     let bytes = autocast == nil ? 4 : 2
     let largest = passes.max {
-      configuration.keptBytes($0, elementBytes: bytes)
-        < configuration.keptBytes($1, elementBytes: bytes)
+      configuration.keptBytes($0, sizes, elementBytes: bytes)
+        < configuration.keptBytes($1, sizes, elementBytes: bytes)
     }
     let pass = largest ?? PassSize(tokens: PerModality())
-    // Under mixed precision, the graph keeps copies of trained weights, and the gradients of a block
+    // Under mixed precision, the graph keeps copies of trained tensors, and the gradients of a block
     // are converted.
     let copies = autocast == nil ? 0 : sizes.trainedBlockElements * bytes
+    // The gradients of tensors outside of the blocks are computed last.
+    let blockGradients =
+      configuration.blocks * sizes.trainedBlockElements * DType.float32.size
     var costs = StackCosts(
       blocks: configuration.blocks, weightBytes: sizes.blockBytes.max() ?? 0,
-      keptBytes: configuration.keptBytes(pass, elementBytes: bytes) + copies,
+      keptBytes: configuration.keptBytes(pass, sizes, elementBytes: bytes) + copies,
       inputBytes: configuration.inputBytes(pass, elementBytes: bytes),
       workBytes: configuration.workBytes(pass, elementBytes: bytes) + copies * 3 / 2
         + sizes.largestQuantized * bytes,
-      gradientBytes: sizes.trainedBytes,
+      gradientBytes: blockGradients,
       fixedBytes: sizes.otherBytes + sizes.trainedBytes + optimizer + average + accumulated,
       forwardOperations: configuration.forwardOperations(pass), backwardFactor: 1.2)
     costs.attentionBytes = configuration.attentionBytes(pass, elementBytes: bytes)
     costs.attentionOperations = configuration.attentionOperations(pass)
-    costs.updateBytes = options.updateBytes(shapes: sizes.trained)
+    costs.updateBytes =
+      options.updateBytes(shapes: sizes.trained) + sizes.trainedBytes - blockGradients
     return costs
   }
 }
