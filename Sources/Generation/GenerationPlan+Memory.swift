@@ -61,7 +61,8 @@ extension GenerationPlan {
     let pass = sampling.passSize(inputs.videos)
     let costs = StackCosts(
       blocks: configuration.blocks, weightBytes: sizes.blockBytes.max() ?? 0,
-      workBytes: configuration.inferenceBytes(pass, elementBytes: models.dtype.size),
+      workBytes: configuration.inferenceBytes(pass, elementBytes: models.dtype.size)
+        + modulationBytes(pass, conditionedModalities(of: sampling), configuration),
       fixedBytes: sizes.otherBytes + adapterBytes(sampling.loras),
       forwardOperations: configuration.forwardOperations(pass))
     let evaluations = sampling.method == .res2s ? 2.0 : 1
@@ -69,6 +70,26 @@ extension GenerationPlan {
       samplings.count == 1 ? "sampling" : "sampling, stage \(sampling.index + 1)",
       per: ("step", evaluations), on: models.device, limitBytes: limitBytes,
       readingFrom: models.files.path(of: .transformer) ?? models.files.name, costs)
+  }
+
+  /// The modalities with tokens that are given, whose timesteps differ from those of the others.
+  private func conditionedModalities(of sampling: Sampling) -> Set<Modality> {
+    let hasVideo = inputs.videos.contains { $0.sampling == sampling.index && !$0.condition.isWhole }
+    let hasAudio = inputs.audio.contains { !$0.condition.isWhole }
+    return Set((hasVideo ? [.video] : []) + (hasAudio ? [.audio] : []))
+  }
+
+  /// The bytes of the modulation of each token, where timesteps differ: of all blocks, and the sum
+  /// with a block's own table.
+  private func modulationBytes(
+    _ pass: PassSize, _ modalities: Set<Modality>, _ configuration: TransformerConfiguration
+  ) -> Int {
+    // Nine vectors of a token's width, and four for cross-modal attention.
+    let vectors = pass.tokens.present() == .both ? 2 * 9 + 2 * 4 : 2 * 9
+    return modalities.reduce(0) { sum, modality in
+      let tokens = (pass.tokens[modality] ?? 0) * pass.batchSize
+      return sum + vectors * tokens * configuration.sizes[modality].width * models.dtype.size
+    }
   }
 
   private func adapterBytes(_ loras: [CheckedLoRA]) -> Int {

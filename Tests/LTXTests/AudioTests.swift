@@ -26,7 +26,7 @@ import Torch
   }
 
   private static let config = """
-    {"audio_vae": \(TinyAudioVAE.config), "vocoder": \(TinyVocoder.config)}
+    {"audio_vae": \(TinyAudioVAE().config), "vocoder": \(TinyVocoder.config)}
     """
 
   private static func configuration(_ json: String = config) throws -> Configuration {
@@ -38,7 +38,7 @@ import Torch
 
   init() throws {
     let drawn = RandomWeights.Drawn(try Generator(seed: 3))
-    try TinyAudioVAE.draw(RandomWeights(into: drawn) / "audio_vae", .ltx2)
+    try TinyAudioVAE().draw(RandomWeights(into: drawn) / "audio_vae", .ltx2)
     let w = Weights(Drawn(drawn), LoadPolicy(dtype: .float32)) / "audio_vae"
     let configuration = try AudioVAEConfiguration(Self.configuration())
     encoder = try AudioEncoder(w, configuration: configuration)
@@ -118,8 +118,8 @@ import Torch
     for (config, factor, draw) in [
       (Self.config, 240, TinyVocoder.draw),
       (
-        "{\"vocoder\": \(TinyBandwidthExtendingVocoder.config)}", 480,
-        TinyBandwidthExtendingVocoder.draw
+        "{\"vocoder\": \(TinyBandwidthExtendingVocoder().config)}", 480,
+        TinyBandwidthExtendingVocoder().draw
       ),
     ] {
       let drawn = RandomWeights.Drawn(generator)
@@ -196,7 +196,7 @@ import Torch
     let generator = try Generator(seed: 8)
     let drawn = RandomWeights.Drawn(generator)
     let root = RandomWeights(into: drawn) / "audio_vae"
-    try TinyAudioVAE.draw(root, .ltx2)
+    try TinyAudioVAE().draw(root, .ltx2)
     var places = ["encoder.mid.attn_1", "decoder.mid.attn_1"]
     places +=
       (0..<2).map { "encoder.down.2.attn.\($0)" } + (0..<3).map { "decoder.up.2.attn.\($0)" }

@@ -14,6 +14,9 @@ public struct SampledModality: Sendable {
   public let guidance: Guidance
   /// Whether the complete modality is given: its tokens stay unchanged, at a sigma of 0.
   public let isFrozen: Bool
+  /// The sequence's mask, or only its first column, [B, 1], if it has the same value everywhere. The
+  /// transformer then computes the modulation once for all tokens.
+  let timestepMask: Tensor
 
   /// Starts from noise [B, T, C], mixed into the sequence's start by `noiseLevel`. Known tokens
   /// replace it according to the mask.
@@ -27,6 +30,9 @@ public struct SampledModality: Sendable {
   ) throws {
     var sequence = sequence
     if isFrozen { sequence.denoiseMask = try .zeros(like: sequence.denoiseMask) }
+    let mask = sequence.denoiseMask
+    let isShared = try mask.amin().item() == mask.amax().item()
+    timestepMask = isShared ? try mask.narrow(1, 0, 1) : mask
     let clean = try sequence.clean.to(.float32)
     var noisy = try noise.to(.float32)
     if noiseLevel != 1 {

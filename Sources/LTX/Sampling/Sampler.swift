@@ -138,7 +138,7 @@ public struct Sampler: Sendable {
     }
     let latent = try tiled(sample.latent)
     return ModalityInput(
-      latent: latent, timesteps: try tiled(sample.sequence.denoiseMask) * sigma,
+      latent: latent, timesteps: try tiled(sample.timestepMask) * sigma,
       sigma: try .full(
         [latent.size(0)], Scalar(sample.isFrozen ? 0 : sigma), device: latent.device),
       positions: try tiled(sample.sequence.positions), context: try Tensor.cat(contexts, 0),

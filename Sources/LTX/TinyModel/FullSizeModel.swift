@@ -7,7 +7,7 @@ import Torch
 /// are holes, which read as zeros, so the files take a few megabytes of the disk.
 ///
 /// With them, the memory and the operations of a run can be counted without a GPU and without the
-/// published weights. The audio VAE and the vocoder are left out.
+/// published weights.
 package enum FullSizeModel {
   package static let checkpointName = "ltx-2.3-full-size.safetensors"
   package static let textEncoderName = "gemma-3-full-size"
@@ -20,7 +20,7 @@ package enum FullSizeModel {
     (sizes.blocks, sizes.heads, sizes.headWidth, sizes.audioHeadWidth) = (blocks, 32, 128, 64)
     sizes.captionWidth = textEncoder.width
     sizes.connectorBlocks = 8
-    (sizes.videoChannels, sizes.audioChannels) = (128, 128)
+    (sizes.videoChannels, sizes.audioChannels) = (128, audioVAE.patchChannels)
     return sizes
   }
 
@@ -30,6 +30,11 @@ package enum FullSizeModel {
     (sizes.encoderLayers, sizes.decoderLayers) = ([4, 6, 4, 2, 2], [4, 6, 4, 2, 2])
     return sizes
   }
+
+  private static var audioVAE: TinyAudioVAE { TinyAudioVAE(latentChannels: 8) }
+
+  private static let vocoder = TinyBandwidthExtendingVocoder(
+    channels: 1536, extenderChannels: 512, fftLength: 512)
 
   private static var textEncoder: TinyGemma {
     var sizes = TinyGemma()
@@ -51,10 +56,15 @@ package enum FullSizeModel {
     try transformer.drawProjections(
       root / Checkpoint.Prefix.textProjection, states: textEncoder.layers + 1)
     try videoVAE.draw(root / "vae")
+    try audioVAE.draw(root / Checkpoint.Prefix.audioVAE, .ltx23)
+    try vocoder.draw(root / Checkpoint.Prefix.vocoder)
     try writeSparseSafetensors(
       drawn.tensors, holes: drawn.holes,
       metadata: [
-        "config": "{\"transformer\": \(transformer.config), \"vae\": \(videoVAE.config)}",
+        "config": """
+        {"transformer": \(transformer.config), "vae": \(videoVAE.config),
+        "audio_vae": \(audioVAE.config), "vocoder": \(vocoder.config)}
+        """,
         "model_version": TinyModel.Generation.ltx23.version ?? "",
       ], to: "\(folder)/\(checkpointName)")
   }

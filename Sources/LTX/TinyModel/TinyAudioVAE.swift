@@ -1,17 +1,19 @@
-/// The audio VAE of the tiny model and its vocoder: the published layers, with few channels.
-enum TinyAudioVAE {
+/// The audio VAE of the tiny model: the published layers in any size. The default sizes are those
+/// of the tiny model.
+struct TinyAudioVAE {
   static let melBins = 64
-  static let latentChannels = 2
-  /// Also the number of statistics, which equals the number of the patch's channels.
-  static let channels = 32
-  static let multipliers = [1, 2, 4]
-  static let layers = 2
+  var latentChannels = 2
+  let multipliers = [1, 2, 4]
+  let layers = 2
 
   /// A token's channels: the latent's, times the frequencies after two halvings.
-  static var patchChannels: Int { latentChannels * melBins / 4 }
+  var patchChannels: Int { latentChannels * Self.melBins / 4 }
+  /// The width of the coders, which equals the number of statistics and so that of a token's
+  /// channels.
+  var channels: Int { patchChannels }
 
   /// Draws all tensors below `audio_vae`.
-  static func draw(_ w: RandomWeights, _ generation: TinyModel.Generation) throws {
+  func draw(_ w: RandomWeights, _ generation: TinyModel.Generation) throws {
     let widths = multipliers.map { channels * $0 }
     let deepest = channels * (multipliers.last ?? 1)
 
@@ -47,36 +49,36 @@ enum TinyAudioVAE {
     try statistics.uniform("std-of-means", [patchChannels], from: 0.5, to: 1)
   }
 
-  private static func middle(_ w: RandomWeights, _ width: Int) throws {
+  private func middle(_ w: RandomWeights, _ width: Int) throws {
     for name in ["block_1", "block_2"] { try residual(w / name, width, width) }
   }
 
-  private static func residual(_ w: RandomWeights, _ inputs: Int, _ outputs: Int, layers: Int)
+  private func residual(_ w: RandomWeights, _ inputs: Int, _ outputs: Int, layers: Int)
     throws
   {
     for layer in 0..<layers { try residual(w / layer, layer == 0 ? inputs : outputs, outputs) }
   }
 
-  private static func residual(_ w: RandomWeights, _ inputs: Int, _ outputs: Int) throws {
+  private func residual(_ w: RandomWeights, _ inputs: Int, _ outputs: Int) throws {
     try convolution(w / "conv1", inputs, outputs)
     try convolution(w / "conv2", outputs, outputs)
     if inputs != outputs { try convolution(w / "nin_shortcut", inputs, outputs, kernel: 1) }
   }
 
-  private static func convolution(
+  private func convolution(
     _ w: RandomWeights, _ inputs: Int, _ outputs: Int, kernel: Int = 3
   ) throws {
     try (w / "conv").convolution(inputs, outputs, kernel: [kernel, kernel])
   }
 
-  static var config: String {
+  var config: String {
     """
     {
       "model": {
         "params": {
           "ddconfig": {
             "double_z": true,
-            "mel_bins": \(melBins),
+            "mel_bins": \(Self.melBins),
             "z_channels": \(latentChannels),
             "resolution": 256,
             "downsample_time": false,
@@ -103,15 +105,15 @@ enum TinyAudioVAE {
           "causal_padding": 3
         },
         "stft": {"filter_length": 1024, "hop_length": 160, "win_length": 1024, "causal": true},
-        "mel": {"n_mel_channels": \(melBins), "mel_fmin": 0, "mel_fmax": 8000}
+        "mel": {"n_mel_channels": \(Self.melBins), "mel_fmin": 0, "mel_fmax": 8000}
       },
-      "variables": {"mel_bins": \(melBins)}
+      "variables": {"mel_bins": \(Self.melBins)}
     }
     """
   }
 }
 
-/// HiFi-GAN, from the mel spectrogram to the waveform.
+/// The vocoder of the tiny LTX-2 model: HiFi-GAN, from the mel spectrogram to the waveform.
 enum TinyVocoder {
   static let channels = 64
   static let upsampling = [6, 5, 2, 2, 2]

@@ -2,19 +2,20 @@ import Foundation
 import Torch
 
 /// The vocoder of the tiny LTX-2.3 model: BigVGAN v2 to 16 kHz, and a second one that extends its
-/// audio to 48 kHz.
-enum TinyBandwidthExtendingVocoder {
-  private static let inputRate = 16000
-  private static let outputRate = 48000
-  private static let hop = 80
-  private static let fftLength = 256
-  private static let kernels = [3, 7, 11]
-  private static let dilations = [1, 3, 5]
+/// audio to 48 kHz. The layers are the published ones in any size; the default sizes are those of
+/// the tiny model.
+struct TinyBandwidthExtendingVocoder {
+  /// Channels before the first upsampling.
+  var channels = 64
+  /// The same of the second generator.
+  var extenderChannels = 64
+  var fftLength = 256
 
-  private static let vocoder = Generator(
-    channels: 64, upsampling: [5, 2, 2, 2, 2, 2], upsamplingKernels: [11, 4, 4, 4, 4, 4])
-  private static let extender = Generator(
-    channels: 64, upsampling: [6, 5, 2, 2, 2], upsamplingKernels: [12, 11, 4, 4, 4])
+  private let inputRate = 16000
+  private let outputRate = 48000
+  private let hop = 80
+  private let kernels = [3, 7, 11]
+  private let dilations = [1, 3, 5]
 
   private struct Generator {
     let channels: Int
@@ -22,8 +23,18 @@ enum TinyBandwidthExtendingVocoder {
     let upsamplingKernels: [Int]
   }
 
+  private var vocoder: Generator {
+    Generator(
+      channels: channels, upsampling: [5, 2, 2, 2, 2, 2], upsamplingKernels: [11, 4, 4, 4, 4, 4])
+  }
+
+  private var extender: Generator {
+    Generator(
+      channels: extenderChannels, upsampling: [6, 5, 2, 2, 2], upsamplingKernels: [12, 11, 4, 4, 4])
+  }
+
   /// Draws all tensors below `vocoder`.
-  static func draw(_ w: RandomWeights) throws {
+  func draw(_ w: RandomWeights) throws {
     try draw(vocoder, w / "vocoder")
     try draw(extender, w / "bwe_generator")
     let mel = w / "mel_stft"
@@ -36,7 +47,7 @@ enum TinyBandwidthExtendingVocoder {
     try (mel / "stft_fn").fixed("inverse_basis", basis)
   }
 
-  private static func draw(_ generator: Generator, _ w: RandomWeights) throws {
+  private func draw(_ generator: Generator, _ w: RandomWeights) throws {
     var width = generator.channels
     try (w / "conv_pre").convolution(2 * TinyAudioVAE.melBins, width, kernel: [7])
     for (stage, stride) in generator.upsampling.enumerated() {
@@ -60,10 +71,10 @@ enum TinyBandwidthExtendingVocoder {
       "weight", [2, width, 7], deviation: 0.1 / Double(7 * width).squareRoot())
   }
 
-  private static func activation(_ w: RandomWeights, _ channels: Int) throws {
+  private func activation(_ w: RandomWeights, _ channels: Int) throws {
     try (w / "act").normal("alpha", [channels], deviation: 0.3)
     try (w / "act").normal("beta", [channels], deviation: 0.3)
-    let filter = try lowPassFilter()
+    let filter = try Self.lowPassFilter()
     try (w / "upsample").fixed("filter", filter)
     try (w / "downsample" / "lowpass").fixed("filter", filter)
   }
@@ -93,7 +104,7 @@ enum TinyBandwidthExtendingVocoder {
   }
 
   /// Cosines, then sines, in a Hann window: [2 (fft / 2 + 1), 1, fft].
-  private static func fourierBasis() throws -> Tensor {
+  private func fourierBasis() throws -> Tensor {
     let times = try Tensor.arange(to: Scalar(fftLength), dtype: .float64).unsqueeze(0)
     let frequencies = try Tensor.arange(to: Scalar(fftLength / 2 + 1), dtype: .float64).unsqueeze(1)
     let angles = try frequencies * times * (2 * Double.pi / Double(fftLength))
@@ -101,7 +112,7 @@ enum TinyBandwidthExtendingVocoder {
     return try (waves * LogMelSpectrogram.hannWindow(fftLength)).unsqueeze(1)
   }
 
-  static var config: String {
+  var config: String {
     """
     {
       "vocoder": {
@@ -121,7 +132,7 @@ enum TinyBandwidthExtendingVocoder {
     """
   }
 
-  private static func shared(_ generator: Generator) -> String {
+  private func shared(_ generator: Generator) -> String {
     """
         "upsample_initial_channel": \(generator.channels),
         "resblock": "AMP1",

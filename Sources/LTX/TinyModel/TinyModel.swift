@@ -112,21 +112,23 @@ public enum TinyModel {
 
   /// The metadata's `config`.
   static func config(_ generation: Generation) -> String {
-    """
-    {
-      "transformer": \(TinyTransformer(generation: generation).config),
-      "vae": \(TinyVideoVAE(generation: generation).config),
-      "audio_vae": \(TinyAudioVAE.config),
-      "vocoder": \(generation == .ltx2 ? TinyVocoder.config : TinyBandwidthExtendingVocoder.config),
-      "scheduler": {
-        "_class_name": "RectifiedFlowScheduler",
-        "_diffusers_version": "0.25.1",
-        "num_train_timesteps": 1000,
-        "shifting": null,
-        "base_resolution": null
+    let vocoder =
+      generation == .ltx2 ? TinyVocoder.config : TinyBandwidthExtendingVocoder().config
+    return """
+      {
+        "transformer": \(TinyTransformer(generation: generation).config),
+        "vae": \(TinyVideoVAE(generation: generation).config),
+        "audio_vae": \(TinyAudioVAE().config),
+        "vocoder": \(vocoder),
+        "scheduler": {
+          "_class_name": "RectifiedFlowScheduler",
+          "_diffusers_version": "0.25.1",
+          "num_train_timesteps": 1000,
+          "shifting": null,
+          "base_resolution": null
+        }
       }
-    }
-    """
+      """
   }
 
   /// - Returns: The contents of the file.
@@ -140,10 +142,10 @@ public enum TinyModel {
     try transformer.drawProjections(
       root / "text_embedding_projection", states: TinyGemma().layers + 1)
     try TinyVideoVAE(generation: generation).draw(root / "vae")
-    try TinyAudioVAE.draw(root / "audio_vae", generation)
+    try TinyAudioVAE().draw(root / "audio_vae", generation)
     switch generation {
     case .ltx2: try TinyVocoder.draw(root / "vocoder")
-    case .ltx23: try TinyBandwidthExtendingVocoder.draw(root / "vocoder")
+    case .ltx23: try TinyBandwidthExtendingVocoder().draw(root / "vocoder")
     }
     var metadata = ["config": config(generation)]
     metadata["model_version"] = generation.version

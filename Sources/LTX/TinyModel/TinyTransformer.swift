@@ -16,7 +16,7 @@ public struct TinyTransformer: Sendable {
   public var connectorBlocks = 2
   public var connectorHeads = 4
   public var videoChannels = TinyVideoVAE().latentChannels
-  public var audioChannels = TinyAudioVAE.patchChannels
+  public var audioChannels = TinyAudioVAE().patchChannels
   let registers = 128
 
   public init(generation: TinyModel.Generation = .ltx2) { self.generation = generation }
