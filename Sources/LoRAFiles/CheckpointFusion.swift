@@ -203,9 +203,12 @@ public struct CheckpointFusion: Sendable {
     guard let combined = source as? CombinedTensors, let end = key.lastIndex(of: ".") else {
       return key
     }
-    if combined.entries[key] != nil { return combined.storedKey(key) }
     let weight = key[..<end] + ".weight"
-    return String(combined.storedKey(String(weight)).dropLast(".weight".count) + key[end...])
+    // A weight in another format than the file's is not stored under its format's name.
+    let isConverted = form != .asStored && quantized[String(weight)] != nil
+    if combined.entries[key] != nil, !isConverted { return combined.storedKey(key) }
+    let stored = QuantoNames.weightKey(combined.storedKey(String(weight)))
+    return String(stored.dropLast(".weight".count) + key[end...])
   }
 
   /// The entries to write.

@@ -32,7 +32,8 @@ extension LoRAFile {
   ///
   /// - Throws: `WeightError` for a layer that is stored in a format that can't be read.
   func misfits(_ checkpoint: Checkpoint) throws -> [(module: Module, problem: String)] {
-    try modules.compactMap { module in
+    let index = WeightIndex(checkpoint.source)
+    return try modules.compactMap { module in
       let layerPath = Self.checkpointPath(module.path)
       guard let layer = checkpoint.source.entries[layerPath + ".weight"] else {
         if let error = checkpoint.source.unsupportedFormatError(layer: layerPath + ".") {
@@ -41,14 +42,17 @@ extension LoRAFile {
         let known = module.name == module.path ? "" : " (\(layerPath) there)"
         return (module, "is not a layer of \(checkpoint.source.name)\(known)")
       }
-      guard layer.shape == module.adapter.weightShape else {
+      if layer.shape == module.adapter.weightShape { return nil }
+      // Several elements of a packed weight share a byte.
+      let shape = try index.format(of: layerPath + ".weight")?.shape ?? layer.shape
+      guard shape == module.adapter.weightShape else {
         if let error = checkpoint.source.unsupportedFormatError(layer: layerPath + ".") {
           throw error
         }
         return (
           module,
           "has \(module.adapter.shapes), but the layer of \(checkpoint.source.name) is "
-            + "\(layer.shape)"
+            + "\(shape)"
         )
       }
       return nil

@@ -58,6 +58,10 @@ public final class CombinedTensors: TensorSource {
     return (place.source as? CombinedTensors)?.storedKey(place.key) ?? place.key
   }
 
+  public func metadata(of key: String) -> [String: String] {
+    places[key].map { $0.source.metadata(of: $0.key) } ?? metadata
+  }
+
   public func prepareToRead(_ key: String) {
     if let place = places[key] { place.source.prepareToRead(place.key) }
   }

@@ -35,9 +35,12 @@ public protocol TensorSource: AnyObject, Sendable {
   func release(_ key: String)
   /// The file that holds a tensor, or would hold it, for error messages.
   func file(of key: String) -> String
+  /// The metadata of the file that holds a tensor.
+  func metadata(of key: String) -> [String: String]
 }
 
 extension TensorSource {
+  public func metadata(of key: String) -> [String: String] { metadata }
   public func prepareToRead(_ key: String) {}
   public func release(_ key: String) {}
   public func file(of key: String) -> String { name }

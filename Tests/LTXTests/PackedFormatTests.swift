@@ -72,9 +72,6 @@ import Torch
       tensors: [
         ("W_q", .uint8, [4, 32]), ("scale", .float16, [8, 1]), ("zero", .float16, [8, 1]),
       ]),
-    Packed(
-      format: "quanto",
-      tensors: [("weight._data", .int8, [8, 32]), ("weight._scale", .float32, [8, 1])]),
     Packed(format: "torchao", tensors: [("weight._weight_qdata", .int8, [8, 32])]),
     Packed(
       format: "compressed-tensors",
@@ -138,7 +135,7 @@ import Torch
   /// Files of other libraries, whose layers have other names, and whose metadata doesn't describe
   /// an LTX-2 model.
   @Test(arguments: [
-    ("qweight", "wscales", "SVDQuant"), ("weight._data", "weight._scale", "quanto"),
+    ("qweight", "wscales", "SVDQuant"), ("W_q", "scale", "HQQ"),
   ])
   func aFileOfOtherLayersIsNamedByItsFormat(
     _ name: String, _ other: String, _ format: String

@@ -219,4 +219,53 @@ import Torch
     let text = message { _ = try CheckpointFusion(Checkpoint(path: path), loras: [(lora(), 1)]) }
     #expect(text.contains("\(layer).weight_scale shows that the layer is in MXFP8"), "\(text)")
   }
+
+  /// optimum-quanto's files have other names, which a converted file must not have.
+  @Test func aCheckpointOfQuantoIsConvertedButNotMerged() throws {
+    var tensors: [(key: String, tensor: Tensor)] = []
+    for key in plain.keys {
+      let tensor = try plain.tensor(key)
+      let bias = String(key.dropLast("weight".count) + "bias")
+      guard isQuantized(key), tensor.rank == 2, key.hasSuffix(".weight"), plain.contains(bias)
+      else {
+        tensors.append((key, tensor))
+        continue
+      }
+      let matrix = try AffineQuantizer(bits: 4).quantize(tensor, key: key).matrix
+      guard case .planar(_, let shifts) = matrix.coding else {
+        Issue.record("a layout of another library")
+        return
+      }
+      tensors += [
+        ("\(key)._data._data", matrix.codes), ("\(key)._scale", matrix.scales),
+        ("\(key)._shift", shifts),
+      ]
+      let layer = key.dropLast(".weight".count)
+      tensors += try ["input_scale", "output_scale"].map { ("\(layer).\($0)", try Tensor.ones([])) }
+    }
+    let path = "\(scratch.folder)/quanto.safetensors"
+    try writeSafetensors(tensors, metadata: plain.metadata, to: path)
+    let checkpoint = try Checkpoint(path: path)
+    let inspection = CheckpointInspection(checkpoint)
+    #expect(inspection.problems.isEmpty && inspection.unknownKeys.isEmpty)
+    let error = #expect(throws: WeightError.self) {
+      try CheckpointFusion(checkpoint, loras: [(LoRAFile(path: files.distilledLoRA), 1)])
+    }
+    #expect(error?.problem.contains("which can be read but not written") == true)
+
+    let output = "\(scratch.folder)/converted.safetensors"
+    try CheckpointFusion(checkpoint, loras: [], form: .float8).write(to: output)
+    let wanted = "\(scratch.folder)/wanted.safetensors"
+    try CheckpointFusion(Checkpoint(path: files.checkpoint), loras: [], form: .float8)
+      .write(to: wanted)
+    let converted = try SafetensorsFile(path: output)
+    #expect(try converted.keys == SafetensorsFile(path: wanted).keys)
+    let (before, after) = (checkpoint.weights(LoadPolicy()), Weights(converted, LoadPolicy()))
+    for key in converted.keys where key.hasSuffix(".weight_scale") {
+      let layer = String(key.dropLast(".weight_scale".count))
+      let old = try Linear(before / layer, bias: false).weight.to(.float32)
+      let new = try Linear(after / layer, bias: false).weight.to(.float32)
+      #expect(try (new - old).abs().max().item() <= old.abs().max().item() / 16, "\(layer)")
+    }
+  }
 }

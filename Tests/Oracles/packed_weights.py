@@ -77,6 +77,36 @@ def make_quanto() -> None:
     save_file(tensors, FOLDER / "quanto.safetensors", metadata={"origin": json.dumps({"source": origin("optimum-quanto")})})
 
 
+def make_saved_quanto() -> None:
+    """Layers as optimum-quanto saves them, under the names of its state dict.
+
+    Of a weight that quanto has repacked for tinygemm, it saves the layout of all others again. `dense` has these values.
+    """
+    from optimum.quanto import freeze, qfloat8, qint2, qint4, qint8, quantize
+    from optimum.quanto.tensor import WeightQBitsTensor
+
+    tensors = {}
+    for kind in (qint4, qint2, qint8, qfloat8):
+        for name, dtype in DTYPES.items() if kind.bits < 8 else [("bfloat16", torch.bfloat16)]:
+            for rows, columns in ((16, 256), (5, 288), (6, 160), (5, 70)):
+                case = f"{kind.name}_{name}_{rows}x{columns}"
+                model = torch.nn.Sequential(torch.nn.Linear(columns, rows)).to(dtype)
+                with torch.no_grad():
+                    model[0].weight.copy_(matrix(case, rows, columns, dtype))
+                    if kind.is_floating_point:  # of a row of zeros, quanto stores NaN
+                        model[0].weight[3] = 1
+                    model[0].bias.copy_(torch.randn(rows, generator=generator(f"packed/{case}/bias")))
+                quantize(model, weights=kind)
+                freeze(model)
+                saved = {k.removeprefix("0."): v.detach().clone() for k, v in model.state_dict().items()}
+                weight = model[0].weight
+                if kind.bits < 8 and type(weight) is not WeightQBitsTensor:
+                    weight = weight.weight_qbits_tensor()
+                tensors |= {f"{case}.{k}": v for k, v in saved.items()}
+                tensors[f"{case}.dense"] = weight.dequantize().clone()
+    save_file(tensors, FOLDER / "quanto_saved.safetensors", metadata={"origin": json.dumps({"source": origin("optimum-quanto")})})
+
+
 def dequantized(codes: torch.Tensor, state, dtype: torch.dtype) -> torch.Tensor:
     """The values by the implementation that bitsandbytes uses on every device without a kernel of its own.
 
@@ -184,6 +214,7 @@ if __name__ == "__main__":
     torch.set_num_threads(1)
     FOLDER.mkdir(exist_ok=True)
     make_quanto()
+    make_saved_quanto()
     make_normal_float()
     make_nvfp4()
     make_noise()

@@ -8,8 +8,9 @@ import Torch
 ///
 /// Two elements share a byte, the first in the upper bits. The scales of the blocks, [O, I / 16],
 /// are padded to multiples of 128 rows and 4 columns and stored in tiles of that size, in the order
-/// in which GPUs multiply them (cuBLAS, "1D block scaling factors layout"). Other programs, such as
-/// ModelOpt, store them row by row; if padding shows that order, the weight is refused.
+/// in which GPUs multiply them (cuBLAS, "1D block scaling factors layout"). Other programs store
+/// them row by row; if padding shows that order, or anything shows that `ModelOpt` wrote the
+/// weight, it is refused.
 struct NVFP4Format: WeightFormat {
   static let name = "nvfp4"
   static let names = [name]
@@ -54,6 +55,11 @@ struct NVFP4Format: WeightFormat {
       throw header.error(
         "is \(Self.name), but has no scales (expected \(header.name)_scale and "
           + "\(header.name)_scale_2). \(advice)")
+    }
+    if let evidence = ModelOpt.evidence(header) {
+      throw header.error(
+        "is NVFP4 (4-bit floats with a scale for each 16) as NVIDIA ModelOpt packs it, which is not "
+          + "supported (shown by \(evidence)). \(advice)")
     }
     let shape = [entry.shape[0], entry.shape[1] * 2]
     if let description = header.description {

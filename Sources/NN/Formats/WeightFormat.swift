@@ -80,8 +80,8 @@ package struct WeightTensor: Sendable {
 package enum WeightFormats {
   /// The order in which a weight without a description is compared with them.
   static let all: [any WeightFormat.Type] = [
-    Int8Format.self, NVFP4Format.self, BitsAndBytesFormat.self, ScaledFloatFormat.self,
-    DenseFormat.self,
+    QuantoFormat.self, Int8Format.self, NVFP4Format.self, BitsAndBytesFormat.self,
+    ScaledFloatFormat.self, DenseFormat.self,
   ]
 
   /// The names of all tensors that a format supports beside a `weight`.

@@ -14,15 +14,18 @@ package final class DescribedTensors: TensorSource {
 
   package var name: String { base.name }
   package var metadata: [String: String] { base.metadata }
+  package func metadata(of key: String) -> [String: String] { base.metadata(of: key) }
 
   /// The prefixes that a layer's name may have in only one of the two places.
   private static let prefixes = ["model.diffusion_model.", "diffusion_model.", "model."]
 
-  /// Returns the source with the descriptions in its metadata; the source itself if it has none.
+  /// Returns the source with the descriptions in its metadata, and with optimum-quanto's weights
+  /// under their usual names; the source itself if it has neither.
   ///
   /// - Throws: `Issue` for metadata that isn't JSON of the expected form, that describes a layer
   ///   that the file doesn't have, or that contradicts the description beside the layer.
   package static func describing(_ source: any TensorSource) throws -> any TensorSource {
+    let source = QuantoNames.unified(source)
     guard let json = source.metadata[QuantizationDescription.metadataKey] else { return source }
     return try DescribedTensors(source, json: json)
   }
