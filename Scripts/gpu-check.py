@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """The files and comparisons of Scripts/gpu-check, with nothing but Python's standard library.
 
-    gpu-check.py cache CHECKPOINT FOLDER WxHxF    a cache of three random samples for CHECKPOINT
+    gpu-check.py cache CHECKPOINT FOLDER WxHxF [TOKENS]  a cache of three random samples for CHECKPOINT, with
+                                                  texts of TOKENS tokens; default 1024
     gpu-check.py model TINY FOLDER [--small]      LTX-2.3 of random numbers at its real size, from the
                                                   folder of `ltx tiny-model`
     gpu-check.py text-encoder TINY FOLDER [--small]  the same for Gemma 3
@@ -69,7 +70,8 @@ def write_tensors(path, tensors, metadata, exponent=0x3C):
 # --- A cache ----------------------------------------------------------------------------------------
 
 
-def make_cache(checkpoint, folder, size):
+def make_cache(checkpoint, folder, size, tokens=1024):
+    tokens = int(tokens)
     width, height, frames = map(int, size.split("x"))
     config = json.loads(header(checkpoint)["__metadata__"]["config"])["transformer"]
     grid = ((frames - 1) // 8 + 1, height // 32, width // 32)
@@ -94,8 +96,8 @@ def make_cache(checkpoint, folder, size):
             "frequency_bins": number(16), "duration": seconds(steps / 25),
         }
         write_tensors(f"{folder}/audio_latents/{file}", audio, {}, exponent=0x3F)
-        text = {f"{modality}_prompt_embeds": ((1024, width), "BF16") for modality, width in widths.items()}
-        text["prompt_attention_mask"] = ((1024,), "I64", struct.pack("<1024q", *[1] * 1024))
+        text = {f"{modality}_prompt_embeds": ((tokens, width), "BF16") for modality, width in widths.items()}
+        text["prompt_attention_mask"] = ((tokens,), "I64", struct.pack(f"<{tokens}q", *[1] * tokens))
         write_tensors(f"{folder}/conditions/{file}", text, {}, exponent=0x3F)
 
 

@@ -6,6 +6,12 @@ import Testing
   private static let scripts = URL(fileURLWithPath: #filePath).deletingLastPathComponent()
     .deletingLastPathComponent().deletingLastPathComponent().appendingPathComponent("Scripts").path
 
+  /// The most valuable parts first.
+  private static let parts = [
+    "machine", "constants", "tiny", "model", "train_recompute", "train_host", "train_file",
+    "train_keep", "train_int8", "vae", "text_encoder", "train_longer", "resume", "memory",
+  ]
+
   private struct Line: Decodable {
     let part, measurement, result: String?
     let ok: Bool?
@@ -50,12 +56,7 @@ import Testing
     #expect(status == 0, "\(output)")
     let lines = try Self.lines("\(workshop.path)/out")
     let parts = lines.filter { $0.part != nil }
-    #expect(
-      parts.compactMap(\.part) == [
-        "machine", "constants", "tiny", "resume", "memory", "model", "train_recompute",
-        "train_keep", "train_longer", "train_int8", "train_host", "train_file", "vae",
-        "text_encoder",
-      ])
+    #expect(parts.compactMap(\.part) == Self.parts)
     #expect(parts.allSatisfy { $0.result == "ok" }, "\(output)")
     let tiny = lines.filter { $0.measurement?.hasPrefix("tiny ") == true }
     #expect(tiny.count == 6)
@@ -72,6 +73,17 @@ import Testing
       #expect(lines.contains { $0.measurement == name }, "\(name)")
     }
     #expect(try FileManager.default.contentsOfDirectory(atPath: work).isEmpty)
+  }
+
+  @Test func partsThatHaveNoTimeLeftAreSkipped() throws {
+    let workshop = try Workshop()
+    let (status, output) = try Self.run(
+      "\(Self.scripts)/gpu-check",
+      ["--small", "--minutes", "0", "--out", "out", "--work", "work"], in: workshop.path)
+    #expect(status == 0 && output.contains("0 parts failed, \(Self.parts.count) skipped"))
+    let lines = try Self.lines("\(workshop.path)/out")
+    #expect(lines.compactMap(\.part) == Self.parts)
+    #expect(lines.allSatisfy { $0.result == "skipped" })
   }
 
   @Test func aGPUThatIsNotThereFailsAndSaysSo() throws {
@@ -109,6 +121,7 @@ import Testing
 
   @Test(arguments: [
     (["--part"], 2, "--part needs a value"), (["--fast"], 2, "unknown argument: --fast"),
+    (["--minutes", "ten"], 2, "--minutes must be an integer from 0 to 9999 (got ten)"),
     (["--help"], 0, "Scripts/gpu-check --pack DIR"),
   ])
   func argumentsAreChecked(_ arguments: [String], _ status: Int32, _ text: String) throws {
