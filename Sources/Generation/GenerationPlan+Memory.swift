@@ -58,11 +58,10 @@ extension GenerationPlan {
       LoadPolicy(
         dtype: models.dtype, device: models.device,
         storage: models.quantization?.storage() ?? .asStored), modalities: sampling.modalities)
-    let pass = sampling.passSize(inputs.videos)
+    let pass = sampling.passSize(inputs)
     let costs = StackCosts(
       blocks: configuration.blocks, weightBytes: sizes.blockBytes.max() ?? 0,
-      workBytes: configuration.inferenceBytes(pass, elementBytes: models.dtype.size)
-        + modulationBytes(pass, conditionedModalities(of: sampling), configuration),
+      workBytes: configuration.inferenceBytes(pass, elementBytes: models.dtype.size),
       fixedBytes: sizes.otherBytes + adapterBytes(sampling.loras),
       forwardOperations: configuration.forwardOperations(pass))
     let evaluations = sampling.method == .res2s ? 2.0 : 1
@@ -70,26 +69,6 @@ extension GenerationPlan {
       samplings.count == 1 ? "sampling" : "sampling, stage \(sampling.index + 1)",
       per: ("step", evaluations), on: models.device, limitBytes: limitBytes,
       readingFrom: models.files.path(of: .transformer) ?? models.files.name, costs)
-  }
-
-  /// The modalities with tokens that are given, whose timesteps differ from those of the others.
-  private func conditionedModalities(of sampling: Sampling) -> Set<Modality> {
-    let hasVideo = inputs.videos.contains { $0.sampling == sampling.index && !$0.condition.isWhole }
-    let hasAudio = inputs.audio.contains { !$0.condition.isWhole }
-    return Set((hasVideo ? [.video] : []) + (hasAudio ? [.audio] : []))
-  }
-
-  /// The bytes of the modulation of each token, where timesteps differ: of all blocks, and the sum
-  /// with a block's own table.
-  private func modulationBytes(
-    _ pass: PassSize, _ modalities: Set<Modality>, _ configuration: TransformerConfiguration
-  ) -> Int {
-    // Nine vectors of a token's width, and four for cross-modal attention.
-    let vectors = pass.tokens.present() == .both ? 2 * 9 + 2 * 4 : 2 * 9
-    return modalities.reduce(0) { sum, modality in
-      let tokens = (pass.tokens[modality] ?? 0) * pass.batchSize
-      return sum + vectors * tokens * configuration.sizes[modality].width * models.dtype.size
-    }
   }
 
   private func adapterBytes(_ loras: [CheckedLoRA]) -> Int {
@@ -107,24 +86,28 @@ extension GenerationPlan {
   }
 
   /// The sizes of the transformer's passes.
-  package var passSizes: [PassSize] { samplings.map { $0.passSize(inputs.videos) } }
+  package var passSizes: [PassSize] { samplings.map { $0.passSize(inputs) } }
 }
 
 extension GenerationPlan.Sampling {
   /// The size of the transformer's passes. Those of guidance run in one batch.
-  func passSize(_ encodings: [GenerationPlan.VideoEncoding]) -> PassSize {
+  func passSize(_ inputs: GenerationPlan.Inputs) -> PassSize {
     let guidances = [video == nil ? nil : guidance.video, audio == nil ? nil : guidance.audio]
       .compactMap { $0 }
     let passes = [
       true, guidances.contains { $0.cfg != 1 }, guidances.contains { $0.stg != 0 },
       guidances.contains { $0.modality != 1 },
     ]
-    let references = encodings.filter { $0.sampling == index && $0.condition.isReference }
+    let videos = inputs.videos.filter { $0.sampling == index }
+    let references = videos.filter(\.condition.isReference)
       .map { $0.grid.frames * ($0.grid.rows / $0.scale.space) * ($0.grid.columns / $0.scale.space) }
     return PassSize(
       tokens: PerModality(
         video: video.map { $0.frames * $0.rows * $0.columns + references.reduce(0, +) },
         audio: audio.map(\.frames)),
-      batchSize: passes.count { $0 })
+      batchSize: passes.count { $0 },
+      conditioned: Set(
+        (videos.contains { !$0.condition.isWhole } ? [.video] : [])
+          + (inputs.audio.contains { !$0.condition.isWhole } ? [.audio] : [])))
   }
 }

@@ -11,11 +11,18 @@ public struct PassSize: Sendable, Hashable {
   /// The tokens of a sample's text.
   public var textTokens: Int
   public var batchSize: Int
+  /// The modalities in which tokens have timesteps of their own, because some are given. The
+  /// modulation is then computed for each token.
+  public var conditioned: Set<Modality>
 
-  public init(tokens: PerModality<Int?>, textTokens: Int = 1024, batchSize: Int = 1) {
+  public init(
+    tokens: PerModality<Int?>, textTokens: Int = 1024, batchSize: Int = 1,
+    conditioned: Set<Modality> = []
+  ) {
     self.tokens = tokens
     self.textTokens = textTokens
     self.batchSize = batchSize
+    self.conditioned = conditioned
   }
 }
 
@@ -68,33 +75,42 @@ extension TransformerConfiguration {
     let isMixed = sizes.trainsWeights && elementBytes < DType.float32.size
     return bytes(
       pass, elementBytes, perToken: isMixed ? (36, 50) : (alone: 16.3, joint: 20.55),
-      perTextToken: (1.9, 1.75))
+      perTextToken: (1.9, 1.75), perConditionedToken: (13.65, 15.5))
       + saved * elementBytes * pass.batchSize
   }
 
   /// The bytes that a block's backward pass needs besides what its graph keeps, with what all blocks
   /// read.
   public func workBytes(_ pass: PassSize, elementBytes: Int) -> Int {
-    bytes(pass, elementBytes, perToken: (alone: 9.9, joint: 11.3))
+    bytes(
+      pass, elementBytes, perToken: (alone: 9.9, joint: 11.3), perConditionedToken: (8.4, 12.3))
   }
 
   /// The bytes that a block needs while it runs without a backward pass, with what all blocks read.
   public func inferenceBytes(_ pass: PassSize, elementBytes: Int) -> Int {
-    bytes(pass, elementBytes, perToken: (alone: 12.5, joint: 13.5), perTextToken: (2.8, 2.8))
+    bytes(
+      pass, elementBytes, perToken: (alone: 12.5, joint: 13.5), perTextToken: (2.8, 2.8),
+      perConditionedToken: (18, 26))
   }
 
   /// - Parameters:
   ///   - perToken: Elements per token and unit of its width, in a pass of one modality and of both.
   ///   - perTextToken: The same for the text that a modality attends to.
+  ///   - perConditionedToken: More for each token of conditioned modalities.
   private func bytes(
     _ pass: PassSize, _ elementBytes: Int, perToken: (alone: Double, joint: Double),
-    perTextToken: (alone: Double, joint: Double) = (0, 0)
+    perTextToken: (alone: Double, joint: Double) = (0, 0),
+    perConditionedToken: (alone: Double, joint: Double)
   ) -> Int {
     let isJoint = pass.tokens.present() == .both
-    let (token, text) =
-      isJoint ? (perToken.joint, perTextToken.joint) : (perToken.alone, perTextToken.alone)
+    func choose(_ numbers: (alone: Double, joint: Double)) -> Double {
+      isJoint ? numbers.joint : numbers.alone
+    }
+    let text = choose(perTextToken)
     let elements = pass.tokens.pairs.reduce(0.0) { sum, pair in
       guard let tokens = pair.1 else { return sum }
+      let token =
+        choose(perToken) + (pass.conditioned.contains(pair.0) ? choose(perConditionedToken) : 0)
       let perWidth = token * Double(tokens) + text * Double(pass.textTokens)
       return sum + perWidth * Double(sizes[pair.0].width)
     }

@@ -178,6 +178,9 @@ public final class Trainer {
 
   /// The sizes of the batches of each shape, references included.
   private static func passes(_ dataset: PrecomputedDataset, batchSize: Int) -> [PassSize] {
+    let conditioned = Modality.allCases.filter { modality in
+      dataset.strategies[modality]?.conditions.contains { $0.probability > 0 } == true
+    }
     let all = dataset.entries.map { entry in
       let tokens = dataset.strategies.compactMap { modality, strategy -> Int? in
         guard let shape = entry.shapes[strategy.latentsFolder] else { return nil }
@@ -186,7 +189,7 @@ public final class Trainer {
         }
         return ([shape] + references).reduce(0) { $0 + modality.tokenCount($1) }
       }
-      return PassSize(tokens: tokens, batchSize: batchSize)
+      return PassSize(tokens: tokens, batchSize: batchSize, conditioned: Set(conditioned))
     }
     return Array(Set(all))
   }
