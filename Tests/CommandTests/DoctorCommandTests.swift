@@ -132,7 +132,7 @@ import Testing
     #expect(report["cuda:0 attention"]?.kernel == "flash")
     #expect(report["cuda:0 attention"]?.maskedKernel == "efficient")
     #expect(try #require(report["cuda:0 upload"]?.bytesPerSecond) > 0)
-    #expect(report["cuda:0 models"]?.fits?.count == 5)
+    #expect(report["cuda:0 models"]?.fits?.count == 6)
     #expect(!report.checks.contains { $0.text.contains("`device`") })
   }
 
@@ -150,7 +150,10 @@ import Testing
     let (status, report) = try Self.doctor([], bytes: 24_000_000_000)
     #expect(status == 0)
     #expect(report["cuda:0 models"]?.status == "note")
-    #expect(report["cuda:0 models"]?.fits == ["text features with an 8-bit text encoder"])
+    #expect(report["cuda:0 models"]?.fits == ["a LoRA with nf4 and 8-bit AdamW"])
+    #expect(
+      report["cuda:0 models"]?.text.contains(
+        "fits with streamed weights: text features (3.5 GB), a LoRA in bfloat16 (9.2 GB)") == true)
   }
 
   @Test func anOldGPUComputesInFloat16() throws {

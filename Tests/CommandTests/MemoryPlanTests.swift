@@ -44,7 +44,7 @@ import Testing
     let peak = Double(report.devices[0].peakBytes)
     #expect(peak <= Double(budget) * 1e6)
     let match = try #require(
-      result.output.firstMatch(of: /predicted peak ([0-9.]+) GB/), "\(result.output)")
+      result.errors.firstMatch(of: /training +([0-9.]+) GB/), "\(result.errors)")
     let predicted = try #require(Double(match.1)) * 1e9
     // The text has one decimal.
     #expect(abs(predicted - peak) <= 0.05 * peak + 5e7, "\(predicted) and \(peak)")
@@ -86,7 +86,7 @@ import Testing
     let result = try generate("1MB")
     #expect(result.status != 0)
     #expect(
-      result.errors.contains("--memory: does not suffice: the text encoder needs about "),
+      result.errors.contains("--memory: does not suffice: encoding text needs about "),
       "\(result.errors)")
   }
 }

@@ -31,19 +31,23 @@ private let runsAll = ProcessInfo.processInfo.environment["LTX_ALL_PLANS"] == "1
     func folder(_ run: PlannedRun) throws -> String { try #require(workshops[run.blocks]).path }
   }
 
-  /// Rates of a fast card, at which plans are made; memory does not depend on them.
+  /// Rates of a fast card, and a host that holds all weights.
   private static let machine = MachineResources(
-    deviceBytes: .max, hostBytes: .max,
+    deviceBytes: .max, hostBytes: 64_000_000_000,
     rates: DeviceRates(upload: 25e9, products: 300e12, launch: 6e-6), readRate: 5e9)
 
   @Test func predictedPeaksAreTheCountedOnes() throws {
     let counted = try CountedRun.all()
-    #expect(Set(counted.map(\.run)) == Set(PlannedRun.all), "plans.json lacks runs")
+    // Both modes, all sizes and all cards are among them.
+    #expect(Set(counted.map(\.run)).isSubset(of: PlannedRun.all))
+    #expect(Set(counted.map(\.run.mode)) == [.lora, .full])
+    #expect(Set(counted.map(\.run.size)).count == FullSizeCache.Size.all.count)
+    #expect(Set(counted.map(\.run.card)) == Set(PlannedRun.cards))
     let models = try Models.shared.get()
     var costs: [PlannedRun: StackCosts] = [:]
     for row in counted {
       var key = row.run
-      key.card = 0
+      key.card = 1
       let own = try costs[key] ?? key.costs(in: models.folder(row.run))
       costs[key] = own
       guard let plan = row.plan, let peak = row.peakBytes else {
@@ -63,6 +67,64 @@ private let runsAll = ProcessInfo.processInfo.environment["LTX_ALL_PLANS"] == "1
       #expect(peak <= row.run.card * 1_000_000_000, "\(row.run)")
     }
   }
+
+  /// The tables of README.md and docs/benchmarks.md have what is predicted now.
+  /// `LTX_UPDATE_BUDGETS=1` writes their lines.
+  @Test func documentedPlansAreThePredictedOnes() throws {
+    let models = try Models.shared.get()
+    var lines: [(start: String, rest: String)] = []
+    for size in FullSizeCache.Size.all {
+      for hasAudio in [true, false] {
+        let run = PlannedRun(mode: .lora, size: size.name, hasAudio: hasAudio, card: 1)
+        let costs = try run.costs(in: models.folder(run))
+        let plans = PlannedRun.cards.compactMap { card in
+          MemoryPlanner.plan(
+            costs, on: Self.machine.with(bytes: Int(Double(card) * 1e9 / 1.05)))
+        }
+        try #require(plans.count == PlannedRun.cards.count)
+        let cells = plans.map { $0.fits ? Self.cell($0.plan, of: costs.blocks) : "does not fit" }
+        lines.append(
+          (
+            "| \(size.name), \(hasAudio ? "video and audio" : "video") |",
+            cells.joined(separator: " | ")
+          ))
+        if hasAudio, size.name == FullSizeCache.Size.small.name {
+          let peaks = plans.map { Self.rounded(Double($0.plan.peakBytes) / 1e9) }
+          let times = plans.map { Self.rounded($0.plan.seconds) }
+          let text = [peaks, times].map { $0.joined(separator: "; ") }
+          lines.append(
+            (
+              "| LoRA, rank 32, bfloat16, on a card of 16; 24; 32; 48; 80; 141 GB |",
+              "\(text[0]) GB, \(text[1]) s per step | up to 38 GB | predicted"
+            ))
+        }
+      }
+    }
+    for (start, rest) in lines {
+      let name = start.hasPrefix("| LoRA") ? "README.md" : "docs/benchmarks.md"
+      let path = "\(Fixtures.root)/../../\(name)"
+      var text = try String(contentsOfFile: path, encoding: .utf8).components(separatedBy: "\n")
+      let place = try #require(text.firstIndex { $0.hasPrefix(start) }, "\(name) lacks \(start)")
+      let line = "\(start) \(rest) |"
+      if ProcessInfo.processInfo.environment["LTX_UPDATE_BUDGETS"] == "1" {
+        text[place] = line
+        try Data(text.joined(separator: "\n").utf8).write(to: URL(fileURLWithPath: path))
+      } else {
+        #expect(text[place] == line, "\(name)")
+      }
+    }
+  }
+
+  private static func cell(_ plan: PlannedExecution, of blocks: Int) -> String {
+    let parts = [
+      (plan.keptBlocks, "kept"), (plan.attentionBlocks, "with attention kept"),
+      (plan.streamedBlocks, "streamed"),
+    ].filter { $0.0 > 0 }.map { "\($0.0 == blocks ? "all" : "\($0.0)") \($0.1)" }
+    let text = parts.isEmpty ? "all recomputed" : parts.joined(separator: ", ")
+    return "\(rounded(Double(plan.peakBytes) / 1e9)) GB, \(rounded(plan.seconds)) s: \(text)"
+  }
+
+  private static func rounded(_ number: Double) -> String { String(format: "%.1f", number) }
 
   @Test(.enabled(if: runsAll)) func countMissingRuns() throws {
     var rows = try CountedRun.all()

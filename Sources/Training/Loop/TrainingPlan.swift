@@ -176,8 +176,7 @@ extension TrainingPlan {
         < configuration.keptBytes($1, sizes, elementBytes: bytes)
     }
     let pass = largest ?? PassSize(tokens: PerModality())
-    // Under mixed precision, the graph keeps copies of trained tensors, and the gradients of a block
-    // are converted.
+    // Under mixed precision, the graph keeps copies of trained tensors.
     let copies = autocast == nil ? 0 : sizes.trainedBlockElements * bytes
     // The gradients of tensors outside of the blocks are computed last.
     let blockGradients =
@@ -186,7 +185,7 @@ extension TrainingPlan {
       blocks: configuration.blocks, weightBytes: sizes.blockBytes.max() ?? 0,
       keptBytes: configuration.keptBytes(pass, sizes, elementBytes: bytes) + copies,
       inputBytes: configuration.inputBytes(pass, elementBytes: bytes),
-      workBytes: configuration.workBytes(pass, elementBytes: bytes) + copies * 3 / 2
+      workBytes: configuration.workBytes(pass, elementBytes: bytes)
         + sizes.largestQuantized * bytes,
       gradientBytes: blockGradients,
       fixedBytes: sizes.otherBytes + sizes.trainedBytes + optimizer + average + accumulated,
