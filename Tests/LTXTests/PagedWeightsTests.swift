@@ -11,7 +11,8 @@ import Training
 @Suite struct PagedWeightsTests {
   /// The bytes of a mapped file that are in this process's memory.
   private static func residentBytes(of path: String) throws -> Int {
-    let maps = try String(contentsOfFile: "/proc/self/smaps", encoding: .utf8)
+    let handle = try #require(FileHandle(forReadingAtPath: "/proc/self/smaps"))
+    let maps = String(decoding: try handle.readToEnd() ?? Data(), as: UTF8.self)
     var (isOwn, total) = (false, 0)
     for line in maps.split(separator: "\n") {
       let words = line.split(separator: " ")
@@ -47,6 +48,7 @@ import Training
       func run(_ placements: WeightPlacements) throws -> (blocks: Int, resident: Int) {
         let checkpoint = try Checkpoint(path: path)
         let policy = LoadPolicy(
+          dtype: .bfloat16,
           freshAdapters: FreshAdapters(
             targets: ["to_q"], rank: 4, alpha: 4, generator: try Generator(seed: 3)),
           placements: placements)
@@ -54,7 +56,7 @@ import Training
         checkpoint.source.keys.forEach(checkpoint.source.release)
         let transformer = try checkpoint.transformer(policy)
         let plan = ExecutionPlan(
-          blocks: model.blocks, activations: .recompute)
+          blocks: model.blocks, activations: .recompute, autocast: .bfloat16)
         let step = TrainingStep(transformer: transformer, plan: plan)
         #expect(try step(batch).gradients.count == 2 * 6 * model.blocks)
         // The file is mapped as long as the transformer exists.
