@@ -112,6 +112,7 @@ public enum MemoryPlanner {
         streamed == 0 ? .resident : holdsInHost ? .host : .file
       // The graph of a streamed block can't be kept.
       for kept in trains ? Array(0...(costs.blocks - streamed)) : [0] {
+        @discardableResult
         func add(offloads: Bool, attention: Int) -> PlannedExecution {
           let plan = plan(
             costs, machine, streamed: streamed, placement: placement, kept: kept,
@@ -122,11 +123,11 @@ public enum MemoryPlanner {
         let least = add(offloads: false, attention: 0)
         let recomputed = costs.blocks - kept
         guard trains, recomputed > 0 else { continue }
-        _ = add(offloads: true, attention: 0)
+        add(offloads: true, attention: 0)
         guard costs.attentionBytes > 0 else { continue }
-        _ = add(offloads: false, attention: recomputed)
+        add(offloads: false, attention: recomputed)
         let free = (machine.deviceBytes - least.peakBytes) / costs.attentionBytes
-        if (1..<recomputed).contains(free) { _ = add(offloads: false, attention: free) }
+        if (1..<recomputed).contains(free) { add(offloads: false, attention: free) }
       }
     }
     return result

@@ -108,6 +108,7 @@ import Torch
       ["acceleration.activations=recompute", file, "acceleration.streamed_blocks=1"],
       ["acceleration.activations=offload", "acceleration.weight_placement=resident"],
       ["acceleration.activations=offload", file],
+      ["acceleration.activations=keep_attention", file],
     ] {
       #expect(try train("placed", settings) == usual, "\(settings)")
     }
