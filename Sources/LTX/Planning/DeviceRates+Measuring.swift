@@ -22,13 +22,18 @@ extension DeviceRates {
     let path = cachePath
     let data = FileManager.default.contents(atPath: path)
     var known = data.flatMap { try? JSON.decode([String: DeviceRates].self, from: $0) } ?? [:]
-    if let rates = known[key] { return rates }
+    if let rates = known[key], rates.isPossible { return rates }
     let rates = try measured(device)
     known[key] = rates
     try? FileManager.default.createDirectory(
       atPath: (path as NSString).deletingLastPathComponent, withIntermediateDirectories: true)
     try? AtomicFile.write(JSON(encoding: known).data(), to: path)
     return rates
+  }
+
+  /// Whether the rates can be those of a device; a file may have been changed.
+  private var isPossible: Bool {
+    [upload, products, launch].allSatisfy { $0.isFinite && $0 > 0 }
   }
 
   /// Identifies the device and what its rates depend on.

@@ -37,7 +37,7 @@ public struct WorkPlan: Sendable {
 
   /// Two significant digits.
   private static func rounded(_ seconds: Double) -> String {
-    guard seconds > 0 else { return "0" }
+    guard seconds > 0, seconds < 1e9 else { return seconds > 0 ? "more than 1e9" : "0" }
     var scale = 1.0
     while seconds * scale < 10 { scale *= 10 }
     let value = (seconds * scale).rounded() / scale
