@@ -1,7 +1,7 @@
 /// An input of linear layers that a block's graph saves because a layer's adapter or weight is
 /// trained. Layers that read the same tensor share it.
 struct SavedInput: Hashable, Sendable {
-  /// What a row of the input belongs to.
+  /// The sequence that the rows of an input come from.
   enum Rows: Hashable, Sendable {
     case tokens(Modality)
     /// The text that a modality attends to.

@@ -1,7 +1,7 @@
 import Generation
 import LTX
 
-/// What the validation samples of a run need of the transformer and of the device.
+/// The modalities, passes and memory that the validation samples of a run require.
 struct ValidationNeeds: Sendable {
   /// The modalities of the transformer.
   let modalities: Set<Modality>

@@ -12,7 +12,7 @@ import Torch
 /// and keeps them on the CPU, so that neither the text encoder nor the VAEs' encoders take memory
 /// later. The stages are those of `ltx generate`.
 public final class ValidationSampler {
-  /// What the samples need; nil without samples.
+  /// The requirements of the samples; nil without samples.
   let needs: ValidationNeeds?
   /// The modalities of the transformer that the samples need; nil without samples.
   public var modalities: Set<Modality>? { needs?.modalities }
