@@ -1,8 +1,8 @@
 import Testing
 import Torch
 
-/// Compares linear layers of sizes at which oneDNN may replace MKL with float64: values and
-/// gradients in float32.
+/// Compares linear layers and attention with float64: values and gradients, of sizes at which libtorch's
+/// way may be replaced.
 @Suite struct ProductTests {
   // Rows, inputs, outputs: below and above the threshold for oneDNN; sizes that don't fill a
   // vector; narrow ones.
@@ -32,6 +32,45 @@ import Torch
         #expect(try (a - b).abs().max().item() == 0)
       }
     }
+  }
+
+  /// Sums are in float32, and only the results are rounded.
+  @Test(arguments: [DType.bfloat16, .float16], [[7, 9, 5], [64, 16, 256], [131, 257, 133]])
+  func linearLayersInHalfPrecision(dtype: DType, sizes: [Int]) throws {
+    let generator = try Generator(seed: 5)
+    // Rounded before, so that both sides have the same inputs.
+    let inputs = try [
+      [sizes[0], sizes[1]], [sizes[2], sizes[1]], [sizes[2]],
+    ].map { try generator.normal($0).to(dtype) }
+    let found = try results(inputs, dtype)
+    for (a, b) in zip(found, try results(inputs, .float64)) {
+      #expect(a.dtype == dtype && a.shape == b.shape)
+      try expectRounded(a, b)
+    }
+  }
+
+  @Test(arguments: [DType.bfloat16, .float16]) func attentionInHalfPrecision(dtype: DType) throws {
+    let generator = try Generator(seed: 7)
+    let inputs = try (0..<3).map { _ in try generator.normal([2, 3, 70, 16]).to(dtype) }
+    func run(_ dtype: DType) throws -> [Tensor] {
+      let leaves = try inputs.map { try $0.to(dtype).asLeaf() }
+      let y = try Tensor.scaledDotProductAttention(leaves[0], leaves[1], leaves[2])
+      let weights = try Generator(seed: 6).normal(y.shape).to(dtype)
+      return try [y] + grad(of: [y], wrt: leaves, gradOutputs: [weights]).map { try #require($0) }
+    }
+    for (a, b) in zip(try run(dtype), try run(.float64)) {
+      #expect(a.dtype == dtype)
+      try expectRounded(a, b, steps: 4)
+    }
+  }
+
+  /// Checks that values differ from exact ones by rounding to their dtype.
+  ///
+  /// - Parameter steps: the allowed difference, in steps between neighbors at the largest value.
+  private func expectRounded(_ a: Tensor, _ b: Tensor, steps: Double = 1) throws {
+    let step = a.dtype == .bfloat16 ? 0x1p-8 : 0x1p-11
+    let scale = try b.abs().max().item()
+    #expect(try (a.to(.float64) - b).abs().max().item() <= steps * step * scale)
   }
 
   /// The layer's output and the gradients of all its inputs.
