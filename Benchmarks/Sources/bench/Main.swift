@@ -6,7 +6,7 @@ import Torch
 /// The benchmarks. Options:
 ///
 ///     bench [--ltx FILE] [--python FILE] [--scripts FOLDER] [--rounds N] [--threads N]
-///           [--only start|step|components|leaks|loading|split|reading|preprocess|train|profile] [--component NAME]
+///           [--only start|step|components|leaks|loading|split|reading|preprocess|train|variants|profile] [--component NAME]
 ///           [--media FOLDER] [--ltx-trainer FOLDER] [--precision float32|bfloat16]
 @main
 struct Main {
@@ -96,6 +96,12 @@ struct Main {
         ) {
           report($0)
         }
+      }
+    }
+    if let ltx = options["--ltx"], only == "variants" {
+      let training = try TrainingCase(ltx: ltx, threads: Threads.count, writingTo: folder)
+      for variant in TrainingCase.Variant.all {
+        try training.compare(variant, rounds: (rounds + 2) / 3) { report($0) }
       }
     }
     if only == "profile" {

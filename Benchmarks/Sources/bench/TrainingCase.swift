@@ -12,6 +12,8 @@ struct TrainingCase {
   static let samples = 16
   static let steps = 50
   static let checkpointInterval = 5
+  /// The steps of a run of which only the time of a step counts.
+  static let fewSteps = 20
 
   enum Precision: String, CaseIterable {
     case float32, bfloat16
@@ -223,6 +225,57 @@ struct TrainingCase {
         most(ours, \.peakOfAll) / most(theirs, \.peakOfAll)))
   }
 
+  /// A setting whose cost is measured against the same run without it.
+  struct Variant {
+    let name: String
+    let precision: Precision
+    let setting: String
+
+    static let all = [
+      Variant(
+        name: "float32: recomputed", precision: .float32,
+        setting: "optimization.enable_gradient_checkpointing=true"),
+      Variant(
+        name: "bfloat16: recomputed", precision: .bfloat16,
+        setting: "optimization.enable_gradient_checkpointing=true"),
+      Variant(
+        name: "bfloat16: int8-quanto", precision: .bfloat16,
+        setting: "acceleration.quantization=int8-quanto"),
+      Variant(
+        name: "float32: weights from the file", precision: .float32,
+        setting: "acceleration.weight_placement=file"),
+      Variant(
+        name: "bfloat16: weights from the file", precision: .bfloat16,
+        setting: "acceleration.weight_placement=file"),
+    ]
+  }
+
+  /// Runs `ltx train` with and without a setting in turn, and reports the ratio of the times of a
+  /// step.
+  func compare(_ variant: Variant, rounds: Int, report: (String) -> Void) throws {
+    var (with, without): ([Double], [Double]) = ([], [])
+    for _ in 0..<rounds {
+      for isSet in [false, true] {
+        let output = folder.appendingPathComponent("variant")
+        try remove(output)
+        let config = try configuration(variant.precision, output, recomputing: false)
+        let words = [
+          "train", config, "--threads", String(threads), "--set",
+          "optimization.steps=\(Self.fewSteps)",
+        ]
+        _ = try WatchedRun.of(ltx, words + (isSet ? ["--set", variant.setting] : []))
+        let times = try StepTimes(metrics: output.appendingPathComponent("metrics.jsonl").path)
+        if isSet { with.append(times.step) } else { without.append(times.step) }
+      }
+    }
+    report(
+      String(
+        format:
+          "\(variant.name): a step %.1f ms, without %.1f ms, ratio %.3f of the medians, %.3f of the shortest",
+        with.median * 1e3, without.median * 1e3, with.median / without.median,
+        (with.min() ?? .nan) / (without.min() ?? .nan)))
+  }
+
   private func line(_ name: String, _ runs: [WatchedRun]) -> String {
     name.padding(toLength: 10, withPad: " ", startingAt: 0)
       + String(
@@ -255,6 +308,9 @@ struct StepTimes {
   private var computing: Double {
     sum(\.forwardSeconds) + sum(\.backwardSeconds) + sum(\.optimizerSeconds)
   }
+
+  /// The median time of a step.
+  var step: Double { median(\.seconds) }
 
   /// The time of the steps and between them.
   var total: Double { sum(\.seconds) + sum(\.betweenSeconds) }
