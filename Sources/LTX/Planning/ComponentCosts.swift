@@ -24,6 +24,10 @@ public struct VideoSize: Sendable, Hashable {
 /// The predicted memory of components that run as a whole, from the headers of their files. The
 /// numbers of elements per pixel are those of runs at real sizes on the pretend GPU.
 extension Checkpoint {
+  /// The elements per pixel of the largest intermediate results of the video VAE, in both
+  /// directions.
+  private static let videoElementsPerPixel = 57.0
+
   /// The bytes of the tensors whose keys start with one of the prefixes.
   private func weightBytes(_ prefixes: String..., dtype: DType?) -> Int {
     source.entries.reduce(0) { sum, entry in
@@ -50,11 +54,10 @@ extension Checkpoint {
     let weights = weightBytes(
       "\(Prefix.videoVAE).decoder", "\(Prefix.videoVAE).per_channel_statistics", dtype: dtype)
     let tile = size.tile(tiling)
-    let perPixel = 57.0
     // Decoded frames of all tiles of a span of time, which may overlap with the span before.
     let group =
       tile == size ? 0 : 2 * 3 * size.width * size.height * tile.frames * dtype.size
-    return weights + Int(perPixel * Double(tile.pixels)) * dtype.size + group
+    return weights + Int(Self.videoElementsPerPixel * Double(tile.pixels)) * dtype.size + group
   }
 
   /// The bytes of encoding clips.
@@ -63,8 +66,8 @@ extension Checkpoint {
   ) -> Int {
     let weights = weightBytes(
       "\(Prefix.videoVAE).encoder", "\(Prefix.videoVAE).per_channel_statistics", dtype: dtype)
-    let perPixel = 57.0
     let clips = tiling == nil ? 0 : 3 * size.pixels * count * dtype.size
-    return weights + Int(perPixel * Double(size.tile(tiling).pixels * count)) * dtype.size + clips
+    return weights + Int(Self.videoElementsPerPixel * Double(size.tile(tiling).pixels * count))
+      * dtype.size + clips
   }
 }

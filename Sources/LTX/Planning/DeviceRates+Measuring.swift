@@ -18,8 +18,11 @@ extension DeviceRates {
   ///
   /// - Throws: `TorchError` if the device fails.
   public static func of(_ device: Device) throws -> DeviceRates {
+    try of(device, cache: cachePath)
+  }
+
+  static func of(_ device: Device, cache path: String) throws -> DeviceRates {
     let key = try key(device)
-    let path = cachePath
     let data = FileManager.default.contents(atPath: path)
     var known = data.flatMap { try? JSON.decode([String: DeviceRates].self, from: $0) } ?? [:]
     if let rates = known[key], rates.isPossible { return rates }
@@ -37,7 +40,7 @@ extension DeviceRates {
   }
 
   /// Identifies the device and what its rates depend on.
-  private static func key(_ device: Device) throws -> String {
+  static func key(_ device: Device) throws -> String {
     guard let gpu = try device.gpu() else { return "CPU, libtorch \(LibTorch.version)" }
     let driver = CUDADriver().version ?? "unknown"
     return "\(gpu.name), driver \(driver), libtorch \(LibTorch.version)"

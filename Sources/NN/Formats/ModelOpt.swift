@@ -13,10 +13,11 @@ enum ModelOpt {
     "input_quantizer._amax", "svdquant_lora_a",
   ]
 
-  /// The evidence that ModelOpt wrote a weight, for messages; nil if there is none.
+  /// The tensor, metadata or file that shows that ModelOpt wrote a weight, for messages; nil if
+  /// nothing does.
   ///
-  /// The file that ModelOpt's export writes beside the weights does not count for a weight with a
-  /// description of its own.
+  /// If the weight has a description of its own, the file that ModelOpt writes beside the weights
+  /// is ignored.
   static func evidence(_ header: WeightHeader) -> String? {
     if let key = companions.lazy.compactMap(header.companion).first { return key }
     let metadata = header.source.metadata(of: header.key)

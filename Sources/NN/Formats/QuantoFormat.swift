@@ -15,8 +15,8 @@ struct QuantoFormat: WeightFormat {
 
   private static let scaleName = "weight._scale"
   private static let shiftName = "weight._shift"
-  /// The scales of quantized activations, 1 if there are none. They have no effect here, because
-  /// products are computed in the dtype of the computation.
+  /// The scales of quantized activations; they are 1 if activations are not quantized. They are not
+  /// used, because activations are never quantized here.
   private static let activationScales = ["input_scale", "output_scale"]
 
   private enum Elements: Sendable {
