@@ -8,6 +8,7 @@
 #include <torch/csrc/distributed/c10d/ProcessGroupGloo.hpp>
 #include <torch/csrc/distributed/c10d/TCPStore.hpp>
 
+#include <algorithm>
 #include <cstdlib>
 #include <mutex>
 #include <signal.h>
@@ -99,6 +100,21 @@ ct_status ct_store_connect(const char *host, uint16_t port, bool listens, int32_
 }
 
 uint16_t ct_store_port(const ct_store *store) { return store->port; }
+
+ct_status ct_store_set(ct_store *store, const char *key, const uint8_t *bytes, size_t size) {
+  return collective("store_set", [&] { store->value->set(key, std::vector<uint8_t>(bytes, bytes + size)); });
+}
+
+ct_status ct_store_get(ct_store *store, const char *key, uint8_t *bytes, size_t capacity, int64_t *size) {
+  return collective("store_get", [&] {
+    *size = -1;
+    if (!store->value->check({key}))
+      return;
+    const std::vector<uint8_t> found = store->value->get(key);
+    std::copy_n(found.begin(), std::min(found.size(), capacity), bytes);
+    *size = static_cast<int64_t>(found.size());
+  });
+}
 
 void ct_store_free(ct_store *store) { delete store; }
 

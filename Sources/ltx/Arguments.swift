@@ -52,8 +52,10 @@ struct ThreadCount: ExpressibleByArgument {
 
 /// The device that models compute on, and the number of threads.
 struct ComputeOptions: ParsableArguments {
-  @Option(help: "The device: cpu, cuda or cuda:N.")
-  var device: Device = .cpu
+  @Option(name: .customLong("device"), help: "The device: cpu, cuda or cuda:N.")
+  var chosen = DeviceChoice(device: .cpu, hasIndex: false)
+
+  var device: Device { chosen.device }
 
   @Option(help: "The number of threads per operation. (default: all cores)")
   var threads: ThreadCount?
@@ -83,11 +85,35 @@ struct ComputeOptions: ParsableArguments {
     }
   }
 
-  /// The device of one of several processes on a machine: with `cuda`, each has a GPU of its own.
-  func device(for share: ProcessShare) throws -> Device {
-    guard share.count > 1, device == .cuda(0) else { return device }
-    let count = try Device.cudaCount()
-    return count > 0 ? .cuda(share.localIndex % count) : device
+  /// The device of one of several processes: with `cuda`, each has a GPU of its own.
+  ///
+  /// - Throws: `Issue` for a machine with more processes than GPUs, or a numbered GPU for several
+  ///   processes.
+  func device(of ranks: ProcessRanks) throws -> Device {
+    guard ranks.worldSize > 1, device != .cpu else { return device }
+    guard chosen.hasIndex else { return try ranks.gpu() }
+    if let count = ranks.localSize, count > 1, try Device.cudaCount() > 1 {
+      throw Issue(
+        ["device"], "is \(device), one GPU for all \(count) processes of this machine",
+        suggestion: "Use cuda, which gives each its own.")
+    }
+    return device
+  }
+}
+
+/// `--device`.
+struct DeviceChoice: ExpressibleByArgument, CustomStringConvertible {
+  let device: Device
+  /// Whether the GPU's number was given.
+  let hasIndex: Bool
+
+  var description: String { hasIndex || device == .cpu ? "\(device)" : "cuda" }
+
+  init(device: Device, hasIndex: Bool) { (self.device, self.hasIndex) = (device, hasIndex) }
+
+  init?(argument: String) {
+    do { device = try Device(argument) } catch { return nil }
+    hasIndex = argument.contains(":")
   }
 }
 
@@ -116,7 +142,19 @@ struct MemoryOptions: ParsableArguments {
   }
 }
 
-extension WeightPlacement: ExpressibleByArgument {}
+extension WeightPlacement: ExpressibleByArgument {
+  /// Only training divides weights among processes.
+  private static let forOneProcess: [WeightPlacement] = [.resident, .host, .file]
+
+  public init?(argument: String) {
+    guard let placement = WeightPlacement(rawValue: argument),
+      Self.forOneProcess.contains(placement)
+    else { return nil }
+    self = placement
+  }
+
+  public static var allValueStrings: [String] { forOneProcess.map(\.rawValue) }
+}
 
 extension MemoryBudget: ExpressibleByArgument {
   public init?(argument: String) { self.init(argument) }

@@ -26,7 +26,8 @@ struct LTXCommand: ParsableCommand, PrintsItsResult {
     var printsResult = true  // help and the version, where no command is run
     var status: Int32 = 0
     do {
-      var command = try parseAsRoot()
+      var command = try parseAsRoot(
+        LaunchCommand.withHyphens(Array(CommandLine.arguments.dropFirst())))
       printsResult = (command as? any PrintsItsResult)?.printsItsResult ?? false
       // The launcher forwards signals itself.
       if !(command is LaunchCommand) { Interruption.install() }

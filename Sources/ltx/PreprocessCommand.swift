@@ -192,7 +192,7 @@ struct PreprocessCommand: ParsableCommand {
         ["decode"], "must be left to one process",
         suggestion: "Run `ltx decode` when all processes are done.")
     }
-    options.device = try compute.device(for: options.share)
+    options.device = try compute.device(of: ProcessRanks() ?? .single)
     try content.apply(to: &options)
     reading.apply(to: &options)
     return options

@@ -87,14 +87,76 @@ import Testing
     #expect(try shop.lines("stdout.txt").sorted() == ["[1] signals 1", "signals 1"])
   }
 
+  @Test func torchrunsOptionsAndTheVariablesOfKubeflow() throws {
+    let shop = try Workshop()
+    let script = "echo $RANK/$WORLD_SIZE $MASTER_ADDR:$MASTER_PORT $TORCHELASTIC_RUN_ID"
+    let options = [
+      "--nnodes=2", "--nproc_per_node", "1", "--node_rank=1", "--rdzv_endpoint=head:4000",
+      "--rdzv_backend", "c10d", "--rdzv_id", "job",
+    ]
+    let given = try Program.run(["launch"] + options + ["sh", "-c", script], in: shop.path)
+    #expect(given.output == "[1] 1/2 head:4000 job\n", "\(given.errors)")
+    let fromEnvironment = try Program.run(
+      ["launch", "sh", "-c", script], in: shop.path,
+      environment: [
+        "PET_NNODES": "2", "PET_NPROC_PER_NODE": "1", "PET_NODE_RANK": "1",
+        "PET_MASTER_ADDR": "head", "PET_MASTER_PORT": "4000", "PET_RDZV_ID": "job",
+      ])
+    #expect(fromEnvironment.output == "[1] 1/2 head:4000 job\n", "\(fromEnvironment.errors)")
+    // The default is a process per GPU, or one without GPUs.
+    let single = try Program.run(["launch", "sh", "-c", "echo $WORLD_SIZE"], in: shop.path)
+    #expect(single.output == "1\n", "\(single.errors)")
+  }
+
+  @Test func logsHaveTheOutputOfEveryRankAndAttempt() throws {
+    let shop = try Workshop()
+    let result = try Program.run(
+      [
+        "launch", "--nproc-per-node", "2", "--max-restarts", "1", "--log-dir", "logs", "sh", "-c",
+        "echo out $RANK; echo bad $RANK >&2; sleep 1; exit $((TORCHELASTIC_RESTART_COUNT == 0))",
+      ], in: shop.path)
+    #expect(result.status == 0)
+    #expect(result.output == "out 0\nout 0\n")
+    for attempt in 0...1 {
+      for rank in 0...1 {
+        let folder = "logs/attempt_\(attempt)/\(rank)"
+        #expect(try shop.lines("\(folder)/stdout.log") == ["out \(rank)"])
+        #expect(try shop.lines("\(folder)/stderr.log") == ["bad \(rank)"])
+      }
+    }
+  }
+
+  @Test func eachProcessRunsOnCoresOfItsOwn() throws {
+    let shop = try Workshop()
+    let cores = ProcessInfo.processInfo.activeProcessorCount
+    guard cores >= 2 else { return }
+    func run(_ options: [String]) throws -> [String] {
+      let script = "grep Cpus_allowed_list /proc/self/status | cut -f2"
+      let result = try Program.run(
+        ["launch", "--nproc-per-node", "2"] + options + ["sh", "-c", script], in: shop.path)
+      #expect(result.status == 0)
+      return result.output.split(separator: "\n").map { String($0).replacing("[1] ", with: "") }
+    }
+    #expect(Set(try run([])).count == 2)
+    #expect(Set(try run(["--no-core-binding"])).count == 1)
+  }
+
   @Test func commandsThatCantBeLaunchedAreBadInput() throws {
     let shop = try Workshop()
     for (arguments, text) in [
       (["--nproc-per-node", "2", "no-such-program"], "no-such-program: is not a program in PATH"),
       (["--nproc-per-node", "0", "sh"], "--nproc-per-node: must be"),
       (["--nproc-per-node", "2"], "Missing expected argument"),
-      (["sh"], "--nproc-per-node"),
-      (["--nproc-per-node", "1", "--nnodes", "2", "sh"], "--master-addr"),
+      (["--nproc-per-node", "many", "sh"], "--nproc-per-node"),
+      (["--nproc-per-node", "gpu", "sh"], "CUDA can't be loaded"),
+      (["--nnodes", "1:4", "sh"], "--nnodes: must be one number"),
+      (["--nnodes", "2", "--master-addr", "a", "sh"], "--node-rank: is missing"),
+      (["--max-restarts", "-1", "sh"], "--max-restarts"),
+      (["--rdzv-backend", "etcd", "sh"], "--rdzv-backend: etcd is not supported"),
+      (["--rdzv-endpoint", "a:x", "sh"], "--rdzv-endpoint: has a port"),
+      (
+        ["--nproc-per-node", "1", "--nnodes", "2", "--node-rank", "0", "sh"], "--master-addr"
+      ),
     ] {
       let result = try Program.run(["launch"] + arguments, in: shop.path)
       #expect(result.status == 2)

@@ -349,7 +349,7 @@ import Torch
       try ProcessShare(environment: [
         "SLURM_PROCID": "3", "SLURM_NTASKS": "4", "SLURM_LOCALID": "1",
       ])
-        == ProcessShare(index: 3, count: 4, localIndex: 1))
+        == ProcessShare(index: 3, count: 4))
     #expect(
       try ProcessShare(environment: [
         "RANK": "0", "WORLD_SIZE": "2", "SLURM_PROCID": "3", "SLURM_NTASKS": "4",

@@ -33,6 +33,59 @@ import Testing
       "a job script")
   }
 
+  @Test func ranksOfMPIAndOfLaunchersWithoutLocalRanks() throws {
+    let openMPI = [
+      "OMPI_COMM_WORLD_RANK": "3", "OMPI_COMM_WORLD_SIZE": "4", "OMPI_COMM_WORLD_LOCAL_RANK": "1",
+      "OMPI_COMM_WORLD_LOCAL_SIZE": "2",
+    ]
+    let hydra = ["PMI_RANK": "2", "PMI_SIZE": "4", "MPI_LOCALRANKID": "0", "MPI_LOCALNRANKS": "2"]
+    #expect(
+      try ProcessRanks(environment: openMPI)
+        == ProcessRanks(rank: 3, worldSize: 4, localRank: 1, localSize: 2))
+    #expect(
+      try ProcessRanks(environment: hydra)
+        == ProcessRanks(rank: 2, worldSize: 4, localRank: 0, localSize: 2))
+    // srun with a PMI plugin
+    let step = ["SLURM_PROCID": "1", "SLURM_STEP_NUM_TASKS": "2", "SLURM_LOCALID": "1"]
+    #expect(try ProcessRanks(environment: hydra.merging(step) { $1 })?.rank == 1)
+    // Kubernetes: one process in each container
+    let pod = ["RANK": "3", "WORLD_SIZE": "4"]
+    #expect(try ProcessRanks(environment: pod)?.localRank == 0)
+  }
+
+  @Test(arguments: [
+    ("gpu01", "gpu01"), ("gpu[03-07,9],login", "gpu03"), ("a,b", "a"), ("n[12]", "n12"),
+    ("rack[1-2]node[08-09]-ib", "rack1node08-ib"), ("", nil), ("n[", nil), ("n[]", nil),
+    ("two words", nil),
+  ])
+  func firstMachineOfASlurmList(list: String, host: String?) {
+    #expect(SlurmNodeList.firstHost(of: list) == host)
+  }
+
+  @Test func slurmAndOneMachineGiveTheRendezvous() throws {
+    let step = [
+      "SLURM_PROCID": "1", "SLURM_STEP_NUM_TASKS": "2", "SLURM_STEP_NODELIST": "gpu[3-4]",
+      "SLURM_JOB_NODELIST": "cpu1,gpu[3-4]", "SLURM_JOB_ID": "712345", "SLURM_STEP_ID": "0",
+    ]
+    let place = try Rendezvous(environment: step)
+    #expect(place.host == "gpu3")
+    #expect((10_000..<30_000).contains(place.port))
+    #expect(try Rendezvous(environment: step) == place, "all processes agree")
+    let next = try Rendezvous(environment: step.merging(["SLURM_STEP_ID": "1"]) { $1 })
+    #expect(next.port != place.port, "two steps of a job at the same time")
+    let given = try Rendezvous(
+      environment: step.merging(["MASTER_ADDR": "head", "MASTER_PORT": "4000"]) { $1 })
+    #expect(given.host == "head" && given.port == 4000)
+
+    let openMPI = [
+      "OMPI_COMM_WORLD_RANK": "0", "OMPI_COMM_WORLD_SIZE": "2", "OMPI_COMM_WORLD_LOCAL_SIZE": "2",
+    ]
+    #expect(try Rendezvous(environment: openMPI).host == "127.0.0.1")
+    #expect(throws: Support.Issue.self) {
+      try Rendezvous(environment: openMPI.merging(["OMPI_COMM_WORLD_SIZE": "4"]) { $1 })
+    }
+  }
+
   @Test(arguments: [
     (["RANK": "2", "WORLD_SIZE": "2"], "RANK", "from 0 to 1"),
     (["RANK": "-1", "WORLD_SIZE": "2"], "RANK", "from 0 to 1"),
@@ -54,6 +107,12 @@ import Testing
       "from 1 to 65535"
     ),
     (["SLURM_PROCID": "1", "SLURM_NTASKS": "4"], "MASTER_ADDR", "scontrol show hostnames"),
+    (
+      ["OMPI_COMM_WORLD_RANK": "1", "OMPI_COMM_WORLD_SIZE": "4"], "MASTER_ADDR",
+      "mpirun -x MASTER_ADDR"
+    ),
+    (["PMI_RANK": "1", "PMI_SIZE": "4"], "MASTER_ADDR", "mpirun -genv MASTER_ADDR"),
+    (["PMI_RANK": "1"], "PMI_SIZE", "is not set"),
   ])
   func invalidVariablesAreNamed(
     environment: [String: String], variable: String, text: String

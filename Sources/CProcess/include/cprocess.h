@@ -14,4 +14,12 @@ int cprocess_start_guard(int grace_seconds, pid_t *guard);
 /// Reports that a process group was started (1) or has ended (0). Returns 0, or -1 with errno.
 int cprocess_report_group(int descriptor, pid_t group, int is_running);
 
+/// Writes the numbers of the cores that this thread may use, at most `capacity`. Returns their
+/// number, or -1 with errno.
+int cprocess_available_cores(int *cores, int capacity);
+
+/// Restricts the calling thread, and the processes and threads that it starts, to some cores.
+/// Returns 0, or -1 with errno.
+int cprocess_bind_thread(const int *cores, int count);
+
 #endif

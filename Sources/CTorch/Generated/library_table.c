@@ -3,7 +3,7 @@
 
 #include "ctorch.h"
 
-const char ct_interface[] = "17c55319e278b159";
+const char ct_interface[] = "dbacae86856c3f59";
 
 void *const ct_functions[] = {
   (void *)ct_last_error,
@@ -90,6 +90,8 @@ void *const ct_functions[] = {
   (void *)ct_tensor_view_bytes,
   (void *)ct_store_connect,
   (void *)ct_store_port,
+  (void *)ct_store_set,
+  (void *)ct_store_get,
   (void *)ct_store_free,
   (void *)ct_process_group_gloo,
   (void *)ct_process_group_free,

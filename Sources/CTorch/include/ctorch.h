@@ -369,6 +369,11 @@ typedef struct ct_process_group ct_process_group;
 ct_status ct_store_connect(const char *host, uint16_t port, bool listens, int32_t size, const char *prefix,
                            int64_t timeout_ms, ct_store **out);
 uint16_t ct_store_port(const ct_store *store);
+/// Stores `size` bytes under a key.
+ct_status ct_store_set(ct_store *store, const char *key, const uint8_t *bytes, size_t size);
+/// Writes the number of bytes under a key to `size`, or -1 if there are none, and the first
+/// `capacity` of them to `bytes`. Does not wait for the key.
+ct_status ct_store_get(ct_store *store, const char *key, uint8_t *bytes, size_t capacity, int64_t *size);
 void ct_store_free(ct_store *store);
 
 /// Joins the processes that met in `store` (on `host`) to a group for CPU tensors; the owner of the

@@ -127,14 +127,10 @@ struct CaptionCleaning: Sendable {
 public struct ProcessShare: Equatable, Sendable {
   public let index: Int
   public let count: Int
-  /// The process's number on its machine, which chooses its GPU.
-  public let localIndex: Int
 
-  public static let whole = ProcessShare(index: 0, count: 1, localIndex: 0)
+  public static let whole = ProcessShare(index: 0, count: 1)
 
-  init(index: Int, count: Int, localIndex: Int) {
-    (self.index, self.count, self.localIndex) = (index, count, localIndex)
-  }
+  init(index: Int, count: Int) { (self.index, self.count) = (index, count) }
 
   /// The share that a launcher assigns to this process, by the ranks in the environment; the
   /// complete dataset without a launcher.
@@ -142,7 +138,7 @@ public struct ProcessShare: Equatable, Sendable {
   /// - Throws: `Issue` for a variable that is missing or out of range.
   public init(environment: [String: String] = ProcessInfo.processInfo.environment) throws {
     let ranks = try ProcessRanks(environment: environment) ?? .single
-    self.init(index: ranks.rank, count: ranks.worldSize, localIndex: ranks.localRank)
+    self.init(index: ranks.rank, count: ranks.worldSize)
   }
 
   func contains(_ sample: Int) -> Bool { sample % count == index }

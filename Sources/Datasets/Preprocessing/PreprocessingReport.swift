@@ -74,7 +74,7 @@ public struct PreprocessingReport: Codable, Sendable {
 
   /// The path of the report.
   public var path: String {
-    "\(outputFolder)/report\(ProcessShare(index: process, count: processes, localIndex: 0).suffix).json"
+    "\(outputFolder)/report\(ProcessShare(index: process, count: processes).suffix).json"
   }
 
   /// Sorts the problems in the order of the dataset.

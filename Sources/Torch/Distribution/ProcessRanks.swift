@@ -10,44 +10,102 @@ public struct ProcessRanks: Equatable, Sendable {
   public let worldSize: Int
   /// The rank of the process on its machine, which determines its GPU.
   public let localRank: Int
+  /// The number of processes on this machine; nil if the launcher does not tell.
+  public let localSize: Int?
 
   /// A single process.
   public static let single = ProcessRanks(rank: 0, worldSize: 1, localRank: 0)
 
   /// - Precondition: 0 <= rank < worldSize and 0 <= localRank.
-  public init(rank: Int, worldSize: Int, localRank: Int) {
+  public init(rank: Int, worldSize: Int, localRank: Int, localSize: Int? = nil) {
     precondition(
       0 <= rank && rank < worldSize && localRank >= 0, "a rank is below the number of processes")
     (self.rank, self.worldSize, self.localRank) = (rank, worldSize, localRank)
+    self.localSize = localSize
   }
 
-  /// Reads RANK, WORLD_SIZE and LOCAL_RANK, which `ltx launch`, torchrun and accelerate set, or
-  /// otherwise srun's variables: SLURM_PROCID, SLURM_STEP_NUM_TASKS or SLURM_NTASKS, and
-  /// SLURM_LOCALID. Nil if neither group is set.
+  /// The variables of one kind of launcher.
+  struct Names: Sendable {
+    let rank, worldSize, localRank, localSize: String
+
+    /// `ltx launch`, torchrun, accelerate, PyTorchJob.
+    static let torch = Names(
+      rank: "RANK", worldSize: "WORLD_SIZE", localRank: "LOCAL_RANK",
+      localSize: "LOCAL_WORLD_SIZE")
+    /// `mpirun` of Open MPI.
+    static let openMPI = Names(
+      rank: "OMPI_COMM_WORLD_RANK", worldSize: "OMPI_COMM_WORLD_SIZE",
+      localRank: "OMPI_COMM_WORLD_LOCAL_RANK", localSize: "OMPI_COMM_WORLD_LOCAL_SIZE")
+    /// `mpirun` of MPICH and Intel MPI (Hydra).
+    static let hydra = Names(
+      rank: "PMI_RANK", worldSize: "PMI_SIZE", localRank: "MPI_LOCALRANKID",
+      localSize: "MPI_LOCALNRANKS")
+    static let slurmStep = Names(
+      rank: "SLURM_PROCID", worldSize: "SLURM_STEP_NUM_TASKS", localRank: "SLURM_LOCALID",
+      localSize: "SLURM_NTASKS_PER_NODE")
+    static let slurm = Names(
+      rank: "SLURM_PROCID", worldSize: "SLURM_NTASKS", localRank: "SLURM_LOCALID",
+      localSize: "SLURM_NTASKS_PER_NODE")
+  }
+
+  /// The variables that the launcher of this process has set, or nil without a launcher.
+  ///
+  /// torchrun may run under another launcher, and `mpirun` inside a Slurm job, so that the innermost
+  /// one decides.
+  static func names(in variables: LaunchEnvironment) -> Names? {
+    if variables.has("RANK") || variables.has("WORLD_SIZE") { return .torch }
+    for names in [Names.openMPI, .hydra] where variables.has(names.rank) {
+      // srun with a PMI plugin sets PMI_RANK too. Slurm's own variables say more.
+      if names.rank == Names.hydra.rank, variables.has("SLURM_STEP_NUM_TASKS") { continue }
+      return names
+    }
+    // A job script has the job's variables outside of srun too, but is only one process.
+    if variables.has("SLURM_PROCID") {
+      if variables.has("SLURM_STEP_NUM_TASKS") { return .slurmStep }
+      if variables.has("SLURM_NTASKS"), !variables.has("SLURM_JOB_ID") { return .slurm }
+    }
+    return nil
+  }
+
+  /// Reads the variables of `ltx launch`, torchrun, accelerate and PyTorchJob (RANK, WORLD_SIZE,
+  /// LOCAL_RANK), of `mpirun`, or of srun. Nil if none of them are set.
+  ///
+  /// A launcher that sets no local rank starts one process per machine or container, so that the
+  /// local rank is 0.
   ///
   /// - Throws: `Issue` for a variable that is missing or out of range.
   public init?(environment: [String: String] = ProcessInfo.processInfo.environment) throws {
     let variables = LaunchEnvironment(environment)
-    let names: (rank: String, size: String, local: String)
-    if variables.has("RANK") || variables.has("WORLD_SIZE") {
-      names = ("RANK", "WORLD_SIZE", "LOCAL_RANK")
-    } else {
-      // A job script has the job's variables outside of srun too, but is only one process.
-      let isStep = variables.has("SLURM_STEP_NUM_TASKS")
-      guard variables.has("SLURM_PROCID"), isStep || variables.has("SLURM_NTASKS"),
-        isStep || !variables.has("SLURM_JOB_ID")
-      else { return nil }
-      names = ("SLURM_PROCID", isStep ? "SLURM_STEP_NUM_TASKS" : "SLURM_NTASKS", "SLURM_LOCALID")
-    }
-    let size = try variables.number(names.size, in: 1...Int(Int32.max), "the number of processes")
+    guard let names = Self.names(in: variables) else { return nil }
+    let size = try variables.number(
+      names.worldSize, in: 1...Int(Int32.max), "It is the number of processes.")
     let rank = try variables.number(
-      names.rank, in: 0...(size - 1), "Ranks are below \(names.size)=\(size).")
+      names.rank, in: 0...(size - 1), "Ranks are below \(names.worldSize)=\(size).")
     let local =
-      variables.has(names.local)
+      variables.has(names.localRank)
       ? try variables.number(
-        names.local, in: 0...Int(Int32.max), "It is the number of the process on its machine.")
-      : rank
-    self.init(rank: rank, worldSize: size, localRank: local)
+        names.localRank, in: 0...Int(Int32.max), "It is the number of the process on its machine.")
+      : 0
+    self.init(
+      rank: rank, worldSize: size, localRank: local,
+      localSize: variables.variables[names.localSize].flatMap { Int($0) })
+  }
+
+  /// The GPU of this process, by its number on its machine.
+  ///
+  /// A launcher may show each process only its own GPU, as `srun --gpus-per-task=1` does.
+  ///
+  /// - Throws: `Issue` if the machine has more processes than GPUs, `TorchError` without CUDA.
+  public func gpu() throws -> Device {
+    let count = try Device.cudaCount()
+    guard count > 1 else { return .cuda(0) }
+    guard localRank < count else {
+      throw Issue(
+        ["device"],
+        "has no GPU for process \(localRank) of this machine, counted from 0: there are \(count)",
+        suggestion: "Start at most \(count) processes on each machine.")
+    }
+    return .cuda(localRank)
   }
 }
 

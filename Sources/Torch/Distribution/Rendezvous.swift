@@ -20,21 +20,97 @@ public struct Rendezvous: Equatable, Sendable {
 
   /// Reads MASTER_ADDR and MASTER_PORT, and whether torchrun serves the store.
   ///
-  /// - Throws: `Issue` about a missing variable; under Slurm, which sets neither, it includes the
-  ///   line for the job script.
+  /// Where they are missing, a Slurm job gives them: the first machine of the step, and a port that
+  /// follows from the job's number, so that all processes agree on it. The same holds for `mpirun`
+  /// if all processes are on one machine.
+  ///
+  /// - Throws: `Issue` about a missing variable, with the way to set it for the launcher.
   public init(environment: [String: String] = ProcessInfo.processInfo.environment) throws {
     let variables = LaunchEnvironment(environment)
-    let slurm = variables.has("SLURM_PROCID") && !variables.has("RANK")
-    host = try variables.text(
-      "MASTER_ADDR",
-      orElse: slurm
-        ? "srun does not set the address of rank 0. Add to the job script, before srun: "
-          + "export MASTER_PORT=29500 MASTER_ADDR=$(scontrol show hostnames \"$SLURM_JOB_NODELIST\" | head -n 1)"
-        : "Set it to the machine of rank 0, 127.0.0.1 if all ranks are on one.")
-    port = try variables.number(
-      "MASTER_PORT", in: 1...65535, "It is the port at which rank 0 listens.")
+    let implied = Self.implied(by: variables)
+    if let implied, !variables.has("MASTER_ADDR") {
+      host = implied.host
+    } else {
+      host = try variables.text("MASTER_ADDR", orElse: Self.advice(for: variables))
+    }
+    if let implied, !variables.has("MASTER_PORT") {
+      port = implied.port
+    } else {
+      port = try variables.number(
+        "MASTER_PORT", in: 1...65535, "It is the port at which rank 0 listens.")
+    }
     isServed = variables.variables["TORCHELASTIC_USE_AGENT_STORE"] == "True"
-    prefix = "ltx/\(variables.variables["TORCHELASTIC_RESTART_COUNT"] ?? "0")"
+    let names = ["TORCHELASTIC_RUN_ID", "TORCHELASTIC_RESTART_COUNT"]
+    prefix = (["ltx"] + names.map { variables.variables[$0] ?? "0" }).joined(separator: "/")
+  }
+
+  /// The address that all processes of a launcher can derive from its variables; nil if they can't.
+  private static func implied(by variables: LaunchEnvironment) -> (host: String, port: Int)? {
+    let names = ProcessRanks.names(in: variables)
+    if names?.rank == ProcessRanks.Names.slurm.rank {
+      let list = ["SLURM_STEP_NODELIST", "SLURM_JOB_NODELIST", "SLURM_NODELIST"].lazy.compactMap {
+        variables.variables[$0]
+      }
+      guard let host = list.first.flatMap(SlurmNodeList.firstHost) else { return nil }
+      return (host, slurmPort(variables.variables))
+    }
+    // All processes of Open MPI are on this machine.
+    if names?.rank == ProcessRanks.Names.openMPI.rank,
+      let local = variables.variables["OMPI_COMM_WORLD_LOCAL_SIZE"],
+      local == variables.variables["OMPI_COMM_WORLD_SIZE"]
+    {
+      return ("127.0.0.1", standardPort)
+    }
+    return nil
+  }
+
+  /// torchrun's port, which is used if several machines must agree on one.
+  public static let standardPort = 29500
+
+  /// A port below those that Linux gives to connections, which differs between the steps that run
+  /// at the same time on a machine.
+  private static func slurmPort(_ variables: [String: String]) -> Int {
+    let job = variables["SLURM_JOB_ID"].flatMap { Int($0) } ?? 0
+    let step = variables["SLURM_STEP_ID"].flatMap { Int($0) } ?? 0
+    return 10_000 + (abs(job % 1_000_000) * 31 + abs(step % 1_000_000)) % 20_000
+  }
+
+  private static func advice(for variables: LaunchEnvironment) -> String {
+    switch ProcessRanks.names(in: variables)?.rank {
+    case ProcessRanks.Names.slurm.rank:
+      "srun sets no list of machines here. Add to the job script, before srun: "
+        + "export MASTER_PORT=29500 MASTER_ADDR=$(scontrol show hostnames \"$SLURM_JOB_NODELIST\" | head -n 1)"
+    case ProcessRanks.Names.openMPI.rank:
+      "Start with: mpirun -x MASTER_ADDR=<the machine of rank 0> -x MASTER_PORT=29500"
+    case ProcessRanks.Names.hydra.rank:
+      "Start with: mpirun -genv MASTER_ADDR <the machine of rank 0> -genv MASTER_PORT 29500"
+    default: "Set it to the machine of rank 0, 127.0.0.1 if all ranks are on one."
+    }
+  }
+}
+
+/// Slurm's short form of a list of machines, such as `gpu[01-04,07],login`.
+enum SlurmNodeList {
+  /// The first machine of a list; nil for text that isn't a list.
+  ///
+  /// A name may have several brackets (`rack[1-2]node[01-08]`); the first machine has the first
+  /// number of each.
+  static func firstHost(of list: String) -> String? {
+    var host = ""
+    var rest = Substring(list)
+    while let character = rest.first, character != "," {
+      rest.removeFirst()
+      guard character == "[" else {
+        host.append(character)
+        continue
+      }
+      guard let end = rest.firstIndex(of: "]") else { return nil }
+      let first = rest[..<end].prefix { $0 != "-" && $0 != "," }
+      guard !first.isEmpty else { return nil }
+      host += first
+      rest = rest[rest.index(after: end)...]
+    }
+    return host.isEmpty || host.contains(where: \.isWhitespace) ? nil : host
   }
 }
 
@@ -73,6 +149,21 @@ package final class RendezvousStore: @unchecked Sendable {
   deinit {
     ct_store_free(handle)
   }
+
+  func set(_ key: String, _ text: String) throws {
+    try check(ct_store_set(handle, key, Array(text.utf8), text.utf8.count))
+  }
+
+  /// The text under a key; nil if there is none.
+  func get(_ key: String) throws -> String? {
+    var bytes = [UInt8](repeating: 0, count: 64 << 10)
+    var count: Int64 = 0
+    try check(ct_store_get(handle, key, &bytes, bytes.count, &count))
+    return count < 0 ? nil : String(decoding: bytes.prefix(Int(count)), as: UTF8.self)
+  }
+
+  /// The text under a key; nil also if the store can't be reached.
+  func text(_ key: String) -> String? { try? get(key) }
 }
 
 extension Duration {

@@ -1,5 +1,6 @@
 import Foundation
 import Support
+import Torch
 
 /// The processes to start on this machine, as with torchrun: copies of one command that get their
 /// ranks from the environment.
@@ -12,20 +13,30 @@ public struct LaunchPlan: Sendable {
   public let nodeRank: Int
   /// The machine of rank 0, and the port that it will listen on.
   public let masterHost: String
-  public let masterPort: Int
-
-  /// torchrun's port, which is used if several machines must agree on one.
-  public static let standardPort = 29500
+  public private(set) var masterPort: Int
+  /// How often all processes are started again after one failed.
+  public let maxRestarts: Int
+  /// How often they were started again.
+  public private(set) var restarts = 0
+  /// A name that keeps this job's processes from meeting those of another.
+  public let jobName: String?
+  /// The folder for the output of all ranks; nil to show it.
+  public let logFolder: String?
+  private let choosesPort: Bool
 
   /// - Parameters:
   ///   - command: a program and its arguments; a program without a slash is searched in PATH.
   ///   - masterHost: may be nil for one machine.
-  ///   - masterPort: if nil, any free port for one machine, and `standardPort` for several.
+  ///   - masterPort: if nil, any free port for one machine, and `Rendezvous.standardPort` for several.
+  ///   - maxRestarts: how often all processes are started again after one failed.
+  ///   - jobName: keeps the processes from meeting those of another job.
+  ///   - logFolder: the folder for the output of all ranks; nil to show it.
   /// - Throws: `Issue` under the name of the invalid parameter.
   public init(
     command: [String], processesPerNode: Int, nodes: Int = 1, nodeRank: Int = 0,
-    masterHost: String? = nil,
-    masterPort: Int? = nil, searchPath: String = ProcessInfo.processInfo.environment["PATH"] ?? ""
+    masterHost: String? = nil, masterPort: Int? = nil, maxRestarts: Int = 0,
+    jobName: String? = nil, logFolder: String? = nil,
+    searchPath: String = ProcessInfo.processInfo.environment["PATH"] ?? ""
   ) throws {
     guard let program = command.first else {
       throw Issue(["command"], "is missing")
@@ -44,6 +55,9 @@ public struct LaunchPlan: Sendable {
     if let masterPort, !(1...65535).contains(masterPort) {
       throw Issue(["masterPort"], "must be between 1 and 65535 (got \(masterPort))")
     }
+    guard maxRestarts >= 0 else {
+      throw Issue(["maxRestarts"], "must be 0 or more (got \(maxRestarts))")
+    }
     guard masterHost != nil || nodes == 1 else {
       throw Issue(
         ["masterHost"], "is missing, but several machines need the address of the one with rank 0")
@@ -51,17 +65,34 @@ public struct LaunchPlan: Sendable {
     executable = try Self.find(program, in: searchPath)
     arguments = Array(command.dropFirst())
     (self.processesPerNode, self.nodes, self.nodeRank) = (processesPerNode, nodes, nodeRank)
+    (self.maxRestarts, self.jobName, self.logFolder) = (maxRestarts, jobName, logFolder)
     self.masterHost = masterHost ?? "127.0.0.1"
-    self.masterPort = try masterPort ?? (nodes > 1 ? Self.standardPort : Self.freePort())
+    choosesPort = masterPort == nil && nodes == 1
+    self.masterPort = try masterPort ?? (nodes > 1 ? Rendezvous.standardPort : Self.freePort())
   }
 
   public var worldSize: Int { nodes * processesPerNode }
   /// The ranks of the processes on this machine.
   public var ranks: Range<Int> { nodeRank * processesPerNode..<(nodeRank + 1) * processesPerNode }
 
+  /// Prepares to start all processes again: they meet under other keys, and on one machine at
+  /// another port, because the old one may still be closing.
+  ///
+  /// - Throws: `Issue` if no port is free.
+  mutating func restart() throws {
+    restarts += 1
+    if choosesPort { masterPort = try Self.freePort() }
+  }
+
+  /// The folder for the output of a rank in this attempt; nil without `logFolder`.
+  func logFolder(of rank: Int) -> String? {
+    logFolder.map { "\($0)/attempt_\(restarts)/\(rank)" }
+  }
+
   /// The environment of a process.
-  public func environment(of rank: Int, base: [String: String], processors: Int) -> [String: String]
-  {
+  ///
+  /// - Parameter threads: the number of its threads, if several processes share the machine.
+  public func environment(of rank: Int, base: [String: String], threads: Int) -> [String: String] {
     var variables = base
     // An outer torchrun's store is not ours.
     for name in base.keys where name.hasPrefix("TORCHELASTIC_") { variables[name] = nil }
@@ -72,8 +103,11 @@ public struct LaunchPlan: Sendable {
     variables["GROUP_RANK"] = "\(nodeRank)"
     variables["MASTER_ADDR"] = masterHost
     variables["MASTER_PORT"] = "\(masterPort)"
+    if let jobName { variables["TORCHELASTIC_RUN_ID"] = jobName }
+    variables["TORCHELASTIC_RESTART_COUNT"] = "\(restarts)"
+    variables["TORCHELASTIC_MAX_RESTARTS"] = "\(maxRestarts)"
     if processesPerNode > 1, base["OMP_NUM_THREADS"] == nil {
-      variables["OMP_NUM_THREADS"] = "\(max(processors / processesPerNode, 1))"
+      variables["OMP_NUM_THREADS"] = "\(threads)"
     }
     return variables
   }

@@ -4,13 +4,14 @@ import Foundation
 import Support
 import Synchronization
 
-/// Starts a plan's processes and waits for them. If one fails, the others are terminated; signals
-/// are forwarded.
+/// Starts a plan's processes and waits for them. If one fails, the others are terminated, and all
+/// may be started again; signals are forwarded.
 ///
-/// Rank 0 shares this process's output; the lines of other ranks are prefixed with the rank. No
-/// rank reads input.
+/// Rank 0 shares this process's output; the lines of other ranks are prefixed with the rank, or
+/// written to files. No rank reads input.
 public final class ProcessLauncher: Sendable {
-  public let plan: LaunchPlan
+  private let firstPlan: LaunchPlan
+  private let shares: CoreShares
   private let gracePeriod: Duration
   private let notify: @Sendable (String) -> Void
   private let output: FileHandle
@@ -30,20 +31,26 @@ public final class ProcessLauncher: Sendable {
   private let allEnded = DispatchGroup()
   private let queue = DispatchQueue(label: "launcher")
 
+  /// The status of a command that can't use its input, which it could not the next time either.
+  private static let badInput: Int32 = 2
+
   /// - Parameters:
+  ///   - shares: the cores of each process.
   ///   - gracePeriod: the time that processes have to end before they are killed.
   ///   - notify: called with messages about the processes; must not call back.
   public init(
-    _ plan: LaunchPlan, gracePeriod: Duration = .seconds(30), output: FileHandle = .standardOutput,
+    _ plan: LaunchPlan, shares: CoreShares, gracePeriod: Duration = .seconds(30),
+    output: FileHandle = .standardOutput,
     errors: FileHandle = .standardError, notify: @escaping @Sendable (String) -> Void
   ) {
-    self.plan = plan
+    (firstPlan, self.shares) = (plan, shares)
     (self.gracePeriod, self.output, self.errors, self.notify) = (
       gracePeriod, output, errors, notify
     )
   }
 
-  /// Runs all processes to their end.
+  /// Runs all processes to their end, and again if one failed, as often as the plan says. They are
+  /// not started again after a signal to the launcher or after status 2, which means bad input.
   ///
   /// - Returns: 0, or the exit status of the first process that failed; 128 + the signal's number
   ///   if a signal ended it.
@@ -53,10 +60,23 @@ public final class ProcessLauncher: Sendable {
     let launcherGuard = try LauncherGuard()
     let sources = passSignalsOn()
     defer { for source in sources { source.cancel() } }
-    var prefixers: [LinePrefixer] = []
-    defer { for prefixer in prefixers { prefixer.finish() } }
+    var plan = firstPlan
+    while true {
+      let status = try runOnce(plan, launcherGuard)
+      let isInterrupted = state.withLock(\.isInterrupted)
+      guard status != 0, status != Self.badInput, !isInterrupted, plan.restarts < plan.maxRestarts
+      else { return status }
+      try plan.restart()
+      state.withLock { ($0.isEnding, $0.status) = ($0.isInterrupted, nil) }
+      notify("starting all ranks again (restart \(plan.restarts) of \(plan.maxRestarts))")
+    }
+  }
+
+  private func runOnce(_ plan: LaunchPlan, _ launcherGuard: LauncherGuard) throws -> Int32 {
+    var copies: [OutputCopy] = []
+    defer { for copy in copies { copy.finish() } }
     do {
-      for rank in plan.ranks { prefixers += try start(rank, launcherGuard) }
+      for rank in plan.ranks { copies += try start(rank, plan, launcherGuard) }
     } catch {
       end(because: nil)
       allEnded.wait()
@@ -66,16 +86,21 @@ public final class ProcessLauncher: Sendable {
     return state.withLock { $0.status ?? 0 }
   }
 
-  private func start(_ rank: Int, _ launcherGuard: LauncherGuard) throws -> [LinePrefixer] {
+  private func start(
+    _ rank: Int, _ plan: LaunchPlan, _ launcherGuard: LauncherGuard
+  ) throws -> [OutputCopy] {
+    let localRank = rank - plan.ranks.lowerBound
     let environment = plan.environment(
       of: rank, base: ProcessInfo.processInfo.environment,
-      processors: ProcessInfo.processInfo.activeProcessorCount)
-    let prefixers = rank == 0 ? [] : [output, errors].map { LinePrefixer("[\(rank)] ", to: $0) }
-    let destinations = rank == 0 ? [output, errors] : prefixers.map(\.pipe.fileHandleForWriting)
+      threads: shares.threads(of: localRank, processes: plan.processesPerNode))
+    let copies = try outputCopies(of: rank, plan)
+    let destinations = copies.isEmpty ? [output, errors] : copies.map(\.pipe.fileHandleForWriting)
     let child = try state.withLock { state in
-      let child = try ChildProcess(
-        plan.executable, plan.arguments, environment: environment, output: destinations[0],
-        errors: destinations[1])
+      let child = try shares.binding(localRank) {
+        try ChildProcess(
+          plan.executable, plan.arguments, environment: environment, output: destinations[0],
+          errors: destinations[1])
+      }
       state.running[rank] = child
       launcherGuard.report(child, isRunning: true)
       // Another rank may have failed already.
@@ -89,8 +114,27 @@ public final class ProcessLauncher: Sendable {
       launcherGuard.report(child, isRunning: false)
       allEnded.leave()
     }
-    for prefixer in prefixers { try prefixer.start() }
-    return prefixers
+    for copy in copies { try copy.start() }
+    return copies
+  }
+
+  /// The copies of a rank's output and errors; none for output that is shown as it is.
+  private func outputCopies(of rank: Int, _ plan: LaunchPlan) throws -> [OutputCopy] {
+    guard let folder = plan.logFolder(of: rank) else {
+      return rank == 0 ? [] : [output, errors].map { OutputCopy(prefix: "[\(rank)] ", to: $0) }
+    }
+    do {
+      try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
+    } catch {
+      throw Issue(["logFolder", .file(folder)], "can't be created (\(describe(error)))")
+    }
+    return try zip(["stdout.log", "stderr.log"], [output, errors]).map { name, terminal in
+      let path = "\(folder)/\(name)"
+      guard FileManager.default.createFile(atPath: path, contents: nil),
+        let file = FileHandle(forWritingAtPath: path)
+      else { throw Issue(["logFolder", .file(path)], "can't be written") }
+      return OutputCopy(to: rank == 0 ? [file, terminal] : [file])
+    }
   }
 
   private func ended(_ rank: Int, _ child: ChildProcess) {
