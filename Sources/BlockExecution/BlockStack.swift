@@ -19,14 +19,24 @@ public struct BlockStack<B: Block>: Sendable {
   ///   - build: Builds one block from its scope and its index.
   public init(_ w: Weights, count: Int, _ build: (Weights, Int) throws -> B) throws {
     var placed: [Int: PlacedWeights] = [:]
+    var shards: [Int: BlockShard] = [:]
     blocks = try (0..<count).map { index in
       let placement = w.placement(ofBlock: index)
       let scope = (w / index).placed(placement)
       let block = try build(scope, index)
-      if placement != .resident { placed[index] = scope.placedWeights(placement) }
+      switch placement {
+      case .resident: break
+      case .host, .file: placed[index] = scope.placedWeights(placement)
+      case .sharded:
+        shards[index] = try BlockShard(
+          scope.placedWeights(placement), group: w.ranks, device: w.device)
+      }
       return block
     }
-    if placed.isEmpty {
+    precondition(placed.isEmpty || shards.isEmpty, "a stack streams its weights or shards them")
+    if !shards.isEmpty {
+      weights = try ShardedWeights(shards, group: w.ranks)
+    } else if placed.isEmpty {
       weights = ResidentWeights()
     } else if w.device == .cpu {
       weights = PagedWeights(placed)
@@ -113,6 +123,9 @@ public struct BlockStack<B: Block>: Sendable {
   }
 }
 
+/// Receives the gradients of some parameters, by key, during a backward pass.
+public typealias GradientSink = ([Parameter], [String: Tensor]) throws -> Void
+
 /// A completed forward pass whose backward pass has not run yet.
 public final class StackPass<B: Block> {
   /// The leaves that a block's graph starts from.
@@ -165,9 +178,13 @@ public final class StackPass<B: Block> {
   /// Runs the blocks backward, and releases each block's activations as soon as they have been
   /// used.
   ///
-  /// - Parameter gradients: The gradients with respect to `output.tensors`.
+  /// - Parameters:
+  ///   - gradients: The gradients with respect to `output.tensors`.
+  ///   - take: Called with the parameters of each block and their gradients by key, as soon as they
+  ///     are there; they are not in the result then.
   /// - Precondition: Called only once.
-  public func backward(_ gradients: [Tensor?]) throws -> Gradients {
+  public func backward(_ gradients: [Tensor?], taking take: GradientSink? = nil) throws -> Gradients
+  {
     precondition(gradients.count == output.tensors.count, "one gradient per output")
     var result = Gradients(
       state: gradients, shared: Array(repeating: nil, count: shared.tensors.count), parameters: [:])
@@ -176,6 +193,10 @@ public final class StackPass<B: Block> {
       if case .host(let next) = records.last?.input { try offloaded?.prefetch(next) }
       try weights.with(records.count, in: .backward) {
         try backward(record, input, &result)
+      }
+      if let take {
+        try take(record.block.parameters, result.parameters)
+        result.parameters = [:]
       }
     }
     return result

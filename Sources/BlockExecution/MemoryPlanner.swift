@@ -20,6 +20,8 @@ public struct StackCosts: Sendable, Equatable {
   public var updateBytes = 0
   /// Memory that other work needs beside the weights, before or after a step.
   public var samplingBytes = 0
+  /// The ranks that share the weights of streamed blocks; 0 if each rank has all of them.
+  public var shards = 0
   /// Memory that is used whatever the plan is: other weights, adapters, the optimizer's state.
   public var fixedBytes: Int
   /// The floating-point operations of a block's forward pass.
@@ -109,7 +111,7 @@ public enum MemoryPlanner {
     for streamed in 0...costs.blocks {
       let holdsInHost = streamed * costs.weightBytes <= machine.hostBytes
       let placement: WeightPlacement =
-        streamed == 0 ? .resident : holdsInHost ? .host : .file
+        streamed == 0 ? .resident : costs.shards > 0 ? .sharded : holdsInHost ? .host : .file
       // The graph of a streamed block can't be kept.
       for kept in trains ? Array(0...(costs.blocks - streamed)) : [0] {
         @discardableResult
@@ -141,6 +143,7 @@ public enum MemoryPlanner {
     let recomputed = costs.blocks - kept
     let weights =
       (costs.blocks - streamed + min(streamed, buffers)) * costs.weightBytes
+      + (costs.shards > 0 ? streamed * costs.weightBytes / costs.shards : 0)
     // While one input leaves or returns, the next one is in use.
     let inputs =
       (offloads ? min(recomputed, 2) : recomputed) * costs.inputBytes

@@ -116,41 +116,22 @@ struct BlockBytes: Sendable {
   private let weights: PlacedWeights
   /// The tensors on the host, in the order of the slots.
   private let hosts: [Tensor]
-  let layout: [Part]
-  let byteCount: Int
+  let layout: BlockLayout
   /// All tensors in page-locked memory, uint8 [byteCount]; nil if they are read from a file.
   let pinned: Tensor?
 
-  /// The place of a tensor among the bytes.
-  struct Part: Equatable, Sendable {
-    let offset: Int
-    let dtype: DType
-    let shape: [Int]
-
-    func view(of bytes: Tensor) throws -> Tensor {
-      try bytes.viewBytes(at: offset, as: dtype, shape: shape)
-    }
-  }
-
-  /// CUDA's own allocations have this alignment, which its kernels are fast with.
-  private static let alignment = 256
+  var byteCount: Int { layout.byteCount }
 
   init(_ weights: PlacedWeights) throws {
     self.weights = weights
     let slots = weights.slots
-    var layout: [Part] = []
-    var end = 0
-    for tensor in slots.map(\.tensor) {
-      layout.append(Part(offset: end, dtype: tensor.dtype, shape: tensor.shape))
-      end += (tensor.byteCount + Self.alignment - 1) / Self.alignment * Self.alignment
-    }
-    (self.layout, byteCount) = (layout, end)
+    layout = BlockLayout(slots)
     guard weights.placement == .host else {
       (hosts, pinned) = (slots.map(\.tensor), nil)
       return
     }
-    let memory = try Tensor.pinnedBytes(end)
-    hosts = try zip(slots, layout).map { slot, part in
+    let memory = try Tensor.pinnedBytes(layout.byteCount)
+    hosts = try zip(slots, layout.parts).map { slot, part in
       let copy = try part.view(of: memory)
       try withoutGrad { try copy.copy_(slot.tensor) }
       slot.bind(copy)
@@ -169,7 +150,7 @@ struct BlockBytes: Sendable {
     DispatchQueue.concurrentPerform(iterations: min(4, hosts.count)) { part in
       do {
         for index in stride(from: part, to: hosts.count, by: 4) {
-          try hosts[index].copyBytes(to: staging, at: layout[index].offset)
+          try hosts[index].copyBytes(to: staging, at: layout.parts[index].offset)
         }
       } catch {
         problem.withLock { $0 = error }
@@ -205,7 +186,7 @@ final class DeviceBuffer: @unchecked Sendable {
   /// The end of the work that used the previous block.
   var released: StreamEvent
   private var filling: Filling?
-  private var cachedViews: (layout: [BlockBytes.Part], views: [Tensor])?
+  private var cachedViews: (layout: BlockLayout, views: [Tensor])?
 
   init(byteCount: Int, device: Device, staging needsStaging: Bool) throws {
     bytes = try .empty([byteCount], dtype: .uint8, device: device)
@@ -270,9 +251,9 @@ final class DeviceBuffer: @unchecked Sendable {
   }
 
   /// The tensors of a block in the buffer. Blocks of the same layout share them.
-  func views(_ layout: [BlockBytes.Part]) throws -> [Tensor] {
+  func views(_ layout: BlockLayout) throws -> [Tensor] {
     if let cachedViews, cachedViews.layout == layout { return cachedViews.views }
-    let views = try layout.map { try $0.view(of: bytes) }
+    let views = try layout.views(of: bytes)
     cachedViews = (layout, views)
     return views
   }

@@ -121,8 +121,8 @@ public enum TemporaryFiles {
 }
 
 /// The machine that this process runs on.
-enum Host {
-  static let name: String = {
+public enum Host {
+  public static let name: String = {
     var buffer = [CChar](repeating: 0, count: 256)
     guard gethostname(&buffer, 255) == 0 else { return "localhost" }
     return String(decoding: buffer.prefix { $0 != 0 }.map(UInt8.init(bitPattern:)), as: UTF8.self)

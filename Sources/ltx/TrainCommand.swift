@@ -1,6 +1,7 @@
 import ArgumentParser
 import Datasets
 import Foundation
+import LoRAFiles
 import Media
 import Support
 import Torch
@@ -48,17 +49,25 @@ struct TrainCommand: ParsableCommand {
     try compute.apply()
     var locks = OutputLocks("ltx train")
     defer { locks.release() }
-    let (session, group) = try checkingInput(.training) {
+    let (configuration, device, group) = try checkingInput(.training) {
       let configuration = try TrainingConfiguration(path: config, overrides: set)
       for notice in configuration.notices { printError("note: \(notice)") }
-      let group = try ProcessGroup.fromEnvironment() ?? .single
-      let device =
-        group.worldSize > 1 && compute.device == .cuda(0) ? .cuda(group.localRank) : compute.device
+      let device = try compute.device(of: ProcessRanks() ?? .single)
+      try device.prepare()
+      return (configuration, device, try ProcessGroup.fromEnvironment() ?? .single)
+    }
+    let ranks = try RankSupervision(group)
+    defer { ranks.finish() }
+    let session = try ranks.checkingInput(.training) {
+      try group.requireSame([
+        ("version", SwiftLTX.version),
+        ("the setting", try configuration.resolvedYAML),
+      ])
       // Rank 0 holds the lock for all ranks.
       if group.isMain, !dryRun { try locks.lock(folder: configuration.outputDir) }
       let shown = PhasedProgress()
       defer { shown.finish() }
-      let session = try TrainingSession(
+      return try TrainingSession(
         configuration,
         .init(
           device: device, earlierRun: overwrite && !dryRun ? .overwrite : .resume, isDryRun: dryRun),
@@ -70,7 +79,6 @@ struct TrainCommand: ParsableCommand {
           }
         },
         preparing: { shown.show($0) })
-      return (session, group)
     }
     let trainer = session.trainer
     if group.isMain { try working(.training) { try show(trainer, session.resumedFrom) } }
@@ -101,7 +109,7 @@ struct TrainCommand: ParsableCommand {
       if !summary.isSuspicious { return }
       view.say("warning: \(summary.sentence)")
     }
-    let result = try working(.training) {
+    let result = try ranks.working(.training) {
       defer { view.finish() }
       return try session.run(events)
     }

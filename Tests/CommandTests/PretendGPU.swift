@@ -77,12 +77,9 @@ enum PretendGPU {
     environment: [String: String] = [:], until isDone: (() -> Bool)? = nil
   ) throws -> (result: Program.Result, report: Report) {
     let path = "\(folder)/pretend-gpu-\(UUID().uuidString).json"
-    var settings = environment
-    settings["LD_LIBRARY_PATH"] = try Self.folder.get()
-    settings["PRETEND_GPU_LATE"] = "1"
+    var settings = try Self.environment(count: 1).merging(environment) { $1 }
     settings["PRETEND_GPU_REPORT"] = path
     settings["PRETEND_GPU_BYTES"] = bytes.map(String.init)
-    settings["XDG_CACHE_HOME"] = try Self.cache.get().path
     let outputs = try ScratchFolder()
     let process = try Program.start(
       arguments, in: folder, environment: settings, outputs: outputs.path)
@@ -99,6 +96,14 @@ enum PretendGPU {
     let decoder = JSONDecoder()
     decoder.keyDecodingStrategy = .convertFromSnakeCase
     return (result, try decoder.decode(Report.self, from: data))
+  }
+
+  /// The variables with which a program, and those that it starts, see pretend GPUs.
+  static func environment(count: Int) throws -> [String: String] {
+    [
+      "LD_LIBRARY_PATH": try folder.get(), "PRETEND_GPU_LATE": "1",
+      "PRETEND_GPU_COUNT": "\(count)", "XDG_CACHE_HOME": try cache.get().path,
+    ]
   }
 
   private static func build() throws -> String {

@@ -44,7 +44,7 @@ public struct MemorySettings: Sendable, Equatable {
       switch weightPlacement {
       case nil: true
       case .resident?: plan.streamedBlocks == 0
-      case .host?, .file?: plan.streamedBlocks == costs.blocks
+      case .host?, .file?, .sharded?: plan.streamedBlocks == costs.blocks
       }
     }
     guard let (best, fits) = found else { preconditionFailure("no plan without a condition") }

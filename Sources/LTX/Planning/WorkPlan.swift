@@ -88,8 +88,11 @@ extension PlannedExecution {
 
   private func weightWords(_ blocks: Int) -> String {
     guard streamedBlocks > 0 else { return "" }
-    let source = placement == .file ? "the file" : "host memory"
     let count = streamedBlocks == blocks ? "all" : "\(streamedBlocks) of \(blocks)"
-    return "weights of \(count) blocks streamed from \(source)"
+    return switch placement {
+    case .sharded: "weights of \(count) blocks divided among the ranks"
+    case .file: "weights of \(count) blocks streamed from the file"
+    case .host, .resident: "weights of \(count) blocks streamed from host memory"
+    }
   }
 }

@@ -40,11 +40,14 @@ public struct TrainingStep: Sendable {
 
   /// Runs the transformer forward, and an objective's scalar backward through it.
   ///
-  /// - Parameter objective: Computes, from the velocities, the scalar to minimize, with its graph,
-  ///   and other values for the caller, without a graph.
+  /// - Parameters:
+  ///   - take: Called with the gradients of each block as soon as they are there, and last with
+  ///     those of the tensors outside of the blocks; the result has none then.
+  ///   - objective: Computes, from the velocities, the scalar to minimize, with its graph, and other
+  ///     values for the caller, without a graph.
   /// - Throws: `Issue` without a modality, `TorchError`, the errors of `objective`.
   public func callAsFunction<Losses>(
-    _ inputs: PerModality<ModalityInput?>,
+    _ inputs: PerModality<ModalityInput?>, taking take: GradientSink? = nil,
     minimizing objective: (PerModality<Tensor?>) throws -> (scalar: Tensor, losses: Losses)
   ) throws -> Pass<Losses> {
     let start = ContinuousClock.now
@@ -65,7 +68,7 @@ public struct TrainingStep: Sendable {
     let active = outputs.indices.filter { outputs[$0].requiresGrad }
     let ends = endParameters.map(\.tensor)
     var gradients: [String: Tensor] = [:]
-    guard !active.isEmpty || !ends.isEmpty else {
+    guard !active.isEmpty || !ends.isEmpty else {  // nothing is trained
       return Pass(losses: losses, gradients: gradients, forwardSeconds: forward)
     }
     let found = try grad(
@@ -75,7 +78,7 @@ public struct TrainingStep: Sendable {
     var outputGradients = [Tensor?](repeating: nil, count: outputs.count)
     for (position, index) in active.enumerated() { outputGradients[index] = found[position] }
 
-    let below = try pass.backward(outputGradients)
+    let below = try pass.backward(outputGradients, taking: take)
     gradients.merge(below.parameters) { $1 }
 
     // Backward from the first block's inputs to the trained tensors before the blocks.
@@ -90,6 +93,10 @@ public struct TrainingStep: Sendable {
         gradients[parameter.key] =
           try gradients[parameter.key].map { try $0 + gradient } ?? gradient
       }
+    }
+    if let take {
+      try take(endParameters, gradients)
+      gradients = [:]
     }
     return Pass(losses: losses, gradients: gradients, forwardSeconds: forward)
   }

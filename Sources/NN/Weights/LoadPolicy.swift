@@ -20,6 +20,8 @@ public struct LoadPolicy: Sendable {
   public var loaded: LoadedTensors?
   /// The locations of the frozen weights of a stack's blocks.
   public var placements: WeightPlacements
+  /// The ranks that sharded weights are divided among.
+  public var ranks = ProcessGroup.single
   /// Whether models are built only for inspection. Tensors are not read from the disk, and tensors
   /// that no layer uses are not an error.
   public var isInspected: Bool

@@ -13,6 +13,9 @@ public enum WeightPlacement: String, Sendable, CaseIterable {
   ///
   /// A weight that is converted or quantized while it is loaded stays in host memory.
   case file
+  /// Divided among the processes that train together, each of which holds a part on its device. They
+  /// are gathered before the block runs.
+  case sharded
 }
 
 /// The locations of the frozen weights of a stack's blocks.

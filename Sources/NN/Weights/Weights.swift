@@ -184,6 +184,9 @@ public struct Weights: Sendable {
   /// The device that computes. Tensors of blocks that are not resident are on the CPU.
   package var device: Device { store.policy.device }
 
+  /// The ranks that sharded weights are divided among.
+  package var ranks: ProcessGroup { store.policy.ranks }
+
   /// The location of the weights of a block of a stack.
   package func placement(ofBlock index: Int) -> WeightPlacement {
     store.policy.isInspected ? .resident : store.policy.placements[index]

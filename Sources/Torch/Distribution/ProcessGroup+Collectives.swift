@@ -24,7 +24,9 @@ extension ProcessGroup {
     guard let handle else { return }
     try announce("all_reduce \(reduction)", tensors)
     for bucket in Bucket.fill(tensors) {
-      try bucket.exchange { try check(ct_all_reduce(handle, $0.handle, reduction.c)) }
+      try bucket.exchange { flat in
+        try queue.sync { try check(ct_all_reduce(handle, flat.handle, reduction.c)) }
+      }
     }
   }
 
@@ -47,8 +49,19 @@ extension ProcessGroup {
     guard let handle else { return }
     try announce("broadcast from \(root)", tensors)
     for bucket in Bucket.fill(tensors) {
-      try bucket.exchange { try check(ct_broadcast(handle, $0.handle, Int32(root))) }
+      try bucket.exchange { flat in
+        try queue.sync { try check(ct_broadcast(handle, flat.handle, Int32(root))) }
+      }
     }
+  }
+
+  /// The numbers of all ranks, in rank order, without the exchange that checks that all ranks do the
+  /// same.
+  ///
+  /// - Precondition: All ranks have as many numbers.
+  /// - Throws: `TorchError` of kind `.collective`.
+  public func allGatherAlike(_ numbers: [Double]) throws -> [[Double]] {
+    try gatherAlike(Tensor(numbers)).map { try $0.array() }
   }
 
   /// The tensors of all ranks, in rank order, on this tensor's device. In a group of one, the
@@ -78,7 +91,7 @@ extension ProcessGroup {
   ///
   /// - Throws: `TorchError` of kind `.collective`.
   public func barrier() throws {
-    if let handle { try check(ct_barrier(handle)) }
+    if let handle { try queue.sync { try check(ct_barrier(handle)) } }
   }
 
   /// Checks that all ranks are about to run the same operation, since Gloo ends the process if
@@ -108,7 +121,7 @@ extension ProcessGroup {
     guard let handle, tensor.count > 0 else { return [Tensor](repeating: tensor, count: worldSize) }
     let mine = try tensor.detach().to(.cpu).contiguous()
     let all = try Tensor.empty([worldSize, mine.count], dtype: mine.dtype)
-    try check(ct_all_gather(handle, mine.handle, all.handle))
+    try queue.sync { try check(ct_all_gather(handle, mine.handle, all.handle)) }
     return try all.to(tensor.device).split(1).map { try $0.reshape(tensor.shape) }
   }
 

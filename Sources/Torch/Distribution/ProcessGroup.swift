@@ -1,10 +1,12 @@
 import CTorch
+import Dispatch
 import Foundation
+import Synchronization
 
 /// Processes that work on one job, and exchange tensors.
 ///
 /// Every process calls the same collectives in the same order, with tensors of the same shapes and
-/// dtypes; each call returns when this process's part is done. If a call exceeds the timeout, or a
+/// dtypes; each call returns when this process's part is done, or starts it in the background. If a call exceeds the timeout, or a
 /// peer has ended, it throws a `TorchError` of kind `.collective`. After that, the group can't be
 /// used, and the process should end.
 ///
@@ -38,6 +40,12 @@ public final class ProcessGroup: @unchecked Sendable {
   public let backend: Backend
   /// The group in libtorch; nil in a group of one.
   let handle: OpaquePointer?
+  /// Runs the collectives one after the other, in the order in which the calling thread started
+  /// them, which is the same on all ranks.
+  let queue = DispatchQueue(label: "collectives")
+  let streams = Mutex<[Device: Stream]>([:])
+  /// The store where the group met; nil in a group of one.
+  let place: Rendezvous?
 
   public var rank: Int { ranks.rank }
   public var worldSize: Int { ranks.worldSize }
@@ -49,7 +57,7 @@ public final class ProcessGroup: @unchecked Sendable {
   public static let single = ProcessGroup()
 
   private init() {
-    (ranks, backend, handle) = (.single, .gloo, nil)
+    (ranks, backend, handle, place) = (.single, .gloo, nil, nil)
   }
 
   /// The group that the launcher's environment describes (`ltx launch`, torchrun, srun); nil
@@ -94,7 +102,7 @@ public final class ProcessGroup: @unchecked Sendable {
           store.handle, store.place.host, Int32(ranks.rank), Int32(ranks.worldSize),
           timeouts.joining.milliseconds, timeouts.collective.milliseconds, &handle))
     }
-    (self.ranks, self.backend, self.handle) = (ranks, backend, handle)
+    (self.ranks, self.backend, self.handle, place) = (ranks, backend, handle, store.place)
     // Rank 0 serves the store, so it must not end before all others have read what they need.
     try barrier()
   }

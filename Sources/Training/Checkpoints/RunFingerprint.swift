@@ -8,7 +8,9 @@ struct RunFingerprint: Sendable, Equatable {
   private static let model = "the model"
   private static let dataset = "the dataset"
   private static let start = "model.load_checkpoint"
-  private let values: [String: String]
+  private static let ranks = "the number of ranks"
+  private static let accumulation = "optimization.gradient_accumulation_steps"
+  private var values: [String: String]
   /// Keys that runs of older versions do not store, but had at these values.
   private let implied: Set<String>
 
@@ -28,7 +30,7 @@ struct RunFingerprint: Sendable, Equatable {
     values[Self.model] = model
     values[Self.dataset] = FileIdentity.identity(ofNames: samples)
     values[Self.start] = start
-    values["the number of ranks"] = String(ranks)
+    values[Self.ranks] = String(ranks)
     self.values = values
     self.implied = implied
   }
@@ -48,6 +50,31 @@ struct RunFingerprint: Sendable, Equatable {
 
   var text: String {
     JSON.object(values.mapValues(JSON.string)).text(JSONFormat(escapes: .slashes))
+  }
+
+  /// The number of batches in each step of the run.
+  var batchesPerStep: Int? {
+    guard let ranks = values[Self.ranks].flatMap({ Int($0) }),
+      let accumulation = values[Self.accumulation].flatMap({ Int($0) })
+    else { return nil }
+    return ranks * accumulation
+  }
+
+  /// The fingerprint of an earlier start on another number of ranks, if each step has the same
+  /// batches then or the accumulation is unchanged; nil for the same number.
+  func movedToOtherRanks(from old: RunFingerprint) -> RunFingerprint? {
+    guard values[Self.ranks] != old.values[Self.ranks],
+      values[Self.accumulation] == old.values[Self.accumulation]
+        || batchesPerStep == old.batchesPerStep
+    else { return nil }
+    var moved = self
+    for key in [Self.ranks, Self.accumulation] { moved.values[key] = old.values[key] }
+    return moved
+  }
+
+  /// A line for each key.
+  var lines: String {
+    values.sorted { $0.key < $1.key }.map { "\($0): \($1)" }.joined(separator: "\n")
   }
 
   /// The keys whose values differ from an earlier run's, in alphabetical order.

@@ -31,18 +31,12 @@ extension Trainer {
   private func requireSameStart() throws {
     guard group.worldSize > 1 else { return }
     let weights = parameters.map { (key: $0.key, tensor: $0.tensor) }
-    let own =
-      try "\(completedSteps) \(fingerprint.text) "
-      + TrainingState.checksum(
-        weights.map { ($0.key, try $0.tensor.detach().to(.cpu)) })
-    let all = try group.allGather(bytes: Array(own.utf8))
-    guard let other = all.firstIndex(where: { $0 != all[0] }) else { return }
-    let steps = all.map { String(decoding: $0.prefix { $0 != UInt8(ascii: " ") }, as: UTF8.self) }
-    throw Issue(
-      ["rank", .index(other)],
-      "starts after step \(steps[other]), but rank 0 after step \(steps[0])",
-      suggestion: "All ranks need the same configuration, dataset and model, and an output folder "
-        + "that all of them see.")
+    let checksum = try TrainingState.checksum(
+      weights.map { ($0.key, try $0.tensor.detach().to(.cpu)) })
+    try group.requireSame([
+      ("completed steps:", "\(completedSteps)"), ("a run with other values:", fingerprint.lines),
+      ("weights with the checksum", checksum),
+    ])
   }
 
   private func resumeState(_ earlier: EarlierRun) throws -> String? {
@@ -62,6 +56,9 @@ extension Trainer {
         throw taken("holds a run without a state to resume from")
       }
       return try resumeFromLoadedState()
+    }
+    if let moved = fingerprint.movedToOtherRanks(from: state.fingerprint) {
+      try keepBatches(of: moved)
     }
     // A run may name its own folder as its start, which is usual with the official trainer.
     let isOwnStart = model.start.map { folder.holds($0.path) } ?? false
@@ -84,6 +81,28 @@ extension Trainer {
     }
     try restore(state, from: path)
     return path
+  }
+
+  /// Keeps the batches of each step on another number of ranks, so that the results are the same up
+  /// to rounding.
+  private func keepBatches(of moved: RunFingerprint) throws {
+    guard let batches = moved.batchesPerStep else { return }
+    guard batches >= group.worldSize else {
+      throw taken(
+        "holds a run with \(batches) batches in each step, too few for \(group.worldSize) ranks")
+    }
+    guard !sharesModel || batches.isMultiple(of: group.worldSize) else {
+      throw configuration.problem(
+        .weightPlacement,
+        "is sharded, so each step needs as many batches on every rank, but the run has \(batches) for "
+          + "\(group.worldSize) ranks")
+    }
+    (fingerprint, batchesPerStep) = (moved, batches)
+    if group.isMain {
+      warn(
+        "the run continues on another number of ranks; its steps keep their batches, "
+          + "\(batches) in each")
+    }
   }
 
   private func taken(_ problem: String) -> Issue {

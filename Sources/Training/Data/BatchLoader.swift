@@ -17,6 +17,29 @@ public struct LoadedBatch: Sendable {
   public let text: TextFeatures
 }
 
+/// The batches of a run that one of several ranks processes.
+///
+/// The batches of a step belong to the run, whatever the number of ranks is: they are dealt to the
+/// ranks in turn, so that some ranks may have one more than others.
+struct BatchShare: Equatable, Sendable {
+  /// The number of batches that all ranks together process in one step, at least one for each.
+  let batchesPerStep: Int
+  let rank: Int
+  let ranks: Int
+
+  /// The number of batches of this rank in a step.
+  var count: Int { (batchesPerStep - rank + ranks - 1) / ranks }
+  /// The number of batches of the rank with the most.
+  var largestCount: Int { (batchesPerStep + ranks - 1) / ranks }
+
+  /// The number of a batch over the whole run and all ranks.
+  ///
+  /// - Parameter index: counts the batches of this rank from step `first`.
+  func number(_ index: Int, from first: Int) -> Int {
+    (first + index / count) * batchesPerStep + rank + index % count * ranks
+  }
+}
+
 /// Loads the batches of a run in order and draws their random numbers, some of them ahead of time on
 /// worker threads.
 final class BatchLoader {
@@ -27,22 +50,21 @@ final class BatchLoader {
   private var taken = 0
 
   /// - Parameters:
-  ///   - first: the number of the first batch.
-  ///   - stride: the distance to the next batch, one batch for each rank.
-  ///   - count: the number of batches that will be requested.
+  ///   - share: the batches of this rank.
+  ///   - steps: the steps whose batches will be requested.
   ///   - workers: the number of threads that load ahead; with 0, each batch is loaded when it is
   ///     requested.
   ///   - captionDropout: selects the samples that come with the empty prompt's features.
   ///   - device: the target of the batches; for a GPU they are put into page-locked memory.
   ///   - draws: draws the random numbers of a batch.
   init(
-    _ dataset: PrecomputedDataset, order: BatchOrder, first: Int, stride: Int, count: Int,
+    _ dataset: PrecomputedDataset, order: BatchOrder, share: BatchShare, steps: Range<Int>,
     workers: Int, device: Device, captionDropout: CaptionDropout? = nil,
     draws: @escaping @Sendable (LoadedBatch) throws -> TrainingDraws
   ) {
     let order = Mutex(order)
     let read: @Sendable (Int) throws -> Item = { index in
-      let number = first + index * stride
+      let number = share.number(index, from: steps.lowerBound)
       let batch = try dataset.load(
         order.withLock { try $0.batch(number) }, number: number, captionDropout)
       let drawn = try draws(batch)
@@ -52,7 +74,8 @@ final class BatchLoader {
     self.read = read
     ahead =
       workers == 0
-      ? nil : ReadAhead(count: count, capacity: workers * 2, threads: workers, read)
+      ? nil : ReadAhead(
+        count: steps.count * share.count, capacity: workers * 2, threads: workers, read)
   }
 
   /// - Precondition: called at most once for each batch.

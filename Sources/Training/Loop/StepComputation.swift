@@ -2,6 +2,7 @@
 
 import LTX
 import NN
+import Support
 import Torch
 import Tracking
 
@@ -72,30 +73,53 @@ struct StepComputation {
     return all[0]
   }
 
-  /// Sums the results of the ranks in place, so that all ranks have the same result.
+  /// Adds the gradients of some parameters, by key, to those of earlier batches of the step, which
+  /// are no longer kept here.
+  mutating func taking(
+    _ parameters: [Parameter], _ found: [String: Tensor]
+  ) throws -> [String: Tensor] {
+    var sums = found
+    for key in parameters.map(\.key) {
+      guard let earlier = gradients.removeValue(forKey: key) else { continue }
+      sums[key] = try found[key].map { try earlier + $0 } ?? earlier
+    }
+    return sums
+  }
+
+  /// Replaces the gradients by their sums over the ranks, and the samples by those of all ranks.
   ///
   /// - Parameters:
-  ///   - parameters: the trained tensors, in an order that is the same on all ranks.
+  ///   - reduction: has been given the gradients of all parameters.
   ///   - maxSamples: the largest number of samples of any rank.
-  mutating func reduce(_ group: ProcessGroup, _ parameters: [Parameter], maxSamples: Int) throws {
-    guard group.worldSize > 1 else { return }
+  ///   - flag: a condition of this rank.
+  /// - Returns: whether the condition holds on any rank.
+  /// - Throws: `Issue` if other parameters have gradients on another rank, `TorchError`.
+  mutating func reduce(
+    _ reduction: GradientReduction, _ group: ProcessGroup, maxSamples: Int, flag: Bool
+  ) throws -> Bool {
+    gradients = try reduction.finish()
     try read()
-    try group.allReduce(parameters.compactMap { gradients[$0.key] })
     // NaN stands for a missing loss.
     var rows = samples.flatMap { sample -> [Double] in
       [1, sample.sigma, sample.loss, sample.videoLoss ?? .nan, sample.audioLoss ?? .nan]
     }
     rows += [Double](repeating: 0, count: maxSamples * 5 - rows.count)
-    let all = try group.allGather(Tensor(rows, shape: [maxSamples, 5]))
-    samples = try all.flatMap { tensor -> [Sample] in
-      let numbers: [Double] = try tensor.array()
-      return stride(from: 0, to: numbers.count, by: 5).filter { numbers[$0] == 1 }.map { start in
+    let all = try group.allGatherAlike([flag ? 1 : 0, Double(gradients.count)] + rows)
+    if let other = all.firstIndex(where: { $0[1] != Double(gradients.count) }) {
+      throw Issue(
+        ["rank", .index(other)],
+        "computed gradients of \(Int(all[other][1])) tensors, and rank \(group.rank) of \(gradients.count)",
+        suggestion: "All samples must train the same part of the model.")
+    }
+    samples = all.flatMap { numbers -> [Sample] in
+      stride(from: 2, to: numbers.count, by: 5).filter { numbers[$0] == 1 }.map { start in
         Sample(
           sigma: numbers[start + 1], loss: numbers[start + 2],
           videoLoss: samples[0].videoLoss == nil ? nil : numbers[start + 3],
           audioLoss: samples[0].audioLoss == nil ? nil : numbers[start + 4])
       }
     }
+    return all.contains { $0[0] == 1 }
   }
 
   private func mean(_ values: [Double]) -> Double? {

@@ -37,16 +37,22 @@ struct TrainedModel: Sendable {
   /// - Parameters:
   ///   - samples: what validation samples need; nil without samples.
   ///   - passes: the sizes of the batches that are trained on.
+  ///   - group: the processes that train together.
   ///   - planned: called with a table of the memory plan before the transformer is loaded.
   ///   - prepareContexts: on a GPU, or if weights are streamed, called with the connectors before
   ///     the transformer takes its memory; returns whether it has computed the contexts of all
   ///     samples, so that the connectors can be released.
   init(
     _ c: TrainingConfiguration, _ strategies: PerModality<ModalityStrategy?>,
-    samples: ValidationNeeds?, passes: [PassSize], device: Device,
+    samples: ValidationNeeds?, passes: [PassSize], device: Device, group: ProcessGroup,
     planned: ([String]) -> Void = { _ in },
     prepareContexts: (TextConnectors, TextConfiguration, DType) throws -> Bool
   ) throws {
+    guard c.acceleration.weightPlacement != .sharded || group.worldSize > 1 else {
+      throw c.problem(
+        .weightPlacement,
+        "is sharded, which needs several processes: start them with `ltx launch`, torchrun or srun")
+    }
     let base = try Checkpoint(
       ModelFiles(
         unified: c.model.modelPath, videoVAE: c.model.videoVAEPath, audioVAE: c.model.audioVAEPath))
@@ -91,7 +97,8 @@ struct TrainedModel: Sendable {
     let sizes = try checkpoint.transformerSizes(
       policy, modalities: modalities, training: trainedModalities, generating: generated)
     var plan = try TrainingPlan(
-      c, configuration, sizes, passes, samples: samples, autocast: autocast, device: device)
+      c, configuration, sizes, passes, samples: samples, autocast: autocast, device: device,
+      ranks: group.worldSize)
     let makeConnectors = { [checkpoint, frozenDType] in
       try checkpoint.textConnectors(
         dtype: frozenDType, device: device, modalities: trainedModalities)
@@ -107,12 +114,14 @@ struct TrainedModel: Sendable {
       } else if device != .cpu {
         plan = try TrainingPlan(
           c, configuration, sizes, passes, samples: samples, autocast: autocast, device: device,
-          residentBytes: device.memory().liveBytes, limitBytes: plan.limitBytes)
+          ranks: group.worldSize, residentBytes: device.memory().liveBytes,
+          limitBytes: plan.limitBytes)
       }
     }
     self.plan = plan
     if let limit = plan.limitBytes { planned(WorkPlan.table(plan.works, limitBytes: limit)) }
     policy.placements = plan.placements
+    policy.ranks = group
     do {
       transformer = try checkpoint.transformer(
         policy, modalities: modalities, training: trainedModalities, generating: generated)

@@ -79,15 +79,14 @@ extension Trainer {
       try measureHeldOut(metrics, events)
     }
     let loader = BatchLoader(
-      dataset, order: order, first: first * batchesPerStep + group.rank, stride: group.worldSize,
-      count: (steps - first) * c.optimization.gradientAccumulationSteps,
+      dataset, order: order, share: batchShare, steps: first..<max(first, steps),
       workers: c.data.numDataloaderWorkers, device: device, captionDropout: captionDropout,
       draws: draws)
     var savingSeconds = 0.0
     var lastEnd = ContinuousClock.now
     while completedSteps < steps {
       let betweenSeconds = (ContinuousClock.now - lastEnd) / .seconds(1)
-      var record = try trainStep(completedSteps, loader)
+      var record = try trainStep(completedSteps, loader, stops: events.shouldStop)
       lastEnd = ContinuousClock.now
       record.savingSeconds = savingSeconds
       record.betweenSeconds = betweenSeconds
@@ -95,7 +94,8 @@ extension Trainer {
       try recording { try metrics?.append(record) }
       events.stepped(record)
 
-      let stops = try shouldStop(events)
+      // If one rank is asked to stop, all stop after the same step.
+      let stops = group.worldSize > 1 ? stopsAfterStep : events.shouldStop()
       let gaveUp = skippedInARow >= c.optimization.maxSkippedSteps
       let isLast = completedSteps == steps || stops || gaveUp
       try validate(events)
@@ -155,13 +155,6 @@ extension Trainer {
     interval.map { completedSteps.isMultiple(of: $0) } ?? false
   }
 
-  /// If one rank is asked to stop, all stop after the same step.
-  private func shouldStop(_ events: TrainingEvents) throws -> Bool {
-    let own = events.shouldStop()
-    guard group.worldSize > 1 else { return own }
-    return try group.allReduce([own ? 1 : 0], .max)[0] > 0
-  }
-
   /// Measures the loss on held-out samples, with averaged weights if there are any.
   @discardableResult
   private func measureHeldOut(
@@ -171,7 +164,7 @@ extension Trainer {
     let loss = HeldOutLoss(dataset: heldOut, seed: UInt64(configuration.validation.heldOut.seed))
     let record = try withAveragedWeights {
       try loss.measure(
-        step: completedSteps, flow: flowMatching, group: group,
+        step: completedSteps, flow: flowMatching, group: group, sharesModel: sharesModel,
         example: { try self.example($0, $1) },
         losses: { try self.step.losses($0, self.objective) })
     }
@@ -196,12 +189,13 @@ extension Trainer {
   private func validate(_ events: TrainingEvents) throws {
     guard let validation, validation.isDue(at: completedSteps) else { return }
     let work = ValidationWork.share(
-      of: validation.sampleCount, rank: group.rank, worldSize: group.worldSize)
+      of: validation.sampleCount, rank: group.rank, worldSize: group.worldSize,
+      sharesModel: sharesModel)
     func sample() throws -> [ValidationOutput] {
       try withAveragedWeights {
         try validation.run(
           transformer: model.transformer, autocast: model.autocast, step: completedSteps,
-          work: work,
+          work: work, endsWithFailure: sharesModel,
           report: events.sampling,
           // Several ranks stop after the same step, so one must not stop here.
           isStopped: { self.group.worldSize == 1 && events.shouldStop() })

@@ -23,6 +23,8 @@ public final class Trainer {
   public let heldOut: PrecomputedDataset?
   /// The trained tensors.
   public var parameters: [Parameter] { model.parameters }
+  /// Whether all ranks must run the model equally often.
+  var sharesModel: Bool { model.plan.planned.placement == .sharded }
   /// The number of completed steps, including those of earlier starts.
   public internal(set) var completedSteps = 0
 
@@ -36,7 +38,10 @@ public final class Trainer {
   var optimization: Optimization
   let average: ExponentialMovingAverage?
   let folder: RunFolder
-  let fingerprint: RunFingerprint
+  var fingerprint: RunFingerprint
+  /// The number of batches that all ranks together process in one step. A run keeps it when it
+  /// resumes on another number of ranks.
+  var batchesPerStep: Int
   let validation: ValidationSampler?
   let contexts: ContextCache
   let saves = SaveQueue()
@@ -44,6 +49,8 @@ public final class Trainer {
   let warn: @Sendable (String) -> Void
   var order: BatchOrder
   var skippedInARow = 0
+  /// Whether one of several ranks was asked to stop before the end of the last step.
+  var stopsAfterStep = false
   var lossScale: LossScale?
   let pacing = StatePacing()
   /// The adapters that a run starts from, on the CPU; empty for fresh ones.
@@ -97,6 +104,12 @@ public final class Trainer {
         "is \(c.optimization.batchSize), but there are \(samplesPerEpoch) samples to train on; set it to "
           + "\(samplesPerEpoch) or less")
     }
+    guard group.worldSize <= samplesPerEpoch else {
+      throw Issue(
+        ["rank"],
+        "there are fewer samples to train on (\(samplesPerEpoch)) than ranks (\(group.worldSize))",
+        suggestion: "Start fewer processes.")
+    }
     batchShapes = BatchShapes(training, batchSize: c.optimization.batchSize)
     dataset = batchShapes.dataset(training)
     if group.isMain, let note = dataset.silentAudio.note { warn("\(dataset.root): \(note)") }
@@ -124,7 +137,7 @@ public final class Trainer {
       if group.isMain { planned(lines) }
     }
     let model = try TrainedModel(
-      c, strategies, samples: sampled, passes: passes, device: device,
+      c, strategies, samples: sampled, passes: passes, device: device, group: group,
       planned: showPlan
     ) { connectors, text, dtype in
       let emptyPrompt = captionDropout?.file
@@ -170,6 +183,7 @@ public final class Trainer {
     if c.validation.heldOut.preprocessedDataRoot != nil {
       try heldOut?.requireSameModel(model.checkpoint.files, c)
     }
+    batchesPerStep = c.optimization.gradientAccumulationSteps * group.worldSize
     fingerprint = RunFingerprint(
       configuration: c.fingerprintValues, implied: c.impliedKeys, model: identity,
       samples: try dataset.identities(emptyPrompt: captionDropout?.file),
@@ -282,35 +296,51 @@ public final class Trainer {
     }
   }
 
-  /// The number of batches that all ranks together process in one step.
-  var batchesPerStep: Int { configuration.optimization.gradientAccumulationSteps * group.worldSize }
+  /// The batches of this rank.
+  var batchShare: BatchShare {
+    BatchShare(batchesPerStep: batchesPerStep, rank: group.rank, ranks: group.worldSize)
+  }
 
-  /// - Parameter number: the number of the step, from 0.
-  func trainStep(_ number: Int, _ loader: BatchLoader) throws -> StepRecord {
+  /// - Parameters:
+  ///   - number: the number of the step, from 0.
+  ///   - stops: whether this rank is asked to stop. With several ranks it is called during the step,
+  ///     and `stopsAfterStep` then holds whether any of them is.
+  func trainStep(
+    _ number: Int, _ loader: BatchLoader, stops: () -> Bool = { false }
+  ) throws -> StepRecord {
     let start = ContinuousClock.now
     let c = configuration
-    let parts = c.optimization.gradientAccumulationSteps
+    let share = batchShare
     let first = number * batchesPerStep
     let sizes = try (first..<first + batchesPerStep).map { try order.batch($0).samples.count }
     let total = sizes.reduce(0, +)
     var computation = StepComputation()
     var dataSeconds = 0.0
     var passSeconds = 0.0
-    for _ in 0..<parts {
+    let reduction = group.worldSize > 1 ? GradientReduction(group) : nil
+    for part in 0..<share.count {
       let waiting = ContinuousClock.now
       let (loaded, draws) = try loader.next()
       dataSeconds += (ContinuousClock.now - waiting) / .seconds(1)
       let example = try example(loaded, draws)
-      let share = Double(loaded.batch.count) / Double(total) * (lossScale?.value ?? 1)
+      let scale = Double(loaded.batch.count) / Double(total) * (lossScale?.value ?? 1)
       let passing = ContinuousClock.now
       let result = try model.inPass(loaded.number) {
-        try step(example, objective, scale: share)
+        guard let reduction, part == share.count - 1 else {
+          return try step(example, objective, scale: scale)
+        }
+        return try step(example, objective, scale: scale) { parameters, gradients in
+          try reduction.start(parameters, computation.taking(parameters, gradients))
+        }
       }
       try computation.add(result, example)
       passSeconds += (ContinuousClock.now - passing) / .seconds(1)
     }
     let passes = ContinuousClock.now
-    try computation.reduce(group, parameters, maxSamples: c.optimization.batchSize * parts)
+    if let reduction {
+      stopsAfterStep = try computation.reduce(
+        reduction, group, maxSamples: c.optimization.batchSize * share.largestCount, flag: stops())
+    }
     let gradients = parameters.compactMap { computation.gradients[$0.key] }
     if let lossScale {
       try Tensor.multiply_(gradients, by: .scalar(1 / lossScale.value, device: device))

@@ -26,16 +26,18 @@ public struct TrainingPlan: Sendable {
   /// - Parameters:
   ///   - passes: the sizes of the batches.
   ///   - samples: what validation samples need; nil without samples.
+  ///   - ranks: the number of processes that train together.
   ///   - residentBytes: what other models hold on the device for the whole run.
   ///   - limitBytes: the limit of an earlier plan of this run; nil finds it.
   /// - Throws: `ConfigurationProblems` if no allowed plan fits.
   init(
     _ c: TrainingConfiguration, _ configuration: TransformerConfiguration,
     _ sizes: TransformerSizes, _ passes: [PassSize], samples: ValidationNeeds?,
-    autocast: DType?, device: Device, residentBytes: Int = 0, limitBytes: Int? = nil
+    autocast: DType?, device: Device, ranks: Int = 1, residentBytes: Int = 0, limitBytes: Int? = nil
   ) throws {
     var costs = try Self.costs(c, configuration, sizes, passes, autocast: autocast)
     costs.fixedBytes += residentBytes
+    if c.acceleration.weightPlacement == .sharded { costs.shards = ranks }
     if let samples {
       // The optimizer's state can wait in host memory.
       let freed =

@@ -1,5 +1,6 @@
 // B batch, T tokens, T' target tokens, C latent channels.
 
+import BlockExecution
 import LTX
 import Support
 import Torch
@@ -111,14 +112,17 @@ extension TrainingStep {
 
   /// A forward and backward pass.
   ///
-  /// - Parameter scale: the factor of the gradients: the batch's share of all samples of a step,
-  ///   times the loss scale of float16.
+  /// - Parameters:
+  ///   - scale: the factor of the gradients: the batch's share of all samples of a step, times the
+  ///     loss scale of float16.
+  ///   - take: receives the gradients during the backward pass; the result has none then.
   /// - Returns: the losses of each sample, and the gradients of the mean of their total over the
   ///   batch.
   public func callAsFunction(
-    _ example: TrainingExample, _ objective: Objective = Objective(), scale: Double = 1
+    _ example: TrainingExample, _ objective: Objective = Objective(), scale: Double = 1,
+    taking take: GradientSink? = nil
   ) throws -> Result {
-    try self(example.map { $0?.input }) { velocities in
+    try self(example.map { $0?.input }, taking: take) { velocities in
       let losses = try objective.losses(example, velocities)
       return (try losses.total.mean() * scale, try losses.detached())
     }

@@ -34,8 +34,10 @@ struct HeldOutLoss {
   ///   - example: makes an example from a sample and random numbers.
   ///   - losses: returns the losses per sample, without gradients.
   ///   - group: the ranks that share the samples.
+  ///   - sharesModel: whether all ranks must run the model equally often; the losses of the samples
+  ///     that a rank then measures again don't count.
   func measure(
-    step: Int, flow: FlowMatching, group: ProcessGroup,
+    step: Int, flow: FlowMatching, group: ProcessGroup, sharesModel: Bool = false,
     example: (LoadedBatch, TrainingDraws) throws -> TrainingExample,
     losses: (TrainingExample) throws -> SampleLosses
   ) throws -> ValidationRecord {
@@ -43,7 +45,11 @@ struct HeldOutLoss {
     // Sums of the losses by sigma, followed by the sums for video and audio.
     let count = Self.sigmas.count
     var sums = [Double](repeating: 0, count: count + 2)
-    for index in stride(from: group.rank, to: dataset.count, by: group.worldSize) {
+    let end =
+      sharesModel
+      ? (dataset.count + group.worldSize - 1) / group.worldSize * group.worldSize : dataset.count
+    for position in stride(from: group.rank, to: end, by: group.worldSize) {
+      let index = position % dataset.count
       let batch = try dataset.load(
         BatchOrder.Batch(samples: [index], position: index), number: index)
       for (bucket, sigma) in Self.sigmas.enumerated() {
@@ -54,6 +60,7 @@ struct HeldOutLoss {
         if draws.video?.sigma != nil { draws.video?.sigma = fixed }
         if draws.audio?.sigma != nil { draws.audio?.sigma = fixed }
         let found = try losses(example(batch, draws))
+        guard position < dataset.count else { continue }
         sums[bucket] += try found.total.mean().item()
         if let video = found.byModality.video { sums[count] += try video.mean().item() }
         if let audio = found.byModality.audio { sums[count + 1] += try audio.mean().item() }

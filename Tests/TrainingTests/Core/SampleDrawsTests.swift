@@ -97,13 +97,14 @@ import Torch
   @Test(arguments: [0, 3]) func ranksShareTheOrder(workers: Int) throws {
     let synthetic = try SyntheticRun((0..<5).map { $0 < 3 ? .init() : .other })
     let trainer = try Trainer(synthetic.configuration(Strategies.flexible([], []), batch: 2))
-    func loader(_ first: Int, _ stride: Int, _ count: Int) -> BatchLoader {
+    func loader(rank: Int, of ranks: Int) -> BatchLoader {
       BatchLoader(
-        trainer.dataset, order: trainer.order, first: first, stride: stride, count: count,
+        trainer.dataset, order: trainer.order,
+        share: BatchShare(batchesPerStep: 2, rank: rank, ranks: ranks), steps: 0..<6,
         workers: workers, device: .cpu, draws: trainer.draws)
     }
-    let all = loader(0, 1, 12)
-    let ranks = [loader(0, 2, 6), loader(1, 2, 6)]
+    let all = loader(rank: 0, of: 1)
+    let ranks = [loader(rank: 0, of: 2), loader(rank: 1, of: 2)]
     var samples: [[Int]] = []
     for number in 0..<12 {
       let ((batch, draws), (own, theirDraws)) = (try all.next(), try ranks[number % 2].next())
@@ -119,6 +120,22 @@ import Torch
     let epochs = stride(from: 0, to: 12, by: 3).map { samples[$0..<$0 + 3].flatMap { $0 } }
     for epoch in epochs { #expect(epoch.sorted() == [0, 1, 2, 3, 4]) }
     #expect(Set(epochs).count > 1)
+  }
+
+  /// All ranks together process the batches of each step once, whatever their number is.
+  @Test func batchesAreDealtToTheRanks() {
+    for (batches, ranks) in [(1, 1), (4, 1), (4, 2), (4, 3), (5, 5), (6, 4)] {
+      let shares = (0..<ranks).map { BatchShare(batchesPerStep: batches, rank: $0, ranks: ranks) }
+      #expect(shares.reduce(0) { $0 + $1.count } == batches)
+      #expect(shares.map(\.count).max() == shares[0].largestCount)
+      #expect((shares.map(\.count).min() ?? 0) >= 1)
+      for step in 0..<3 {
+        let numbers = shares.flatMap { share in
+          (0..<share.count).map { share.number(step * share.count + $0, from: 7) }
+        }
+        #expect(numbers.sorted() == Array((7 + step) * batches..<(8 + step) * batches))
+      }
+    }
   }
 
   /// Records count epochs and samples over all ranks.

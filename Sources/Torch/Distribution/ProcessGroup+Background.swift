@@ -1,0 +1,97 @@
+import CTorch
+import Dispatch
+import Synchronization
+
+extension ProcessGroup {
+  /// A collective that runs in the background.
+  public final class Pending: Sendable {
+    private let result = Mutex<Result<Void, any Error>?>(nil)
+    private let done = DispatchSemaphore(value: 0)
+
+    fileprivate func finish(_ result: Result<Void, any Error>) {
+      self.result.withLock { $0 = result }
+      done.signal()
+    }
+
+    /// Waits for the end. The result is then ready for all streams of a GPU. May be called again.
+    ///
+    /// - Throws: `TorchError` of kind `.collective`.
+    public func wait() throws {
+      done.wait()
+      done.signal()
+      try result.withLock { $0 }?.get()  // set before the signal
+    }
+  }
+
+  /// Starts to replace a contiguous tensor by its sum over the ranks. Until the end, nothing else may
+  /// use it.
+  ///
+  /// - Precondition: The tensor has the same shape and dtype on all ranks.
+  /// - Throws: `TorchError` if a GPU's stream can't be used.
+  public func startAllReduce(_ tensor: Tensor) throws -> Pending {
+    try start(from: tensor, to: tensor) { group, _, tensor in
+      try check(ct_all_reduce(group, tensor.handle, CT_SUM))
+    }
+  }
+
+  /// Starts to write the elements of all ranks' tensors, in rank order, to another tensor. Until the
+  /// end, nothing else may use them.
+  ///
+  /// - Precondition: The tensors are contiguous; the first has the same shape and dtype on all ranks,
+  ///   and the second as many elements for each rank.
+  /// - Throws: `TorchError` if a GPU's stream can't be used.
+  public func startAllGather(_ tensor: Tensor, into all: Tensor) throws -> Pending {
+    precondition(all.count == tensor.count * worldSize, "a part for each rank")
+    return try start(from: tensor, to: all) { group, tensor, all in
+      try check(ct_all_gather(group, tensor.handle, all.handle))
+    }
+  }
+
+  /// Runs a collective after those that were started before. Tensors on a GPU travel through
+  /// page-locked host memory, on a stream beside the kernels.
+  private func start(
+    from input: Tensor, to output: Tensor,
+    _ body: @escaping @Sendable (OpaquePointer, Tensor, Tensor) throws -> Void
+  ) throws -> Pending {
+    let pending = Pending()
+    guard handle != nil else {
+      if input !== output { try withoutGrad { try output.copy_(input) } }
+      pending.finish(.success(()))
+      return pending
+    }
+    let copies = try copyStream(of: input.device)
+    let ready = copies == nil ? nil : try Stream.current(on: input.device).record()
+    queue.async { [self] in
+      pending.finish(
+        Result {
+          guard let handle else { return }
+          guard let copies, let ready else { return try body(handle, input, output) }
+          let hostInput = try Tensor.pinned(like: input)
+          let hostOutput = input === output ? hostInput : try Tensor.pinned(like: output)
+          try copies.wait(for: ready)
+          try copies.copy(input, to: hostInput)
+          try copies.record().synchronize()
+          try body(handle, hostInput, hostOutput)
+          try copies.copy(hostOutput, to: output)
+          try copies.record().synchronize()
+        })
+    }
+    return pending
+  }
+
+  /// The stream of copies between a GPU and the host; nil for the CPU.
+  private func copyStream(of device: Device) throws -> Stream? {
+    guard device != .cpu else { return nil }
+    if let made = streams.withLock({ $0[device] }) { return made }
+    let stream = try Stream(on: device)
+    streams.withLock { $0[device] = stream }
+    return stream
+  }
+}
+
+extension Tensor {
+  /// Page-locked host memory of the same shape and dtype, with any contents.
+  fileprivate static func pinned(like tensor: Tensor) throws -> Tensor {
+    try pinnedBytes(tensor.byteCount).viewBytes(at: 0, as: tensor.dtype, shape: tensor.shape)
+  }
+}

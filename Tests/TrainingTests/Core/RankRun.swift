@@ -1,0 +1,52 @@
+import TestSupport
+import Testing
+import Torch
+import Tracking
+
+@testable import Training
+
+/// The results of a run on one or more ranks, which all ranks have alike.
+struct RankRun: Sendable, Equatable {
+  /// The trained tensors at the end.
+  var weights: [String: [Float]] = [:]
+  /// The loss of each step.
+  var losses: [Double] = []
+  /// The validation losses.
+  var validations: [Double] = []
+
+  /// Trains with random adapters, or resumes the run in the configuration's folder.
+  init(
+    _ c: TrainingConfiguration, ranks: Int, warn: @escaping @Sendable (String) -> Void = { _ in }
+  ) throws {
+    let results = try asRanks(ranks) { group in
+      let trainer = try Trainer(c, group: group, warn: warn)
+      if try trainer.prepareFolder(.resume) == nil { try trainer.randomiseAdapters() }
+      var run = RankRun()
+      var events = TrainingEvents()
+      events.stepped = { run.losses.append($0.loss) }
+      events.validated = { run.validations.append($0.loss) }
+      _ = try trainer.run(events)
+      for parameter in trainer.parameters {
+        run.weights[parameter.key] = try parameter.tensor.detach().array()
+      }
+      return run
+    }
+    let runs = try results.map { try $0.get() }
+    for run in runs { #expect(run == runs[0], "all ranks have the same results") }
+    self = runs[0]
+  }
+
+  private init() {}
+
+  /// The distance between all weights as one vector and those of another run, relative to the latter.
+  func distance(to other: RankRun) -> Double {
+    var (far, all) = (0.0, 0.0)
+    for (key, values) in other.weights {
+      for (x, y) in zip(weights[key] ?? [], values) {
+        far += Double(x - y) * Double(x - y)
+        all += Double(y) * Double(y)
+      }
+    }
+    return (far / all).squareRoot()
+  }
+}
