@@ -113,6 +113,10 @@ let package = Package(
     .testTarget(name: "TrainingTests", dependencies: ["Training", "TestSupport", "Support"]),
     .testTarget(name: "ProbeTests", dependencies: ["Probe", "TestSupport"]),
     .testTarget(
-      name: "CommandTests", dependencies: ["ltx", "Support", "Training", "Tracking", "TestSupport"]),
+      name: "CommandTests",
+      dependencies: [
+        "ltx", "Support", "Training", "Tracking", "TestSupport",
+        .product(name: "Yams", package: "Yams"),
+      ]),
   ]
 )
