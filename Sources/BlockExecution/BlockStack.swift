@@ -29,13 +29,14 @@ public struct BlockStack<B: Block>: Sendable {
       case .host, .file: placed[index] = scope.placedWeights(placement)
       case .sharded:
         shards[index] = try BlockShard(
-          scope.placedWeights(placement), group: w.ranks, device: w.device)
+          scope.placedWeights(placement), scope.shardedParameters, group: w.ranks,
+          device: w.device, gatheredDType: w.gatheredDType)
       }
       return block
     }
     precondition(placed.isEmpty || shards.isEmpty, "a stack streams its weights or shards them")
     if !shards.isEmpty {
-      weights = try ShardedWeights(shards, group: w.ranks)
+      weights = ShardedWeights(shards, group: w.ranks)
     } else if placed.isEmpty {
       weights = ResidentWeights()
     } else if w.device == .cpu {
@@ -192,7 +193,7 @@ public final class StackPass<B: Block> {
       guard let input = try input(of: record) else { break }  // no gradients are needed below
       if case .host(let next) = records.last?.input { try offloaded?.prefetch(next) }
       try weights.with(records.count, in: .backward) {
-        try backward(record, input, &result)
+        try backward(record, index: records.count, input, &result)
       }
       if let take {
         try take(record.block.parameters, result.parameters)
@@ -212,7 +213,9 @@ public final class StackPass<B: Block> {
 
   /// Runs one block backward: replaces the gradients of its outputs by those of its inputs, and
   /// adds those of the shared tensors and of the parameters.
-  private func backward(_ record: Record, _ input: B.State, _ result: inout Gradients) throws {
+  private func backward(
+    _ record: Record, index: Int, _ input: B.State, _ result: inout Gradients
+  ) throws {
     let outputs = try (record.output ?? rebuild(record, input)).tensors
     // Only outputs with a graph and a gradient matter.
     let active = outputs.indices.filter { outputs[$0].requiresGrad && result.state[$0] != nil }
@@ -221,7 +224,7 @@ public final class StackPass<B: Block> {
     let parameters = record.block.parameters
     let inputs =
       stateInputs.map { input.tensors[$0] } + sharedInputs.map { shared.tensors[$0] }
-      + parameters.map(\.tensor)
+      + weights.leaves(of: parameters, inBlock: index)
     let found =
       active.isEmpty || inputs.isEmpty
       ? Array(repeating: nil, count: inputs.count)

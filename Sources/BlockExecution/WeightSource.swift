@@ -20,6 +20,8 @@ public protocol WeightSource: Sendable {
   /// Whether the graph of a block may be kept between its forward and its backward pass. If not,
   /// the memory of its weights is used for another block in between.
   func allowsGraph(ofBlock index: Int) -> Bool
+  /// The tensors in the graph of a block that stand for its parameters, in their order.
+  func leaves(of parameters: [Parameter], inBlock index: Int) -> [Tensor]
   /// Puts the weights of a block in the slots of its layers, and starts to load those of the next
   /// blocks.
   func acquire(_ index: Int, in pass: BlockPass) throws
@@ -29,6 +31,10 @@ public protocol WeightSource: Sendable {
 }
 
 extension WeightSource {
+  public func leaves(of parameters: [Parameter], inBlock index: Int) -> [Tensor] {
+    parameters.map(\.tensor)
+  }
+
   /// Runs a closure while the weights of a block are in place.
   func with<R>(_ index: Int, in pass: BlockPass, _ body: () throws -> R) throws -> R {
     try acquire(index, in: pass)

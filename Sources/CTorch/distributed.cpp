@@ -166,6 +166,15 @@ ct_status ct_all_gather(ct_process_group *group, const ct_tensor *tensor, ct_ten
   });
 }
 
+ct_status ct_reduce_scatter(ct_process_group *group, const ct_tensor *tensor, ct_tensor *out) {
+  return collective("reduce_scatter", [&] {
+    c10d::ReduceScatterOptions options;
+    options.timeout = group->timeout;
+    at::Tensor all = tensor->value.view({-1}), mine = out->value.view({-1});
+    group->value->_reduce_scatter_base(mine, all, options)->wait();
+  });
+}
+
 ct_status ct_barrier(ct_process_group *group) {
   return collective("barrier", [&] {
     c10d::BarrierOptions options;

@@ -66,7 +66,7 @@ public final class ExponentialMovingAverage {
 
   /// The averages under the parameters' own keys, for saving. A later update changes them.
   public var averaged: [Parameter] {
-    zip(parameters, averages).map { Parameter(key: $0.key, tensor: $1) }
+    zip(parameters, averages).map { Parameter(key: $0.key, tensor: $1, shard: $0.shard) }
   }
 
   private static let countKey = "ema.updates"

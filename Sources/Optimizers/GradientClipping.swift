@@ -23,10 +23,24 @@ public enum GradientClipping {
   }
 
   /// Does the same without waiting for the device: the norm is a float32 scalar tensor.
-  public static func clipped(_ gradients: [Tensor], to maximum: Double) throws -> Tensor {
+  ///
+  /// - Parameters:
+  ///   - parts: this rank's parts of gradients that are divided among the ranks, which are scaled
+  ///     too.
+  ///   - group: the ranks.
+  public static func clipped(
+    _ gradients: [Tensor], parts: [Tensor] = [], of group: ProcessGroup = .single,
+    to maximum: Double
+  ) throws -> Tensor {
+    let gradients = gradients + parts
     guard !gradients.isEmpty else { return try .scalar(0) }
     return try withoutGrad {
-      let norm = try norm(gradients)
+      var norm = try norm(Array(gradients.dropLast(parts.count)))
+      if !parts.isEmpty {
+        let square = try self.norm(parts).square().reshape([1])
+        try group.startAllReduce(square).wait()
+        norm = try (norm.to(square.device).square() + square.reshape([])).sqrt()
+      }
       if maximum > 0 {
         // Like in PyTorch, the factor is capped at 1, so that the device need not be synchronized.
         let factor = try Tensor.minimum(

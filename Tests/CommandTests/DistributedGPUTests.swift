@@ -36,6 +36,14 @@ import Testing
     for (a, b) in zip(cpu, gpu) { #expect(abs(a / b - 1) <= 1e-5) }
     let sharded = try train("two-shards", gpus: true, ["acceleration.weight_placement=sharded"])
     #expect(sharded == gpu)
+
+    let full = ["model.training_mode=full", "optimization.learning_rate=1e-4"]
+    let whole = try train(
+      "two-full", gpus: true, full + ["acceleration.weight_placement=resident"])
+    let divided = try train(
+      "two-full-shards", gpus: true, full + ["acceleration.weight_placement=sharded"])
+    #expect(whole.count == 3 && divided.count == 3)
+    for (a, b) in zip(whole, divided) { #expect(abs(a / b - 1) <= 1e-5) }
   }
 
   @Test func processesAndGPUsMustFit() throws {

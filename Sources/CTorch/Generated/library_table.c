@@ -3,7 +3,7 @@
 
 #include "ctorch.h"
 
-const char ct_interface[] = "dbacae86856c3f59";
+const char ct_interface[] = "354ff392683610d2";
 
 void *const ct_functions[] = {
   (void *)ct_last_error,
@@ -98,6 +98,7 @@ void *const ct_functions[] = {
   (void *)ct_all_reduce,
   (void *)ct_broadcast,
   (void *)ct_all_gather,
+  (void *)ct_reduce_scatter,
   (void *)ct_barrier,
   (void *)ct_op_add_Tensor,
   (void *)ct_op_add_Scalar,

@@ -392,6 +392,9 @@ ct_status ct_broadcast(ct_process_group *group, ct_tensor *tensor, int32_t root)
 /// Writes the elements of all ranks, in rank order, to `out` [size, numel of tensor]. Both tensors
 /// are contiguous and have the same dtype.
 ct_status ct_all_gather(ct_process_group *group, const ct_tensor *tensor, ct_tensor *out);
+/// Writes the sum over the ranks of this rank's part of `tensor` to `out`. The parts are in rank
+/// order and have the numel of `out`. Both tensors are contiguous and have the same dtype.
+ct_status ct_reduce_scatter(ct_process_group *group, const ct_tensor *tensor, ct_tensor *out);
 ct_status ct_barrier(ct_process_group *group);
 
 #ifdef __cplusplus

@@ -22,6 +22,9 @@ public struct LoadPolicy: Sendable {
   public var placements: WeightPlacements
   /// The ranks that sharded weights are divided among.
   public var ranks = ProcessGroup.single
+  /// The dtype in which trained matrices that are divided among the ranks are gathered: that of
+  /// matrix products. Nil for the dtype of the parts.
+  public var gatheredDType: DType?
   /// Whether models are built only for inspection. Tensors are not read from the disk, and tensors
   /// that no layer uses are not an error.
   public var isInspected: Bool

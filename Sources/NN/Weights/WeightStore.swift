@@ -23,6 +23,8 @@ package final class WeightStore: Sendable {
     var slots: [WeakSlot] = []
     /// The prefixes of the keys of blocks whose frozen weights are not resident.
     var placedPrefixes: [String] = []
+    /// Those of blocks whose weights are divided among the ranks.
+    var shardedPrefixes: [String] = []
     /// Keyed by group size: all layers share one.
     var rotations: [Int: HadamardRotation] = [:]
   }
@@ -53,7 +55,16 @@ package final class WeightStore: Sendable {
   func markUsed(_ key: String) { record.withLock { _ = $0.usedKeys.insert(key) } }
 
   /// Keeps the tensors whose keys start with a prefix in host memory when they are read.
-  func place(_ prefix: String) { record.withLock { $0.placedPrefixes.append(prefix) } }
+  func place(_ prefix: String, _ placement: WeightPlacement) {
+    record.withLock { record in
+      record.placedPrefixes.append(prefix)
+      if placement == .sharded { record.shardedPrefixes.append(prefix) }
+    }
+  }
+
+  private func isSharded(_ key: String) -> Bool {
+    record.withLock { $0.shardedPrefixes.contains(where: key.hasPrefix) }
+  }
 
   /// Whether a tensor belongs to a block whose frozen weights are not resident.
   private func isPlaced(_ key: String) -> Bool {
@@ -126,12 +137,22 @@ package final class WeightStore: Sendable {
   }
 
   /// A trained tensor, with its own memory: nothing may write to the file, or to a tensor that
-  /// others share.
+  /// others share. For a tensor that is divided among the ranks, a placeholder of its shape, without
+  /// memory, whose values are NaN.
   func parameter(_ key: String, _ read: () throws -> Tensor) throws -> Tensor {
     if let parameter = record.withLock({ $0.parameters.first { $0.key == key } }) {
-      return parameter.tensor
+      return try parameter.shard == nil ? parameter.tensor : Self.placeholder(for: parameter)
     }
     var tensor = try read()
+    if isSharded(key) {
+      let ranks = policy.ranks
+      let shard = Shard(shape: tensor.shape, index: ranks.rank, count: ranks.worldSize)
+      let part = try withoutGrad { try shard.part(of: tensor) }
+      let parameter = Parameter(key: key, tensor: try part.asLeaf(), shard: shard)
+      source.release(key)
+      record.withLock { $0.parameters.append(parameter) }
+      return try Self.placeholder(for: parameter)
+    }
     if try policy.loaded != nil || tensor.sharesStorage(with: source.tensor(key)) {
       tensor = try tensor.clone()
     }
@@ -139,6 +160,14 @@ package final class WeightStore: Sendable {
     source.release(key)
     record.withLock { $0.parameters.append(Parameter(key: key, tensor: leaf)) }
     return leaf
+  }
+
+  private static func placeholder(for parameter: Parameter) throws -> Tensor {
+    try withoutGrad {
+      try Tensor.full(
+        [1], Scalar(.nan), dtype: parameter.tensor.dtype, device: parameter.tensor.device
+      ).expand(parameter.shape)
+    }.asLeaf()
   }
 
   /// The adapters that are kept beside the weight.

@@ -194,7 +194,7 @@ public struct Weights: Sendable {
 
   /// This scope, whose frozen weights are kept where a placement says when they are loaded.
   package func placed(_ placement: WeightPlacement) -> Weights {
-    if placement != .resident { store.place(path + ".") }
+    if placement != .resident { store.place(path + ".", placement) }
     return self
   }
 
@@ -202,6 +202,19 @@ public struct Weights: Sendable {
   package func placedWeights(_ placement: WeightPlacement) -> PlacedWeights {
     PlacedWeights(slots.filter { !$0.isTrained }, placement, store.source)
   }
+
+  /// The slots of the divided trained tensors that have been built below here, with the parts of
+  /// this rank.
+  package var shardedParameters: [(slot: WeightSlot, parameter: Parameter)] {
+    let byKey = Dictionary(slots.map { ($0.key, $0) }) { first, _ in first }
+    return parameters.compactMap { parameter in
+      guard parameter.shard != nil, let slot = byKey[parameter.key] else { return nil }
+      return (slot, parameter)
+    }
+  }
+
+  /// The dtype in which matrices are gathered; nil for that of the parts.
+  package var gatheredDType: DType? { store.policy.gatheredDType }
 
   /// The trained tensors of the modules that have been built below here, in the order of building.
   public var parameters: [Parameter] {
@@ -312,10 +325,17 @@ public struct UnmatchedTarget: Error, CustomStringConvertible, Sendable {
 /// A tensor that training changes, under the key that it is saved by.
 public struct Parameter: Sendable {
   public let key: String
+  /// The whole tensor, or this rank's part of it, [shard.partCount].
   public let tensor: Tensor
+  /// Nil for a whole tensor.
+  public let shard: Shard?
 
-  public init(key: String, tensor: Tensor) {
+  public init(key: String, tensor: Tensor, shard: Shard? = nil) {
     self.key = key
     self.tensor = tensor
+    self.shard = shard
   }
+
+  /// The shape of the whole tensor.
+  public var shape: [Int] { shard?.shape ?? tensor.shape }
 }

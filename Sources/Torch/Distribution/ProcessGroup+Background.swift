@@ -47,6 +47,19 @@ extension ProcessGroup {
     }
   }
 
+  /// Starts to write the sum over the ranks of this rank's part of a tensor to another one. Until the
+  /// end, nothing else may use them.
+  ///
+  /// - Precondition: The tensors are contiguous and have the same shapes and dtype on all ranks; the
+  ///   first has as many elements as the second for each rank.
+  /// - Throws: `TorchError` if a GPU's stream can't be used.
+  public func startReduceScatter(_ all: Tensor, into part: Tensor) throws -> Pending {
+    precondition(all.count == part.count * worldSize, "a part for each rank")
+    return try start(from: all, to: part) { group, all, part in
+      try check(ct_reduce_scatter(group, all.handle, part.handle))
+    }
+  }
+
   /// Runs a collective after those that were started before. Tensors on a GPU travel through
   /// page-locked host memory, on a stream beside the kernels.
   private func start(

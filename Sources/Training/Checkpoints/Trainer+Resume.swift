@@ -32,7 +32,9 @@ extension Trainer {
     guard group.worldSize > 1 else { return }
     let weights = parameters.map { (key: $0.key, tensor: $0.tensor) }
     let checksum = try TrainingState.checksum(
-      weights.map { ($0.key, try $0.tensor.detach().to(.cpu)) })
+      weights.filter { shardedParameters[$0.key] == nil }.map {
+        ($0.key, try $0.tensor.detach().to(.cpu))
+      })
     try group.requireSame([
       ("completed steps:", "\(completedSteps)"), ("a run with other values:", fingerprint.lines),
       ("weights with the checksum", checksum),
@@ -115,11 +117,15 @@ extension Trainer {
     if state.isMinimal {
       try restoreWeights(of: state)
     } else {
+      let own = Dictionary(
+        try optimization.optimizer.state + (average?.state ?? [])
+          + parameters.map { (key: $0.key, tensor: $0.tensor) }
+      ) { first, _ in first }
       func load(_ key: String) throws -> Tensor {
         guard let tensor = state.tensors[key] else {
           throw Issue([.file(path)], "has no \(key); another version wrote the state")
         }
-        return tensor
+        return try self.own(tensor, of: key, filling: own[key])
       }
       // Missing tensors are found before anything is changed.
       for parameter in parameters { _ = try load(parameter.key) }
@@ -145,7 +151,8 @@ extension Trainer {
     let values = try model.values(of: path, parameters)
     try withoutGrad {
       for parameter in parameters {
-        if let value = values[parameter.key] { try parameter.tensor.copy_(value) }
+        guard let value = values[parameter.key] else { continue }
+        try parameter.tensor.copy_(own(value, of: parameter.key, filling: parameter.tensor))
       }
     }
     // The average has a file of its own; without it, averaging restarts from the weights.
@@ -157,7 +164,8 @@ extension Trainer {
       guard key.hasSuffix(".ema"), let value = averaged[String(key.dropLast(4))] else {
         return try Tensor([Int64(state.step)], shape: [])
       }
-      return value
+      let parameter = self.shardedParameters[String(key.dropLast(4))]
+      return try self.own(value, of: key, filling: parameter?.tensor)
     }
     warn(
       "resuming from \(path) without the optimizer's state, which `savedState` omits: the result "
@@ -182,8 +190,8 @@ extension TrainedModel {
       for parameter in parameters { values[parameter.key] = try source.tensor(parameter.key) }
     }
     for parameter in parameters {
-      guard let value = values[parameter.key], value.shape == parameter.tensor.shape else {
-        throw Issue([.file(path)], "has no \(parameter.key) of shape \(parameter.tensor.shape)")
+      guard let value = values[parameter.key], value.shape == parameter.shape else {
+        throw Issue([.file(path)], "has no \(parameter.key) of shape \(parameter.shape)")
       }
     }
     return values

@@ -7,28 +7,18 @@ import Torch
 import Tracking
 
 extension Trainer {
-  /// Returns a copy of the current state.
+  /// Returns a copy of the current state, which later steps don't change.
   private func state(isMinimal: Bool) throws -> TrainingState {
     var tensors: [String: Tensor] = [:]
     if !isMinimal {
-      for parameter in parameters { tensors[parameter.key] = try Self.copy(parameter.tensor) }
+      for parameter in try wholeCopies(parameters) { tensors[parameter.key] = parameter.tensor }
       for (key, tensor) in try optimization.optimizer.state + (average?.state ?? []) {
-        tensors[key] = try Self.copy(tensor)
+        tensors[key] = try wholeCopy(key, tensor)
       }
     }
     return TrainingState(
       step: completedSteps, batches: completedSteps * batchesPerStep, skippedInARow: skippedInARow,
       lossScale: lossScale, fingerprint: fingerprint, trackerRunID: trackerRunID, tensors: tensors)
-  }
-
-  /// Returns a copy on the CPU that later steps don't change.
-  private static func copy(_ tensor: Tensor) throws -> Tensor {
-    let detached = try tensor.detach()
-    return detached.device == .cpu ? try detached.clone() : try detached.to(.cpu)
-  }
-
-  private static func copy(_ values: [Parameter]) throws -> [Parameter] {
-    try values.map { Parameter(key: $0.key, tensor: try copy($0.tensor)) }
   }
 
   /// Saves the weights, and the state according to `checkpoints.save_training_state`. The files are
@@ -42,7 +32,7 @@ extension Trainer {
     isLast: Bool, improved: ValidationRecord? = nil, isRegular: Bool = true,
     _ events: TrainingEvents
   ) throws {
-    guard group.isMain else { return }
+    guard group.isMain || sharesTrainedWeights else { return }
     let superseded = improved == nil ? nil : best
     if let improved, let validationSet {
       best = BestCheckpoint(
@@ -52,13 +42,14 @@ extension Trainer {
     let (best, isBest) = (best, improved != nil)
     let c = configuration.checkpoints
     let step = completedSteps
-    let weights = try Self.copy(parameters)
-    let averaged = try average.map { try Self.copy($0.averaged) }
+    let weights = try wholeCopies(parameters)
+    let averaged = try average.map { try wholeCopies($0.averaged) }
     let dtype: DType = c.precision == .bfloat16 ? .bfloat16 : .float32
     let state =
       c.saveTrainingState == .off ? nil : try state(isMinimal: c.saveTrainingState == .minimal)
     // The full state is written with the weights: a minimal state next to them does not replace it.
     let rolling = storesState ? try self.state(isMinimal: false) : nil
+    guard group.isMain else { return }
     let metadata = try savedMetadata
     let (folder, model, saved) = (folder, model, saved)
     let keepsNoState = c.saveTrainingState == .off
@@ -94,13 +85,16 @@ extension Trainer {
 
   private var stateBytes: Int {
     // The weights, and the most that optimizers keep.
-    parameters.reduce(0) { $0 + $1.tensor.byteCount } * 3
+    parameters.reduce(0) { $0 + $1.shape.reduce(1, *) * $1.tensor.dtype.size } * 3
   }
 
   /// Stores the state if the previous one is written and `StatePacing` allows it: after every step
   /// if steps are long, and about once a second if they are short.
   func storeState() throws {
-    guard group.isMain, storesState, saves.isIdle, pacing.isDue else { return }
+    // Its time depends on the first rank's disk, so that the others can't take part.
+    guard group.isMain, !sharesTrainedWeights, storesState, saves.isIdle, pacing.isDue else {
+      return
+    }
     let (pacing, path) = (pacing, folder.rollingState)
     let state = try pacing.measuring { try self.state(isMinimal: false) }
     // The file must be complete or absent, but needn't survive a power cut, because it is soon

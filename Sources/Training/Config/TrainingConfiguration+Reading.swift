@@ -104,7 +104,9 @@ extension TrainingConfiguration {
 
   private func checkPlacement(_ reader: SectionReader) {
     guard acceleration.weightPlacement != .resident else { return }
-    if model.trainingMode == .full, model.trainableModules == nil {
+    if model.trainingMode == .full, model.trainableModules == nil,
+      acceleration.weightPlacement != .sharded
+    {
       reader.report(
         "acceleration",
         "weight_placement is for frozen weights; training_mode full trains all of them, so set it "

@@ -74,7 +74,8 @@ final class BatchLoader {
     self.read = read
     ahead =
       workers == 0
-      ? nil : ReadAhead(
+      ? nil
+      : ReadAhead(
         count: steps.count * share.count, capacity: workers * 2, threads: workers, read)
   }
 

@@ -9,6 +9,7 @@ import Torch
 final class GradientReduction {
   private let group: ProcessGroup
   private var buckets: [Bucket] = []
+  private var scattered: [ScatteredBucket] = []
 
   private struct Bucket {
     /// The keys of the gradients that this rank has.
@@ -19,7 +20,55 @@ final class GradientReduction {
     let sum: ProcessGroup.Pending
   }
 
+  /// The gradients of divided tensors.
+  private struct ScatteredBucket {
+    let parameters: [Parameter]
+    /// The sum of this rank's parts, float32.
+    let part: Tensor
+    let sum: ProcessGroup.Pending
+  }
+
   init(_ group: ProcessGroup) { self.group = group }
+
+  /// Starts the exchange of the gradients of some parameters, by key, of one batch.
+  ///
+  /// - Parameters:
+  ///   - isLast: whether it is the step's last batch on this rank. Only then are gradients of whole
+  ///     tensors exchanged; those of parts at every batch, because no rank has memory for all of
+  ///     them.
+  ///   - computation: keeps and returns the gradients of earlier batches.
+  func take(
+    _ parameters: [Parameter], _ gradients: [String: Tensor], isLast: Bool,
+    _ computation: inout StepComputation
+  ) throws {
+    try scatter(parameters.filter { $0.shard != nil }, gradients)
+    let whole = parameters.filter { $0.shard == nil }
+    let own = try computation.taking(
+      whole, gradients.filter { key, _ in whole.contains { $0.key == key } })
+    if isLast { try start(whole, own) } else { computation.keep(own) }
+  }
+
+  private func scatter(_ parameters: [Parameter], _ gradients: [String: Tensor]) throws {
+    guard !parameters.isEmpty else { return }
+    // [ranks, elements of a part]
+    let all = try withoutGrad {
+      try Tensor.cat(
+        parameters.map { parameter in
+          guard let shard = parameter.shard, let gradient = gradients[parameter.key] else {
+            let tensor = parameter.tensor
+            return try Tensor.zeros([group.worldSize, tensor.count], device: tensor.device)
+          }
+          return try shard.parts(of: gradient.to(.float32))
+        }, 1
+      ).contiguous()
+    }
+    let part = try Tensor.empty([all.size(1)], device: all.device)
+    // At most one exchange holds whole gradients besides the ones that were just computed.
+    try scattered.last?.sum.wait()
+    scattered.append(
+      ScatteredBucket(
+        parameters: parameters, part: part, sum: try group.startReduceScatter(all, into: part)))
+  }
 
   /// Starts the exchange of the gradients of some parameters, by key.
   func start(_ parameters: [Parameter], _ gradients: [String: Tensor]) throws {
@@ -52,6 +101,15 @@ final class GradientReduction {
       where bucket.present.contains(parameter.key) {
         let tensor = parameter.tensor
         result[parameter.key] = try part.reshape(tensor.shape).to(tensor.dtype)
+      }
+    }
+    defer { scattered = [] }
+    for bucket in scattered {
+      try bucket.sum.wait()
+      let parts = try bucket.part.split(sizes: bucket.parameters.map(\.tensor.count))
+      for (parameter, part) in zip(bucket.parameters, parts) {
+        let sum = try part.to(parameter.tensor.dtype)
+        result[parameter.key] = try result[parameter.key].map { try $0 + sum } ?? sum
       }
     }
     return result

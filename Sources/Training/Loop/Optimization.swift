@@ -29,6 +29,12 @@ public struct Optimization {
       try OptimizerOptions(o.optimizerType, params: o.optimizerParams)
     }
     self.options = options
+    if parameters.contains(where: { $0.shard != nil }), ![.adamw, .lion].contains(options.kind) {
+      throw c.problem(
+        .optimization,
+        "optimizer_type \(options.kind.rawValue) needs whole tensors, but weight_placement sharded "
+          + "divides them among the ranks; use adamw or lion")
+    }
     optimizer = try c.naming(.optimization) { try options.optimizer(groups) }
     schedule = try c.naming(.scheduleOptions) {
       try LearningRateSchedule(
@@ -61,14 +67,20 @@ public struct Optimization {
 
   /// Does the same with a loss that may still be on the device.
   ///
-  /// - Parameter read: reads the norm of the gradients, a float32 scalar tensor, and the loss. This
+  /// - Parameters:
+  ///   - group: the ranks that divided gradients belong to.
+  ///   - read: reads the norm of the gradients, a float32 scalar tensor, and the loss. This
   ///   is the only time in a step that the host has to wait for the device.
   func apply(
-    _ gradients: [String: Tensor], at number: Int,
+    _ gradients: [String: Tensor], at number: Int, group: ProcessGroup = .single,
     reading read: (Tensor) throws -> (norm: Double, loss: Double)
   ) throws -> Outcome {
+    func found(_ isIncluded: (Parameter) -> Bool) -> [Tensor] {
+      parameters.filter(isIncluded).compactMap { gradients[$0.key] }
+    }
     let (norm, loss) = try read(
-      GradientClipping.clipped(parameters.compactMap { gradients[$0.key] }, to: maximumNorm))
+      GradientClipping.clipped(
+        found { $0.shard == nil }, parts: found { $0.shard != nil }, of: group, to: maximumNorm))
     let rates = optimizer.groups.map { schedule.learningRate(base: $0.learningRate, at: number) }
     let skipped = !loss.isFinite ? "non-finite loss" : !norm.isFinite ? "non-finite gradient" : nil
     if skipped == nil { try optimizer.step(gradients, learningRates: rates) }

@@ -86,6 +86,9 @@ struct StepComputation {
     return sums
   }
 
+  /// Keeps gradients, by key, for the step's next batches.
+  mutating func keep(_ found: [String: Tensor]) { gradients.merge(found) { $1 } }
+
   /// Replaces the gradients by their sums over the ranks, and the samples by those of all ranks.
   ///
   /// - Parameters:

@@ -122,6 +122,7 @@ struct TrainedModel: Sendable {
     if let limit = plan.limitBytes { planned(WorkPlan.table(plan.works, limitBytes: limit)) }
     policy.placements = plan.placements
     policy.ranks = group
+    policy.gatheredDType = autocast
     do {
       transformer = try checkpoint.transformer(
         policy, modalities: modalities, training: trainedModalities, generating: generated)

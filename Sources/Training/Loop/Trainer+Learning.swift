@@ -17,7 +17,9 @@ extension Trainer {
   /// Loads the base weights of the trained modules.
   ///
   /// - Throws: the errors of reading the checkpoint.
-  func learning() throws -> LearningSummary {
+  ///
+  /// - Parameter parameters: their whole values.
+  func learning(_ parameters: [Parameter]) throws -> LearningSummary {
     let checkpoint = model.checkpoint
     let change =
       if let scale = model.adapterScale {
@@ -43,12 +45,15 @@ extension Trainer {
   /// Reports at the end of a run what it has learned. A failure only gives a warning, so that the
   /// run is not lost.
   func concludeLearning(_ events: TrainingEvents) -> LearningSummary? {
-    guard group.isMain else { return nil }
+    guard group.isMain || sharesTrainedWeights else { return nil }
     do {
-      let summary = try learning()
+      let values = sharesTrainedWeights ? try wholeCopies(parameters) : parameters
+      guard group.isMain else { return nil }
+      let summary = try learning(values)
       events.learned(summary)
       return summary
     } catch {
+      guard group.isMain else { return nil }
       warn(
         "how far the \(model.adapterScale == nil ? "weights" : "adapters") moved can't be measured: \(error)"
       )

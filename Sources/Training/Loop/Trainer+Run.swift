@@ -109,7 +109,12 @@ extension Trainer {
       }
       let saving = ContinuousClock.now
       let isRegular = isLast || isDue(c.checkpoints.interval)
-      if isRegular || improved != nil {
+      // Only the first rank knows the best loss of earlier starts.
+      let isImproved =
+        sharesTrainedWeights
+        ? try group.allReduce([group.isMain && improved != nil ? 1 : 0], .max)[0] > 0
+        : improved != nil
+      if isRegular || isImproved {
         try save(isLast: isLast, improved: improved, isRegular: isRegular, events)
         if isRegular { lastSaved = completedSteps }
       } else {

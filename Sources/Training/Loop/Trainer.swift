@@ -23,6 +23,9 @@ public final class Trainer {
   public let heldOut: PrecomputedDataset?
   /// The trained tensors.
   public var parameters: [Parameter] { model.parameters }
+  /// Those that are divided among the ranks, by key.
+  private(set) lazy var shardedParameters = Dictionary(
+    uniqueKeysWithValues: parameters.filter { $0.shard != nil }.map { ($0.key, $0) })
   /// Whether all ranks must run the model equally often.
   var sharesModel: Bool { model.plan.planned.placement == .sharded }
   /// The number of completed steps, including those of earlier starts.
@@ -326,11 +329,10 @@ public final class Trainer {
       let scale = Double(loaded.batch.count) / Double(total) * (lossScale?.value ?? 1)
       let passing = ContinuousClock.now
       let result = try model.inPass(loaded.number) {
-        guard let reduction, part == share.count - 1 else {
-          return try step(example, objective, scale: scale)
-        }
+        guard let reduction else { return try step(example, objective, scale: scale) }
         return try step(example, objective, scale: scale) { parameters, gradients in
-          try reduction.start(parameters, computation.taking(parameters, gradients))
+          try reduction.take(
+            parameters, gradients, isLast: part == share.count - 1, &computation)
         }
       }
       try computation.add(result, example)
@@ -345,7 +347,7 @@ public final class Trainer {
     if let lossScale {
       try Tensor.multiply_(gradients, by: .scalar(1 / lossScale.value, device: device))
     }
-    let outcome = try optimization.apply(computation.gradients, at: number) {
+    let outcome = try optimization.apply(computation.gradients, at: number, group: group) {
       (try computation.read(with: $0), computation.loss)
     }
     let loss = computation.loss

@@ -37,7 +37,10 @@ public struct TrainingPlan: Sendable {
   ) throws {
     var costs = try Self.costs(c, configuration, sizes, passes, autocast: autocast)
     costs.fixedBytes += residentBytes
-    if c.acceleration.weightPlacement == .sharded { costs.shards = ranks }
+    if c.acceleration.weightPlacement == .sharded {
+      costs.shards = ranks
+      try Self.divide(&costs, c, sizes, ranks: ranks, autocast: autocast)
+    }
     if let samples {
       // The optimizer's state can wait in host memory.
       let freed =
@@ -151,6 +154,23 @@ extension TrainingPlan {
           time: (seconds, "step"), treatment: planned.inferenceWords(of: costs.blocks)))
     }
     return works
+  }
+
+  /// Divides the trained tensors of the blocks, their gradients and their state among the ranks.
+  private static func divide(
+    _ costs: inout StackCosts, _ c: TrainingConfiguration, _ sizes: TransformerSizes, ranks: Int,
+    autocast: DType?
+  ) throws {
+    guard c.model.trainingMode == .full, sizes.trainedBytes > 0 else { return }
+    let block = sizes.trainedBlockElements * DType.float32.size
+    let all = costs.blocks * block
+    let copies = 1 + (c.optimization.emaDecay == nil ? 0 : 1)
+    let state = try optimizerBytes(c, sizes) * all / sizes.trainedBytes
+    costs.fixedBytes -= (copies * all + state) * (ranks - 1) / ranks
+    costs.gradientBytes /= ranks
+    // Two gathered blocks, and the gradients of one, which are put in order before they are sent.
+    let gathered = sizes.trainedBlockElements * (autocast ?? .float32).size
+    costs.workBytes += 2 * gathered + 2 * block
   }
 
   private static func optimizerBytes(

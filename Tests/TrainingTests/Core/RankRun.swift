@@ -5,7 +5,7 @@ import Tracking
 
 @testable import Training
 
-/// The results of a run on one or more ranks, which all ranks have alike.
+/// The results of a run on one or more ranks.
 struct RankRun: Sendable, Equatable {
   /// The trained tensors at the end.
   var weights: [String: [Float]] = [:]
@@ -26,13 +26,17 @@ struct RankRun: Sendable, Equatable {
       events.stepped = { run.losses.append($0.loss) }
       events.validated = { run.validations.append($0.loss) }
       _ = try trainer.run(events)
-      for parameter in trainer.parameters {
-        run.weights[parameter.key] = try parameter.tensor.detach().array()
+      let values = try trainer.wholeCopies(trainer.parameters)
+      if group.isMain || !trainer.sharesTrainedWeights {
+        for parameter in values { run.weights[parameter.key] = try parameter.tensor.array() }
       }
       return run
     }
     let runs = try results.map { try $0.get() }
-    for run in runs { #expect(run == runs[0], "all ranks have the same results") }
+    for run in runs {
+      #expect(run.losses == runs[0].losses && run.validations == runs[0].validations)
+      #expect(run.weights.isEmpty || run.weights == runs[0].weights, "all ranks agree")
+    }
     self = runs[0]
   }
 

@@ -1,4 +1,5 @@
 import NN
+import Optimizers
 import TestSupport
 import Testing
 import Torch
@@ -15,7 +16,9 @@ import Torch
     return c
   }
 
-  @Test(arguments: [2, 4], ["float32", "bf16", "int8", "partly"])
+  @Test(arguments: [
+    (2, "float32"), (4, "float32"), (2, "bf16"), (4, "int8"), (2, "partly"),
+  ])
   func theSameBits(ranks: Int, variant: String) throws {
     let synthetic = try SyntheticRun((0..<12).map { _ in .init() })
     var c = Self.configuration(synthetic)
@@ -28,6 +31,82 @@ import Torch
     let sharded = try RankRun(c, ranks: ranks)
     #expect(sharded.losses.count == 3 && sharded.validations.count == 2)
     #expect(sharded == resident)
+  }
+
+  private static func fullConfiguration(_ synthetic: SyntheticRun) -> TrainingConfiguration {
+    var c = configuration(synthetic)
+    c.lora = nil
+    c.model.trainingMode = .full
+    c.optimization.schedulerType = .constant
+    // Gradients are clipped, which takes their norm over all ranks.
+    c.optimization.maxGradNorm = 0.01
+    c.checkpoints.saveTrainingState = .full
+    return c
+  }
+
+  /// Trained tensors, their gradients and their state are divided too.
+  @Test(arguments: [
+    (2, "float32"), (4, "float32"), (2, "bf16"), (2, "attention"), (4, "accumulated"),
+    (2, "averaged"),
+  ])
+  func fullFineTuning(ranks: Int, variant: String) throws {
+    let synthetic = try SyntheticRun((0..<12).map { _ in .init() })
+    var c = Self.fullConfiguration(synthetic)
+    switch variant {
+    case "bf16": c.acceleration.mixedPrecisionMode = .bf16
+    case "attention": c.model.trainableModules = ["attn1"]
+    case "accumulated": c.optimization.gradientAccumulationSteps = 2
+    case "averaged": c.optimization.emaDecay = 0.9
+    default: break
+    }
+    let resident = try RankRun(c, ranks: ranks)
+    c.acceleration.weightPlacement = .sharded
+    c.outputDir += "-sharded"
+    let sharded = try RankRun(c, ranks: ranks)
+    #expect(sharded.losses.count == 3)
+    let tolerance = variant == "bf16" ? 1e-4 : 1e-6
+    for (a, b) in zip(sharded.losses + sharded.validations, resident.losses + resident.validations)
+    {
+      #expect(abs(a / b - 1) <= tolerance)
+    }
+    let distance = sharded.distance(to: resident)
+    #expect(distance <= tolerance, "\(distance)")
+    #expect(sharded.weights.keys == resident.weights.keys)
+  }
+
+  /// The files are the same, so that a run moves between numbers of ranks and placements.
+  @Test func fullFineTuningMovesBetweenPlans() throws {
+    let synthetic = try SyntheticRun((0..<12).map { _ in .init() })
+    var c = Self.fullConfiguration(synthetic)
+    c.optimization.gradientAccumulationSteps = 4
+    c.optimization.steps = 6
+    c.optimization.emaDecay = 0.9
+    let whole = try RankRun(c, ranks: 1)
+    c.outputDir += "-moving"
+    c.optimization.gradientAccumulationSteps = 1
+    var last = whole
+    let parts: [(ranks: Int, placement: WeightPlacement, step: Int)] = [
+      (4, .sharded, 2), (2, .resident, 4), (2, .sharded, 6),
+    ]
+    for part in parts {
+      c.acceleration.weightPlacement = part.placement
+      c.optimization.steps = part.step
+      last = try RankRun(c, ranks: part.ranks)
+      #expect(last.losses.count == 2)
+    }
+    let distance = last.distance(to: whole)
+    #expect(distance <= 1e-6, "\(distance)")
+  }
+
+  @Test(arguments: ["muon", "adafactor", "prodigy", "adamw8bit"])
+  func optimizersThatNeedWholeTensorsAreRefused(name: String) throws {
+    let synthetic = try SyntheticRun((0..<8).map { _ in .init() })
+    var c = Self.fullConfiguration(synthetic)
+    c.optimization.optimizerType = try #require(.init(rawValue: name))
+    c.acceleration.weightPlacement = .sharded
+    let refused = c
+    let text = message { _ = try RankRun(refused, ranks: 2) }
+    #expect(text.contains("optimizer_type \(name) needs whole tensors"), "\(text)")
   }
 
   /// Each rank holds its part of the blocks, and two whole blocks.
@@ -49,7 +128,7 @@ import Torch
   }
 
   @Test func oneProcessCantShard() throws {
-    let synthetic = try SyntheticRun([.init(), .init(), .init(), .init()])
+    let synthetic = try SyntheticRun((0..<8).map { _ in .init() })
     var c = Self.configuration(synthetic)
     c.acceleration.weightPlacement = .sharded
     let sharded = c

@@ -1,0 +1,43 @@
+import Torch
+
+/// The part of a tensor that one of several ranks holds.
+///
+/// The elements are divided in their order into equal parts; zeros fill up the last ones.
+public struct Shard: Sendable, Equatable {
+  /// The shape of the whole tensor.
+  public let shape: [Int]
+  public let index: Int
+  public let count: Int
+
+  public init(shape: [Int], index: Int, count: Int) {
+    (self.shape, self.index, self.count) = (shape, index, count)
+  }
+
+  private var elements: Int { shape.reduce(1, *) }
+
+  /// The number of elements of each part.
+  public var partCount: Int { (elements + count - 1) / count }
+
+  /// All parts of a whole tensor, [count, partCount].
+  public func parts(of whole: Tensor) throws -> Tensor {
+    let missing = partCount * count - elements
+    let flat = try whole.reshape([-1])
+    let padded =
+      missing == 0
+      ? flat
+      : try Tensor.cat([flat, .zeros([missing], dtype: flat.dtype, device: flat.device)])
+    return try padded.reshape([count, partCount])
+  }
+
+  /// This rank's part of a whole tensor, [partCount], in memory of its own.
+  public func part(of whole: Tensor) throws -> Tensor {
+    try parts(of: whole).select(0, index).clone()
+  }
+
+  /// The whole tensor from all parts.
+  ///
+  /// - Parameter parts: [count, partCount], with any strides.
+  public func whole(from parts: Tensor) throws -> Tensor {
+    try parts.reshape([-1]).narrow(0, 0, elements).reshape(shape)
+  }
+}
