@@ -51,7 +51,8 @@ public final class RankWatch: Sendable {
   private let whenLost: @Sendable (Loss) -> Void
 
   private struct State {
-    /// The numbers of the others and the times at which they changed.
+    /// The last signs of life of the others, a number and the machine, and the times at which they
+    /// changed.
     var signs: [Int: (text: String, since: ContinuousClock.Instant)] = [:]
     /// Set while this rank waits for the reason of a failed collective: it then checks all others,
     /// and expects several signs of life of each in the time.
@@ -169,7 +170,7 @@ public final class RankWatch: Sendable {
 
   private func storeLoss(_ silence: Duration) -> Loss {
     Loss(
-      message: "rank 0 is gone or hangs: no answer from \(store.place.host) for "
+      message: "rank 0 on \(store.place.host) is gone or hangs: no answer for "
         + "\(silence.components.seconds) s", status: 1)
   }
 
@@ -184,7 +185,7 @@ public final class RankWatch: Sendable {
 
   private func check(_ count: Int) -> Loss? {
     do {
-      try store.set(Self.sign(of: ranks.rank), "\(count)")
+      try store.set(Self.sign(of: ranks.rank), "\(count) \(Host.name)")
       if let text = try store.get(Self.failure) {
         try store.set("seen/\(ranks.rank)", "1")
         return try JSON.decode(Loss.self, from: Data(text.utf8))
@@ -194,9 +195,8 @@ public final class RankWatch: Sendable {
       for other in watched where other != ranks.rank {
         guard let silence = try silence(of: other, explainingSince) else { continue }
         let loss = Loss(
-          message:
-            "rank \(other) is gone or hangs: no sign of life for \(silence.components.seconds) s",
-          status: 1)
+          message: "rank \(other)\(host(of: other)) is gone or hangs: no sign of life for "
+            + "\(silence.components.seconds) s", status: 1)
         publish(loss)
         return loss
       }
@@ -205,6 +205,12 @@ public final class RankWatch: Sendable {
       return Loss(
         message: "rank 0 on \(store.place.host) is gone: the connection to it was lost", status: 1)
     }
+  }
+
+  /// The machine of a rank, for a sentence; empty if it has never given a sign of life.
+  private func host(of other: Int) -> String {
+    let sign = state.withLock { $0.signs[other]?.text ?? "" }
+    return sign.split(separator: " ").dropFirst().first.map { " on \($0)" } ?? ""
   }
 
   /// The time since the last sign of life of a rank, if it is too long.
