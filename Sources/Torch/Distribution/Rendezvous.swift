@@ -20,9 +20,9 @@ public struct Rendezvous: Equatable, Sendable {
 
   /// Reads MASTER_ADDR and MASTER_PORT, and whether torchrun serves the store.
   ///
-  /// Where they are missing, a Slurm job gives them: the first machine of the step, and a port that
-  /// follows from the job's number, so that all processes agree on it. The same holds for `mpirun`
-  /// if all processes are on one machine.
+  /// If they are missing under Slurm, the address is the first machine of the step, and the port is
+  /// computed from the job's number, so that all processes use the same one. If Open MPI runs all
+  /// processes on one machine, the address is 127.0.0.1 and the port is `standardPort`.
   ///
   /// - Throws: `Issue` about a missing variable, with the way to set it for the launcher.
   public init(environment: [String: String] = ProcessInfo.processInfo.environment) throws {
@@ -154,7 +154,7 @@ package final class RendezvousStore: @unchecked Sendable {
     try check(ct_store_set(handle, key, Array(text.utf8), text.utf8.count))
   }
 
-  /// The text under a key; nil if there is none.
+  /// The text under a key; nil if the key is not set.
   func get(_ key: String) throws -> String? {
     var bytes = [UInt8](repeating: 0, count: 64 << 10)
     var count: Int64 = 0
@@ -162,7 +162,7 @@ package final class RendezvousStore: @unchecked Sendable {
     return count < 0 ? nil : String(decoding: bytes.prefix(Int(count)), as: UTF8.self)
   }
 
-  /// The text under a key; nil also if the store can't be reached.
+  /// The text under a key; nil if the key is not set or the store can't be reached.
   func text(_ key: String) -> String? { try? get(key) }
 }
 

@@ -33,7 +33,7 @@ extension Trainer {
     }
   }
 
-  /// What this rank needs of a stored tensor: its part, or all of it.
+  /// The part of a stored tensor that this rank holds, or the whole tensor if it is not divided.
   ///
   /// - Parameter expected: the tensor that is filled.
   func own(_ stored: Tensor, of key: String, filling expected: Tensor?) throws -> Tensor {

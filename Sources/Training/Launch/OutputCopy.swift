@@ -1,7 +1,7 @@
 import Foundation
 
-/// Copies the output of a process from a pipe, either as it is, or line by line with a prefix before
-/// each line, so that the lines of several processes don't mix.
+/// Copies the output of a process from a pipe, either unchanged or with a prefix before each line, so
+/// that the lines of several processes don't mix.
 final class OutputCopy: Sendable {
   let pipe = Pipe()
   private let prefix: Data?

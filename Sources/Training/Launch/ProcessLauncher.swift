@@ -118,7 +118,7 @@ public final class ProcessLauncher: Sendable {
     return copies
   }
 
-  /// The copies of a rank's output and errors; none for output that is shown as it is.
+  /// The copies of a rank's output and errors; empty if the rank writes to the launcher's own output.
   private func outputCopies(of rank: Int, _ plan: LaunchPlan) throws -> [OutputCopy] {
     guard let folder = plan.logFolder(of: rank) else {
       return rank == 0 ? [] : [output, errors].map { OutputCopy(prefix: "[\(rank)] ", to: $0) }

@@ -73,8 +73,8 @@ struct StepComputation {
     return all[0]
   }
 
-  /// Adds the gradients of some parameters, by key, to those of earlier batches of the step, which
-  /// are no longer kept here.
+  /// Adds the gradients of some parameters, by key, to those of earlier batches of the step, and
+  /// removes the earlier ones.
   mutating func taking(
     _ parameters: [Parameter], _ found: [String: Tensor]
   ) throws -> [String: Tensor] {
