@@ -47,27 +47,26 @@ extension AdapterChange {
   /// The change made by full fine-tuning: |W - W'| relative to |W'| for each trained tensor.
   ///
   /// - Parameters:
-  ///   - weights: The weights by their keys in the unified layout.
+  ///   - weights: The keys of the trained tensors in the unified layout.
   ///   - checkpoint: The checkpoint that the run started from.
-  ///   - report: Called after each tensor: reading them all takes as long as loading the model.
+  ///   - value: Returns the trained tensor of a key. One at a time is in use.
   /// - Throws: The errors of reading the checkpoint; `TorchError`.
   public init(
-    weights: [Parameter], checkpoint: Checkpoint,
-    report: (_ done: Int, _ total: Int) throws -> Void = { _, _ in }
+    weights: [String], checkpoint: Checkpoint, value: (_ key: String) throws -> Tensor
   ) throws {
     let base = checkpoint.weights(LoadPolicy(storage: .dequantized))
     var layers: [Layer] = []
-    for parameter in weights {
-      let end = parameter.key.lastIndex(of: ".") ?? parameter.key.startIndex
-      let module = String(parameter.key[..<end])
-      let name = String(parameter.key[end...].drop { $0 == "." })
+    for key in weights {
+      let end = key.lastIndex(of: ".") ?? key.startIndex
+      let module = String(key[..<end])
+      let name = String(key[end...].drop { $0 == "." })
       // Computed on the device of training, which may be much faster.
-      let device = parameter.tensor.device
+      let trained = try value(key).detach()
+      let device = trained.device
       let before = try (base / module).tensor(name).to(device, .float32)
-      let change = try parameter.tensor.detach().to(.float32) - before
-      layers.append(try Layer(path: LoRAFile.filePath(parameter.key), change: change, base: before))
-      checkpoint.source.release(parameter.key)
-      try report(layers.count, weights.count)
+      let change = try trained.to(.float32) - before
+      layers.append(try Layer(path: LoRAFile.filePath(key), change: change, base: before))
+      checkpoint.source.release(key)
     }
     self.init(layers)
   }

@@ -44,15 +44,29 @@ extension Checkpoint {
   public func writeTransformer(
     _ trained: [Parameter], dtype: DType, metadata: [String: String] = [:], to path: String
   ) throws {
-    let shapes = transformerShapes
-    for parameter in trained where shapes[parameter.key] != parameter.tensor.shape {
-      throw WeightError(
-        file: source.name, key: parameter.key,
-        problem:
-          "is not a tensor of the transformer with shape \(parameter.tensor.shape)"
-      )
-    }
     let values = Dictionary(trained.map { ($0.key, $0.tensor) }) { first, _ in first }
+    try writeTransformer(
+      values.mapValues(\.shape), dtype: dtype, metadata: metadata, to: path
+    ) { values[$0] }
+  }
+
+  /// Writes the transformer with trained tensors that are made one at a time.
+  ///
+  /// - Parameters:
+  ///   - trained: The shapes of the trained tensors by their keys in the unified layout.
+  ///   - value: Returns the trained tensor of a key, on any device; for nil, the checkpoint's is
+  ///     written.
+  /// - Throws: Also the errors of `value`.
+  public func writeTransformer(
+    _ trained: [String: [Int]], dtype: DType, metadata: [String: String] = [:], to path: String,
+    value: (_ key: String) throws -> Tensor?
+  ) throws {
+    let shapes = transformerShapes
+    for (key, shape) in trained where shapes[key] != shape {
+      throw WeightError(
+        file: source.name, key: key,
+        problem: "is not a tensor of the transformer with shape \(shape)")
+    }
     let frozen = weights(LoadPolicy(dtype: dtype, storage: .dequantized))
     var metadata = metadata
     metadata["format"] = "pt"
@@ -63,7 +77,7 @@ extension Checkpoint {
     }
     try writeSafetensors(entries, metadata: metadata, to: path) { name in
       let key = Self.scope + name
-      guard let value = values[key] else {
+      guard trained[key] != nil, let value = try value(key) else {
         let end = key.lastIndex(of: ".") ?? key.startIndex
         return try (frozen / String(key[..<end])).tensor(String(key[key.index(after: end)...]))
       }

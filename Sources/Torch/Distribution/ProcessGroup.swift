@@ -6,9 +6,9 @@ import Synchronization
 /// Processes that work on one job, and exchange tensors.
 ///
 /// Every process calls the same collectives in the same order, with tensors of the same shapes and
-/// dtypes; each call returns when this process's part is done, or starts it in the background. If a call exceeds the timeout, or a
-/// peer has ended, it throws a `TorchError` of kind `.collective`. After that, the group can't be
-/// used, and the process should end.
+/// dtypes; each call returns when this process's part is done, or starts it in the background. If a
+/// call exceeds the timeout, or a peer has ended, it throws a `TorchError` of kind `.collective`.
+/// After that, the group can't be used, and the process should end.
 ///
 /// A group of one process needs no store and exchanges nothing, so that code is the same for one
 /// process and for many. `Sendable` is unchecked: the group may move between threads, but only one
@@ -44,6 +44,8 @@ public final class ProcessGroup: @unchecked Sendable {
   /// them, which is the same on all ranks.
   let queue = DispatchQueue(label: "collectives")
   let streams = Mutex<[Device: Stream]>([:])
+  /// The number of subgroups so far, which is the same on all ranks.
+  let subgroupCount = Mutex(0)
   /// The store where the group met; nil in a group of one.
   let place: Rendezvous?
 

@@ -7,22 +7,33 @@ import Torch
 import Tracking
 
 extension Trainer {
-  /// Returns a copy of the current state, which later steps don't change.
-  private func state(isMinimal: Bool) throws -> TrainingState {
-    var tensors: [String: Tensor] = [:]
-    if !isMinimal {
-      for parameter in try wholeCopies(parameters) { tensors[parameter.key] = parameter.tensor }
-      for (key, tensor) in try optimization.optimizer.state + (average?.state ?? []) {
-        tensors[key] = try wholeCopy(key, tensor)
-      }
-    }
+  /// Returns the current state, with tensors as `contents` has them.
+  private func state(isMinimal: Bool, _ exchange: inout PartExchange) throws -> TrainingState {
+    let trained = parameters.map { (key: $0.key, tensor: $0.tensor) }
+    let tensors =
+      isMinimal
+      ? WholeTensors([])
+      : try contents(
+        trained + optimization.optimizer.state + (average?.state ?? []), &exchange)
     return TrainingState(
       step: completedSteps, batches: completedSteps * batchesPerStep, skippedInARow: skippedInARow,
       lossScale: lossScale, fingerprint: fingerprint, trackerRunID: trackerRunID, tensors: tensors)
   }
 
+  /// Writes files on the first rank: while training continues, or at once if all ranks send their
+  /// parts.
+  private func write(
+    _ exchange: PartExchange, _ job: @escaping @Sendable () throws -> Void
+  ) throws {
+    guard sharesTrainedWeights else { return saves.submit(job) }
+    saves.waitUntilIdle()
+    guard let result = try exchange.lead(job) else { return }
+    // An error is reported with those of other saves.
+    saves.submit { try result.get() }
+  }
+
   /// Saves the weights, and the state according to `checkpoints.save_training_state`. The files are
-  /// written while training continues.
+  /// written while training continues, unless trained tensors are divided among ranks.
   ///
   /// - Parameters:
   ///   - improved: the step's validation, if its loss is the lowest so far and
@@ -32,7 +43,7 @@ extension Trainer {
     isLast: Bool, improved: ValidationRecord? = nil, isRegular: Bool = true,
     _ events: TrainingEvents
   ) throws {
-    guard group.isMain || sharesTrainedWeights else { return }
+    guard takesPartInSaving else { return }
     let superseded = improved == nil ? nil : best
     if let improved, let validationSet {
       best = BestCheckpoint(
@@ -42,18 +53,19 @@ extension Trainer {
     let (best, isBest) = (best, improved != nil)
     let c = configuration.checkpoints
     let step = completedSteps
-    let weights = try wholeCopies(parameters)
-    let averaged = try average.map { try wholeCopies($0.averaged) }
+    var exchange = PartExchange(mesh.shards)
+    let weights = try contents(parameters, &exchange)
+    let averaged = try average.map { try contents($0.averaged, &exchange) }
     let dtype: DType = c.precision == .bfloat16 ? .bfloat16 : .float32
     let state =
-      c.saveTrainingState == .off ? nil : try state(isMinimal: c.saveTrainingState == .minimal)
+      c.saveTrainingState == .off
+      ? nil : try state(isMinimal: c.saveTrainingState == .minimal, &exchange)
     // The full state is written with the weights: a minimal state next to them does not replace it.
-    let rolling = storesState ? try self.state(isMinimal: false) : nil
-    guard group.isMain else { return }
-    let metadata = try savedMetadata
+    let rolling = storesState ? try self.state(isMinimal: false, &exchange) : nil
+    let metadata = group.isMain ? try savedMetadata : [:]
     let (folder, model, saved) = (folder, model, saved)
     let keepsNoState = c.saveTrainingState == .off
-    saves.submit {
+    try write(exchange) {
       try model.write(weights, dtype: dtype, metadata: metadata, to: folder.weights(step: step))
       if let averaged {
         try makeFolder(folder.averages)
@@ -91,16 +103,19 @@ extension Trainer {
   /// Stores the state if the previous one is written and `StatePacing` allows it: after every step
   /// if steps are long, and about once a second if they are short.
   func storeState() throws {
-    // Its time depends on the first rank's disk, so that the others can't take part.
-    guard group.isMain, !sharesTrainedWeights, storesState, saves.isIdle, pacing.isDue else {
-      return
-    }
+    // If all ranks take part, the first one has announced it during the step.
+    let isDue = sharesTrainedWeights ? signals.contains(.storesState) : isStateDue
+    guard takesPartInSaving, isDue else { return }
     let (pacing, path) = (pacing, folder.rollingState)
-    let state = try pacing.measuring { try self.state(isMinimal: false) }
+    var exchange = PartExchange(mesh.shards)
+    let state = try pacing.measuring { try self.state(isMinimal: false, &exchange) }
     // The file must be complete or absent, but needn't survive a power cut, because it is soon
     // written again.
-    saves.submit { try pacing.measuring { try state.write(to: path, isDurable: false) } }
+    try write(exchange) { try pacing.measuring { try state.write(to: path, isDurable: false) } }
   }
+
+  /// Whether the first rank stores the state after this step. If so, a new one begins.
+  var isStateDue: Bool { group.isMain && storesState && saves.isIdle && pacing.isDue }
 
   /// Reports failed writes, and ends the run if the configuration says so. Earlier checkpoints are
   /// intact.

@@ -1,36 +1,36 @@
 import NN
-import Optimizers
 import Support
 import Torch
 
 /// The exchange between files, which hold whole tensors, and ranks that hold parts of them.
 extension Trainer {
   /// Whether trained tensors are divided among the ranks, so that all of them take part in saving.
-  var sharesTrainedWeights: Bool { parameters.contains { $0.shard != nil } }
+  var sharesTrainedWeights: Bool { !shardedParameters.isEmpty }
 
-  /// Copies of the values of some parameters on the CPU of the first rank; other ranks have only
-  /// their parts there. All ranks must call this.
-  func wholeCopies(_ values: [Parameter]) throws -> [Parameter] {
-    try values.map { Parameter(key: $0.key, tensor: try wholeCopy($0.tensor, shard: $0.shard)) }
+  /// Whether this rank takes part in saving.
+  var takesPartInSaving: Bool {
+    sharesTrainedWeights ? mesh.isOfFirstCopy : group.isMain
   }
 
-  /// A copy of a tensor that belongs to a parameter, such as a moment, by the tensor's own key.
-  func wholeCopy(_ key: String, _ tensor: Tensor) throws -> Tensor {
-    try wholeCopy(tensor, shard: shard(of: key, tensor))
+  /// The tensors of a file that is about to be written: copies in host memory, which later steps
+  /// don't change. If tensors are divided, they are gathered one by one while the file is written.
+  func contents(
+    _ tensors: [(key: String, tensor: Tensor)], _ exchange: inout PartExchange
+  ) throws -> WholeTensors {
+    guard sharesTrainedWeights else {
+      return WholeTensors(
+        try tensors.map { key, tensor in
+          let detached = try tensor.detach()
+          return (key, detached.device == .cpu ? try detached.clone() : try detached.to(.cpu))
+        })
+    }
+    return exchange.whole(
+      tensors.map { (key: $0.key, tensor: $0.tensor, shard: shard(of: $0.key, $0.tensor)) })
   }
 
-  private func wholeCopy(_ tensor: Tensor, shard: Shard?) throws -> Tensor {
-    guard let shard else {
-      let detached = try tensor.detach()
-      return detached.device == .cpu ? try detached.clone() : try detached.to(.cpu)
-    }
-    return try withoutGrad {
-      let parts = try Tensor.empty(
-        [shard.count, shard.partCount], dtype: tensor.dtype, device: tensor.device)
-      try group.startAllGather(tensor.detach().contiguous(), into: parts).wait()
-      guard group.isMain else { return try tensor.detach() }
-      return try shard.whole(from: parts.to(.cpu)).clone()
-    }
+  /// The same for values of parameters.
+  func contents(_ values: [Parameter], _ exchange: inout PartExchange) throws -> WholeTensors {
+    try contents(values.map { (key: $0.key, tensor: $0.tensor) }, &exchange)
   }
 
   /// The part of a stored tensor that this rank holds, or the whole tensor if it is not divided.
@@ -50,4 +50,14 @@ extension Trainer {
     guard let shard = parameter?.shard, tensor?.shape == [shard.partCount] else { return nil }
     return shard
   }
+}
+
+/// What a rank tells the others during a step.
+struct RankSignals: OptionSet, Sendable {
+  let rawValue: Int
+
+  /// The run is to stop after the step.
+  static let stops = RankSignals(rawValue: 1)
+  /// The state is to be stored after the step.
+  static let storesState = RankSignals(rawValue: 2)
 }

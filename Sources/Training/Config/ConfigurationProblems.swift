@@ -63,6 +63,7 @@ public struct ConfigurationKey: Sendable, Equatable {
   let name: String
 
   static let weightPlacement = ConfigurationKey(name: "acceleration.weight_placement")
+  static let shardDegree = ConfigurationKey(name: "acceleration.shard_degree")
   static let gradientCheckpointing = ConfigurationKey(
     name: "optimization.enable_gradient_checkpointing")
   static let memory = ConfigurationKey(name: "acceleration.memory")

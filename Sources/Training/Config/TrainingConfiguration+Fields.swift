@@ -143,6 +143,9 @@ extension TrainingConfiguration.Acceleration: ConfigurationSection {
     Field(
       "streamed_blocks", \.streamedBlocks, .optional(.integer(0...1024)), isExtension: true,
       affectsResult: false),
+    Field(
+      "shard_degree", \.shardDegree, .optional(.integer(2...65536)), isExtension: true,
+      affectsResult: false),
   ]
 }
 

@@ -103,6 +103,12 @@ extension TrainingConfiguration {
   }
 
   private func checkPlacement(_ reader: SectionReader) {
+    if acceleration.shardDegree != nil, acceleration.weightPlacement != .sharded {
+      reader.report(
+        "acceleration",
+        "shard_degree divides sharded weights, but weight_placement is "
+          + "\(acceleration.weightPlacement.rawValue); set it to sharded, or remove shard_degree")
+    }
     guard acceleration.weightPlacement != .resident else { return }
     if model.trainingMode == .full, model.trainableModules == nil,
       acceleration.weightPlacement != .sharded

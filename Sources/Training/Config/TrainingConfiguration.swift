@@ -132,6 +132,9 @@ extension TrainingConfiguration {
     public var weightPlacement = WeightPlacement.resident
     /// An extension: the number of blocks with that placement; nil for all.
     public var streamedBlocks: Int?
+    /// An extension: the number of ranks among which a copy of sharded weights is divided, at least
+    /// 2; nil for all ranks.
+    public var shardDegree: Int?
   }
 
   public struct TrainingData: Sendable, Equatable {

@@ -7,9 +7,11 @@ import Torch
 /// computed. All ranks train the same model, so their blocks have the same parameters, and the
 /// tensors the same sizes.
 final class GradientReduction {
-  private let group: ProcessGroup
+  private let mesh: RankMesh
   private var buckets: [Bucket] = []
   private var scattered: [ScatteredBucket] = []
+  /// The sums of earlier batches of the step, by the first key of their bucket.
+  private var earlier: [String: Tensor] = [:]
 
   private struct Bucket {
     /// The keys of the gradients that this rank has.
@@ -25,10 +27,14 @@ final class GradientReduction {
     let parameters: [Parameter]
     /// The sum of this rank's parts, float32.
     let part: Tensor
+    let isLast: Bool
+    /// The sum over the ranks that share a copy of the model.
     let sum: ProcessGroup.Pending
+    /// The sum over the copies, which follows.
+    var total: ProcessGroup.Pending?
   }
 
-  init(_ group: ProcessGroup) { self.group = group }
+  init(_ mesh: RankMesh) { self.mesh = mesh }
 
   /// Starts the exchange of the gradients of some parameters, by key, of one batch.
   ///
@@ -41,15 +47,18 @@ final class GradientReduction {
     _ parameters: [Parameter], _ gradients: [String: Tensor], isLast: Bool,
     _ computation: inout StepComputation
   ) throws {
-    try scatter(parameters.filter { $0.shard != nil }, gradients)
+    try scatter(parameters.filter { $0.shard != nil }, gradients, isLast: isLast)
     let whole = parameters.filter { $0.shard == nil }
     let own = try computation.taking(
       whole, gradients.filter { key, _ in whole.contains { $0.key == key } })
     if isLast { try start(whole, own) } else { computation.keep(own) }
   }
 
-  private func scatter(_ parameters: [Parameter], _ gradients: [String: Tensor]) throws {
+  private func scatter(
+    _ parameters: [Parameter], _ gradients: [String: Tensor], isLast: Bool
+  ) throws {
     guard !parameters.isEmpty else { return }
+    let group = mesh.shards
     // [ranks, elements of a part]
     let all = try withoutGrad {
       try Tensor.cat(
@@ -64,10 +73,28 @@ final class GradientReduction {
     }
     let part = try Tensor.empty([all.size(1)], device: all.device)
     // At most one exchange holds whole gradients besides the ones that were just computed.
-    try scattered.last?.sum.wait()
+    try settleScattered()
     scattered.append(
       ScatteredBucket(
-        parameters: parameters, part: part, sum: try group.startReduceScatter(all, into: part)))
+        parameters: parameters, part: part, isLast: isLast,
+        sum: try group.startReduceScatter(all, into: part)))
+  }
+
+  /// Waits for the last sum of parts, and adds those of earlier batches. Starts their sum over the
+  /// copies of the model after the last batch.
+  private func settleScattered() throws {
+    guard var bucket = scattered.popLast() else { return }
+    if bucket.total == nil {
+      try bucket.sum.wait()
+      let key = bucket.parameters[0].key
+      if let sum = earlier[key] { try withoutGrad { try bucket.part.add_(sum) } }
+      guard bucket.isLast else {
+        earlier[key] = bucket.part
+        return
+      }
+      bucket.total = try mesh.replicas.startAllReduce(bucket.part)
+    }
+    scattered.append(bucket)
   }
 
   /// Starts the exchange of the gradients of some parameters, by key.
@@ -84,7 +111,7 @@ final class GradientReduction {
     buckets.append(
       Bucket(
         present: Set(gradients.keys), parameters: parameters, flat: flat,
-        sum: try group.startAllReduce(flat)))
+        sum: try mesh.all.startAllReduce(flat)))
   }
 
   /// Waits for all exchanges.
@@ -103,13 +130,13 @@ final class GradientReduction {
         result[parameter.key] = try part.reshape(tensor.shape).to(tensor.dtype)
       }
     }
+    try settleScattered()
     defer { scattered = [] }
     for bucket in scattered {
-      try bucket.sum.wait()
+      try bucket.total?.wait()
       let parts = try bucket.part.split(sizes: bucket.parameters.map(\.tensor.count))
       for (parameter, part) in zip(bucket.parameters, parts) {
-        let sum = try part.to(parameter.tensor.dtype)
-        result[parameter.key] = try result[parameter.key].map { try $0 + sum } ?? sum
+        result[parameter.key] = try part.to(parameter.tensor.dtype)
       }
     }
     return result

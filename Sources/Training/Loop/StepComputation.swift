@@ -94,12 +94,13 @@ struct StepComputation {
   /// - Parameters:
   ///   - reduction: has been given the gradients of all parameters.
   ///   - maxSamples: the largest number of samples of any rank.
-  ///   - flag: a condition of this rank.
-  /// - Returns: whether the condition holds on any rank.
+  ///   - signals: those of this rank.
+  /// - Returns: the signals of all ranks.
   /// - Throws: `Issue` if other parameters have gradients on another rank, `TorchError`.
   mutating func reduce(
-    _ reduction: GradientReduction, _ group: ProcessGroup, maxSamples: Int, flag: Bool
-  ) throws -> Bool {
+    _ reduction: GradientReduction, _ group: ProcessGroup, maxSamples: Int,
+    signals: RankSignals
+  ) throws -> RankSignals {
     gradients = try reduction.finish()
     try read()
     // NaN stands for a missing loss.
@@ -107,7 +108,7 @@ struct StepComputation {
       [1, sample.sigma, sample.loss, sample.videoLoss ?? .nan, sample.audioLoss ?? .nan]
     }
     rows += [Double](repeating: 0, count: maxSamples * 5 - rows.count)
-    let all = try group.allGatherAlike([flag ? 1 : 0, Double(gradients.count)] + rows)
+    let all = try group.allGatherAlike([Double(signals.rawValue), Double(gradients.count)] + rows)
     if let other = all.firstIndex(where: { $0[1] != Double(gradients.count) }) {
       throw Issue(
         ["rank", .index(other)],
@@ -122,7 +123,7 @@ struct StepComputation {
           audioLoss: samples[0].audioLoss == nil ? nil : numbers[start + 4])
       }
     }
-    return all.contains { $0[0] == 1 }
+    return RankSignals(rawValue: all.reduce(0) { $0 | Int($1[0]) })
   }
 
   private func mean(_ values: [Double]) -> Double? {

@@ -37,22 +37,17 @@ struct TrainedModel: Sendable {
   /// - Parameters:
   ///   - samples: what validation samples need; nil without samples.
   ///   - passes: the sizes of the batches that are trained on.
-  ///   - group: the processes that train together.
+  ///   - ranks: the processes that train together.
   ///   - planned: called with a table of the memory plan before the transformer is loaded.
   ///   - prepareContexts: on a GPU, or if weights are streamed, called with the connectors before
   ///     the transformer takes its memory; returns whether it has computed the contexts of all
   ///     samples, so that the connectors can be released.
   init(
     _ c: TrainingConfiguration, _ strategies: PerModality<ModalityStrategy?>,
-    samples: ValidationNeeds?, passes: [PassSize], device: Device, group: ProcessGroup,
+    samples: ValidationNeeds?, passes: [PassSize], device: Device, ranks: RankMesh,
     planned: ([String]) -> Void = { _ in },
     prepareContexts: (TextConnectors, TextConfiguration, DType) throws -> Bool
   ) throws {
-    guard c.acceleration.weightPlacement != .sharded || group.worldSize > 1 else {
-      throw c.problem(
-        .weightPlacement,
-        "is sharded, which needs several processes: start them with `ltx launch`, torchrun or srun")
-    }
     let base = try Checkpoint(
       ModelFiles(
         unified: c.model.modelPath, videoVAE: c.model.videoVAEPath, audioVAE: c.model.audioVAEPath))
@@ -98,7 +93,7 @@ struct TrainedModel: Sendable {
       policy, modalities: modalities, training: trainedModalities, generating: generated)
     var plan = try TrainingPlan(
       c, configuration, sizes, passes, samples: samples, autocast: autocast, device: device,
-      ranks: group.worldSize)
+      ranks: ranks.shards.worldSize)
     let makeConnectors = { [checkpoint, frozenDType] in
       try checkpoint.textConnectors(
         dtype: frozenDType, device: device, modalities: trainedModalities)
@@ -114,14 +109,14 @@ struct TrainedModel: Sendable {
       } else if device != .cpu {
         plan = try TrainingPlan(
           c, configuration, sizes, passes, samples: samples, autocast: autocast, device: device,
-          ranks: group.worldSize, residentBytes: device.memory().liveBytes,
+          ranks: ranks.shards.worldSize, residentBytes: device.memory().liveBytes,
           limitBytes: plan.limitBytes)
       }
     }
     self.plan = plan
     if let limit = plan.limitBytes { planned(WorkPlan.table(plan.works, limitBytes: limit)) }
     policy.placements = plan.placements
-    policy.ranks = group
+    policy.ranks = ranks.shards
     policy.gatheredDType = autocast
     do {
       transformer = try checkpoint.transformer(
@@ -179,13 +174,19 @@ struct TrainedModel: Sendable {
 
   /// Saves values of the trained tensors: adapters as a LoRA, weights as a whole transformer.
   func write(
-    _ values: [Parameter], dtype: DType, metadata: [String: String], to path: String
+    _ values: WholeTensors, dtype: DType, metadata: [String: String], to path: String
   ) throws {
     guard let adapterScale else {
-      return try checkpoint.writeTransformer(values, dtype: dtype, metadata: metadata, to: path)
+      return try checkpoint.writeTransformer(
+        values.layouts.mapValues(\.shape), dtype: dtype, metadata: metadata, to: path
+      ) { try values[$0] }
+    }
+    let adapters = try parameters.compactMap { parameter in
+      try values[parameter.key].map { Parameter(key: parameter.key, tensor: $0) }
     }
     try writeSafetensors(
-      LoRAFile.tensors(of: values, scale: adapterScale, dtype: dtype), metadata: metadata, to: path)
+      LoRAFile.tensors(of: adapters, scale: adapterScale, dtype: dtype), metadata: metadata,
+      to: path)
   }
 }
 

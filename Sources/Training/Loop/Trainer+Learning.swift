@@ -18,16 +18,17 @@ extension Trainer {
   ///
   /// - Throws: the errors of reading the checkpoint.
   ///
-  /// - Parameter parameters: their whole values.
-  func learning(_ parameters: [Parameter]) throws -> LearningSummary {
+  /// - Parameter values: the trained tensors.
+  func learning(_ values: WholeTensors) throws -> LearningSummary {
     let checkpoint = model.checkpoint
     let change =
       if let scale = model.adapterScale {
+        // Adapters are never divided.
         initial.isEmpty
           ? try AdapterChange(parameters, scale: scale, checkpoint: checkpoint)
           : try AdapterChange(parameters, since: initial, scale: scale, checkpoint: checkpoint)
       } else {
-        try AdapterChange(weights: parameters, checkpoint: checkpoint)
+        try AdapterChange(weights: values.keys, checkpoint: checkpoint, value: values.tensor)
       }
     var summary = LearningSummary(
       change, subject: model.adapterScale == nil ? .weights : .adapters,
@@ -45,11 +46,14 @@ extension Trainer {
   /// Reports at the end of a run what it has learned. A failure only gives a warning, so that the
   /// run is not lost.
   func concludeLearning(_ events: TrainingEvents) -> LearningSummary? {
-    guard group.isMain || sharesTrainedWeights else { return nil }
+    guard takesPartInSaving else { return nil }
     do {
-      let values = sharesTrainedWeights ? try wholeCopies(parameters) : parameters
-      guard group.isMain else { return nil }
-      let summary = try learning(values)
+      var exchange = PartExchange(mesh.shards)
+      let values = exchange.whole(parameters.map { ($0.key, $0.tensor, $0.shard) })
+      let summary =
+        sharesTrainedWeights
+        ? try exchange.lead { try learning(values) }?.get() : try learning(values)
+      guard let summary else { return nil }
       events.learned(summary)
       return summary
     } catch {

@@ -95,7 +95,7 @@ extension Trainer {
       events.stepped(record)
 
       // If one rank is asked to stop, all stop after the same step.
-      let stops = group.worldSize > 1 ? stopsAfterStep : events.shouldStop()
+      let stops = group.worldSize > 1 ? signals.contains(.stops) : events.shouldStop()
       let gaveUp = skippedInARow >= c.optimization.maxSkippedSteps
       let isLast = completedSteps == steps || stops || gaveUp
       try validate(events)

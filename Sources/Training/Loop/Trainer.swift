@@ -33,6 +33,7 @@ public final class Trainer {
 
   let device: Device
   let group: ProcessGroup
+  let mesh: RankMesh
   let model: TrainedModel
   let step: TrainingStep
   let objective: Objective
@@ -52,8 +53,8 @@ public final class Trainer {
   let warn: @Sendable (String) -> Void
   var order: BatchOrder
   var skippedInARow = 0
-  /// Whether one of several ranks was asked to stop before the end of the last step.
-  var stopsAfterStep = false
+  /// What any of several ranks told during the last step.
+  var signals: RankSignals = []
   var lossScale: LossScale?
   let pacing = StatePacing()
   /// The adapters that a run starts from, on the CPU; empty for fresh ones.
@@ -93,6 +94,8 @@ public final class Trainer {
       throw c.problem(
         .mixedPrecision, "is bf16, but \(problem). Use fp16 or another GPU")
     }
+    let mesh = try RankMesh(group, c)
+    self.mesh = mesh
     if let problem = OutputFolder.problem(c.outputDir + "/checkpoints") {
       throw c.problem(.outputDir, "\(c.outputDir) \(problem)")
     }
@@ -140,7 +143,7 @@ public final class Trainer {
       if group.isMain { planned(lines) }
     }
     let model = try TrainedModel(
-      c, strategies, samples: sampled, passes: passes, device: device, group: group,
+      c, strategies, samples: sampled, passes: passes, device: device, ranks: mesh,
       planned: showPlan
     ) { connectors, text, dtype in
       let emptyPrompt = captionDropout?.file
@@ -307,7 +310,7 @@ public final class Trainer {
   /// - Parameters:
   ///   - number: the number of the step, from 0.
   ///   - stops: whether this rank is asked to stop. With several ranks it is called during the step,
-  ///     and `stopsAfterStep` then holds whether any of them is.
+  ///     and `signals` then holds whether any of them is.
   func trainStep(
     _ number: Int, _ loader: BatchLoader, stops: () -> Bool = { false }
   ) throws -> StepRecord {
@@ -320,7 +323,7 @@ public final class Trainer {
     var computation = StepComputation()
     var dataSeconds = 0.0
     var passSeconds = 0.0
-    let reduction = group.worldSize > 1 ? GradientReduction(group) : nil
+    let reduction = group.worldSize > 1 ? GradientReduction(mesh) : nil
     for part in 0..<share.count {
       let waiting = ContinuousClock.now
       let (loaded, draws) = try loader.next()
@@ -340,14 +343,16 @@ public final class Trainer {
     }
     let passes = ContinuousClock.now
     if let reduction {
-      stopsAfterStep = try computation.reduce(
-        reduction, group, maxSamples: c.optimization.batchSize * share.largestCount, flag: stops())
+      var own: RankSignals = stops() ? .stops : []
+      if sharesTrainedWeights, isStateDue { own.insert(.storesState) }
+      signals = try computation.reduce(
+        reduction, group, maxSamples: c.optimization.batchSize * share.largestCount, signals: own)
     }
     let gradients = parameters.compactMap { computation.gradients[$0.key] }
     if let lossScale {
       try Tensor.multiply_(gradients, by: .scalar(1 / lossScale.value, device: device))
     }
-    let outcome = try optimization.apply(computation.gradients, at: number, group: group) {
+    let outcome = try optimization.apply(computation.gradients, at: number, group: mesh.shards) {
       (try computation.read(with: $0), computation.loss)
     }
     let loss = computation.loss

@@ -26,10 +26,15 @@ struct RankRun: Sendable, Equatable {
       events.stepped = { run.losses.append($0.loss) }
       events.validated = { run.validations.append($0.loss) }
       _ = try trainer.run(events)
-      let values = try trainer.wholeCopies(trainer.parameters)
-      if group.isMain || !trainer.sharesTrainedWeights {
-        for parameter in values { run.weights[parameter.key] = try parameter.tensor.array() }
+      var exchange = PartExchange(trainer.mesh.shards)
+      let values = try trainer.contents(trainer.parameters, &exchange)
+      func weights() throws -> [String: [Float]] {
+        try Dictionary(
+          uniqueKeysWithValues: values.keys.map { ($0, try values.tensor($0).to(.cpu).array()) })
       }
+      // The first rank of each copy has all weights.
+      run.weights =
+        trainer.sharesTrainedWeights ? try exchange.lead(weights)?.get() ?? [:] : try weights()
       return run
     }
     let runs = try results.map { try $0.get() }

@@ -17,16 +17,17 @@ import Torch
   }
 
   @Test(arguments: [
-    (2, "float32"), (4, "float32"), (2, "bf16"), (4, "int8"), (2, "partly"),
+    (2, "float32"), (4, "float32"), (2, "bf16"), (4, "int8"), (2, "partly"), (4, "hybrid"),
   ])
   func theSameBits(ranks: Int, variant: String) throws {
     let synthetic = try SyntheticRun((0..<12).map { _ in .init() })
     var c = Self.configuration(synthetic)
-    if variant != "float32" { c.acceleration.mixedPrecisionMode = .bf16 }
+    if !["float32", "hybrid"].contains(variant) { c.acceleration.mixedPrecisionMode = .bf16 }
     if variant == "int8" { c.acceleration.quantization = .int8 }
     let resident = try RankRun(c, ranks: ranks)
     c.acceleration.weightPlacement = .sharded
     if variant == "partly" { c.acceleration.streamedBlocks = 1 }
+    if variant == "hybrid" { c.acceleration.shardDegree = 2 }
     c.outputDir += "-sharded"
     let sharded = try RankRun(c, ranks: ranks)
     #expect(sharded.losses.count == 3 && sharded.validations.count == 2)
@@ -47,7 +48,7 @@ import Torch
   /// Trained tensors, their gradients and their state are divided too.
   @Test(arguments: [
     (2, "float32"), (4, "float32"), (2, "bf16"), (2, "attention"), (4, "accumulated"),
-    (2, "averaged"),
+    (2, "averaged"), (4, "hybrid"),
   ])
   func fullFineTuning(ranks: Int, variant: String) throws {
     let synthetic = try SyntheticRun((0..<12).map { _ in .init() })
@@ -55,12 +56,13 @@ import Torch
     switch variant {
     case "bf16": c.acceleration.mixedPrecisionMode = .bf16
     case "attention": c.model.trainableModules = ["attn1"]
-    case "accumulated": c.optimization.gradientAccumulationSteps = 2
+    case "accumulated", "hybrid": c.optimization.gradientAccumulationSteps = 2
     case "averaged": c.optimization.emaDecay = 0.9
     default: break
     }
     let resident = try RankRun(c, ranks: ranks)
     c.acceleration.weightPlacement = .sharded
+    if variant == "hybrid" { c.acceleration.shardDegree = 2 }
     c.outputDir += "-sharded"
     let sharded = try RankRun(c, ranks: ranks)
     #expect(sharded.losses.count == 3)
@@ -96,6 +98,55 @@ import Torch
     }
     let distance = last.distance(to: whole)
     #expect(distance <= 1e-6, "\(distance)")
+  }
+
+  /// The state is also stored between checkpoints, and equals that of unsharded training up to
+  /// rounding.
+  @Test func statesBetweenCheckpoints() throws {
+    let synthetic = try SyntheticRun((0..<8).map { _ in .init() })
+    var c = Self.fullConfiguration(synthetic)
+    c.checkpoints.saveTrainingState = .minimal
+    c.optimization.steps = 2
+    func states() throws -> [TrainingState] {
+      let c = c
+      return try asRanks(2) { group -> [TrainingState] in
+        let trainer = try Trainer(c, group: group)
+        _ = try trainer.prepareFolder(.resume)
+        var found: [TrainingState] = []
+        var events = TrainingEvents()
+        events.stepped = { record in
+          guard group.isMain, record.step == 2 else { return }
+          trainer.saves.waitUntilIdle()
+          guard let state = try? TrainingState(path: trainer.folder.rollingState) else { return }
+          found.append(state)
+        }
+        _ = try trainer.run(events)
+        return found
+      }.flatMap { try $0.get() }
+    }
+    let resident = try #require(try states().first)
+    c.acceleration.weightPlacement = .sharded
+    c.outputDir += "-sharded"
+    let sharded = try #require(try states().first)
+    #expect(sharded.step == 1 && resident.step == 1)
+    #expect(sharded.tensors.keys == resident.tensors.keys)
+    for key in resident.tensors.keys {
+      let (a, b) = (try sharded.tensors.tensor(key), try resident.tensors.tensor(key))
+      #expect(a.shape == b.shape && a.dtype == b.dtype)
+      let far = try (a.to(.float64) - b.to(.float64)).square().sum().sqrt().item() as Double
+      let size = try b.to(.float64).square().sum().sqrt().item() as Double
+      #expect(far <= 1e-5 * size, "\(key)")
+    }
+  }
+
+  @Test func copiesMustHaveTheSameSize() throws {
+    let synthetic = try SyntheticRun((0..<8).map { _ in .init() })
+    var c = Self.configuration(synthetic)
+    c.acceleration.weightPlacement = .sharded
+    c.acceleration.shardDegree = 3
+    let refused = c
+    let text = message { _ = try RankRun(refused, ranks: 4) }
+    #expect(text.contains("shard_degree") && text.contains("does not divide"), "\(text)")
   }
 
   @Test(arguments: ["muon", "adafactor", "prodigy", "adamw8bit"])
