@@ -39,6 +39,18 @@ import Testing
     #expect(ContinuousClock.now - start < .seconds(18))
   }
 
+  /// The time to end belongs to the processes that were asked to end.
+  @Test func processesThatWereStartedAgainAreNotKilled() throws {
+    let script = """
+      if [ $RANK = 1 ] && [ $TORCHELASTIC_RESTART_COUNT = 0 ]; then exit 3; fi
+      sleep 3
+      """
+    let launcher = ProcessLauncher(
+      try LaunchPlan(command: ["/bin/sh", "-c", script], processesPerNode: 2, maxRestarts: 1),
+      shares: .none, gracePeriod: .seconds(1), notify: { _ in })
+    #expect(try launcher.run() == 0)
+  }
+
   @Test func aFailedGroupIsStartedAgainAsOftenAsAllowed() throws {
     let scratch = try ScratchFolder()
     let notes = Mutex([String]())

@@ -156,22 +156,26 @@ public final class ProcessLauncher: Sendable {
 
   /// Asks the processes to end, and kills them if they don't.
   private func end(because reason: String?) {
-    let (isInterrupted, areOthers) = state.withLock { state in
+    let (isInterrupted, asked) = state.withLock { state in
       state.isEnding = true
       // A forwarded signal has asked them already, and a second one may keep them from saving.
       if !state.isInterrupted {
         for child in state.running.values { child.send(SIGTERM) }
       }
-      return (state.isInterrupted, !state.running.isEmpty)
+      return (state.isInterrupted, state.running)
     }
-    if let reason, !isInterrupted { notify(reason + (areOthers ? "; stopping the others" : "")) }
+    if let reason, !isInterrupted {
+      notify(reason + (asked.isEmpty ? "" : "; stopping the others"))
+    }
     let (seconds, attoseconds) = gracePeriod.components
     queue.asyncAfter(deadline: .now() + Double(seconds) + Double(attoseconds) / 1e18) { [self] in
       state.withLock { state in
-        guard !state.running.isEmpty else { return }
-        let ranks = state.running.keys.sorted().map(String.init).joined(separator: ", ")
+        // Others may have been started since.
+        let left = state.running.filter { $1.id == asked[$0]?.id }
+        guard !left.isEmpty else { return }
+        let ranks = left.keys.sorted().map(String.init).joined(separator: ", ")
         notify("killed because they did not end: rank \(ranks)")
-        for child in state.running.values { child.send(SIGKILL) }
+        for child in left.values { child.send(SIGKILL) }
       }
     }
   }
