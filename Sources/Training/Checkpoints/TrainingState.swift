@@ -42,9 +42,11 @@ struct TrainingState: Sendable {
     ]
     metadata["tracker_run"] = trackerRunID
     if let lossScale { metadata["loss_scale"] = "\(lossScale.value) \(lossScale.goodSteps)" }
-    var entries = tensors.layouts.map { (key: $0.key, dtype: $0.value.dtype, shape: $0.value.shape) }
     // A minimal state has the step in place of tensors.
-    if isMinimal { entries = [(key: Self.stepKey, dtype: .int64, shape: [1])] }
+    var entries =
+      isMinimal
+      ? [(key: Self.stepKey, dtype: DType.int64, shape: [1])]
+      : tensors.layouts.map { (key: $0.key, dtype: $0.value.dtype, shape: $0.value.shape) }
     entries.append((key: Self.checksumKey, dtype: .uint8, shape: [8]))
     var checksum = Checksum()
     try writeSafetensors(entries, metadata: metadata, to: path, isDurable: isDurable) { key in
