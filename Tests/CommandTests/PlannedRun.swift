@@ -23,14 +23,12 @@ struct PlannedRun: Codable, Hashable, Sendable {
 
   static let cards = [16, 24, 32, 48, 80, 141]
 
-  /// LoRAs of the published model with audio on every card and without it on some, and full
-  /// fine-tuning of four blocks, because 48 fit on none.
+  /// LoRAs of the published model on every card, and full fine-tuning of four blocks, because 48 fit
+  /// on none.
   static let all = FullSizeCache.Size.all.flatMap { size in
-    let isUsual = size.name == FullSizeCache.Size.small.name
-    return cards.map { PlannedRun(mode: .lora, size: size.name, hasAudio: true, card: $0) }
-      + (isUsual ? cards : [24, 80]).map {
-        PlannedRun(mode: .lora, size: size.name, hasAudio: false, card: $0)
-      }
+    [true, false].flatMap { hasAudio in
+      cards.map { PlannedRun(mode: .lora, size: size.name, hasAudio: hasAudio, card: $0) }
+    }
       + [(32, true), (48, true), (32, false)].map { card, hasAudio in
         PlannedRun(mode: .full, blocks: 4, size: size.name, hasAudio: hasAudio, card: card)
       }
