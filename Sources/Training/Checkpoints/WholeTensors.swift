@@ -53,21 +53,17 @@ struct PartExchange {
   mutating func whole(
     _ tensors: [(key: String, tensor: Tensor, shard: Shard?)]
   ) -> WholeTensors {
-    var numbers: [String: Int] = [:]
     var layouts: [String: WholeTensors.Layout] = [:]
+    var own: [String: (tensor: Tensor, number: Int?)] = [:]
     for (key, tensor, shard) in tensors {
       layouts[key] = .init(dtype: tensor.dtype, shape: shard?.shape ?? tensor.shape)
-      guard let shard else { continue }
-      numbers[key] = parts.count
-      parts.append(Part(tensor: tensor, shard: shard))
+      own[key] = (tensor, shard == nil ? nil : parts.count)
+      if let shard { parts.append(Part(tensor: tensor, shard: shard)) }
     }
-    let tensors = Dictionary(tensors.map { ($0.key, $0.tensor) }) { $1 }
-    let (group, parts, numbers, layoutsNow) = (group, parts, numbers, layouts)
-    return WholeTensors(layoutsNow) { key in
-      guard let number = numbers[key] else {
-        guard let tensor = tensors[key] else { preconditionFailure("no tensor \(key)") }
-        return try tensor.detach()
-      }
+    let (group, parts, found) = (group, parts, own)
+    return WholeTensors(layouts) { key in
+      guard let (tensor, number) = found[key] else { preconditionFailure("no tensor \(key)") }
+      guard let number else { return try tensor.detach() }
       return try Self.gather(parts[number], number, group)
     }
   }

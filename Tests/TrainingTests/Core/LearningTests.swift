@@ -115,7 +115,8 @@ import Tracking
     try withoutGrad {
       try broken.tensor.copy_(Tensor.full(broken.tensor.shape, Scalar(Double.nan)))
     }
-    let summary = try trainer.learning(trainer.parameters)
+    let summary = try trainer.learning(
+      WholeTensors(trainer.parameters.map { ($0.key, $0.tensor) }))
     #expect(summary.total.nonFinite == 1 && summary.nonFiniteModules.count == 1)
     #expect(summary.sentence.hasPrefix("1 of \(summary.total.modules) adapters are not finite"))
     #expect(summary.groups.allSatisfy { $0.change?.isFinite == true })
