@@ -7,7 +7,7 @@ import Testing
 /// `LTX_KILLS=50` kills so often, which takes some minutes.
 @Suite struct RandomKillTests {
   private static let kills =
-    ProcessInfo.processInfo.environment["LTX_KILLS"].flatMap { Int($0) } ?? 4
+    ProcessInfo.processInfo.environment["LTX_KILLS"].flatMap { Int($0) } ?? 3
 
   private let prepared: PreparedTraining
   private let shop: Workshop
@@ -44,13 +44,10 @@ import Testing
     let id = launcher.processIdentifier
     return try FileManager.default.contentsOfDirectory(atPath: "/proc").compactMap { pid_t($0) }
       .filter { other in
-        let command = FileManager.default.contents(atPath: "/proc/\(other)/cmdline") ?? Data()
         let stat = FileManager.default.contents(atPath: "/proc/\(other)/stat") ?? Data()
-        // The name of the program, which is in parentheses, may contain spaces.
-        let fields = String(decoding: stat, as: UTF8.self).split(separator: ")").last?
-          .split(separator: " ")
-        return fields?.dropFirst().first == "\(id)"
-          && String(decoding: command, as: UTF8.self).contains("\0train\0")
+        // The number, the name in parentheses, the state, the parent.
+        let fields = String(decoding: stat, as: UTF8.self).split(separator: " ")
+        return fields.count > 3 && fields[1] == "(ltx)" && fields[3] == "\(id)"
       }.sorted()
   }
 
