@@ -10,7 +10,8 @@ import PackageDescription
 // libtorch is not a Swift package: `Scripts/bootstrap` downloads it once and links it at
 // `.deps/torch`. The paths go through the link instead of its destination, because SwiftPM caches
 // this manifest and would not notice a new destination.
-let torch = Context.packageDirectory + "/../../.deps/torch"
+let dependencies = Context.packageDirectory + "/../../.deps"
+let torch = dependencies + "/torch"
 guard FileManager.default.fileExists(atPath: torch + "/lib/libtorch_cpu.so") else {
   FileHandle.standardError.write(
     Data(
@@ -38,6 +39,9 @@ let package = Package(
         .linkedLibrary("stdc++"),
         .unsafeFlags([
           "-L\(torch)/lib", "-Xlinker", "-rpath", "-Xlinker", "\(torch)/lib",
+          // Where libCTorchCUDA.so is looked for: beside this library, and where Scripts/nccl puts it.
+          "-Xlinker", "-rpath", "-Xlinker", "$ORIGIN",
+          "-Xlinker", "-rpath", "-Xlinker", "\(dependencies)/lib",
           "-Xlinker", "--allow-shlib-undefined",
         ]),
         // SwiftPM links everything to Swift's runtime. This library contains no Swift code, and a

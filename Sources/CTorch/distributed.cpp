@@ -1,6 +1,7 @@
 // Process groups: a store where the ranks meet, and collectives between them.
 
 #include "boundary.h"
+#include "device_collectives.h"
 
 // Gloo's headers come from Debian; its code is part of libtorch_cpu.so.
 #define USE_C10D_GLOO
@@ -9,6 +10,7 @@
 #include <torch/csrc/distributed/c10d/TCPStore.hpp>
 
 #include <algorithm>
+#include <atomic>
 #include <cstdlib>
 #include <mutex>
 #include <signal.h>
@@ -23,6 +25,19 @@ struct ct_store {
 struct ct_process_group {
   c10::intrusive_ptr<c10d::Backend> value;
   std::chrono::milliseconds timeout;
+  /// Exchanges tensors of GPUs; null if they can't be exchanged.
+  c10::intrusive_ptr<c10d::Backend> device;
+  std::atomic<bool> isAborted{false};
+
+  c10d::Backend &backend(const at::Tensor &tensor) {
+    TORCH_CHECK(tensor.is_cpu() || device, "the ranks of this group exchange only tensors of the CPU");
+    return tensor.is_cpu() ? *value : *device;
+  }
+};
+
+struct ct_work {
+  c10::intrusive_ptr<c10d::Work> value;
+  c10::intrusive_ptr<c10d::Backend> device;
 };
 
 namespace {
@@ -73,6 +88,12 @@ void meet(c10d::Store &store, int rank, int size, std::chrono::milliseconds time
                                           std::to_string(timeout.count() / 1000.0).substr(0, 5) + " s: " + missing);
     }
   }
+}
+
+/// Throws if a collective between GPUs has failed, which none of them reports when it is waited for.
+void requireSuccess(const c10::intrusive_ptr<c10d::Backend> &device) {
+  TORCH_CHECK(!device || device->getError() == c10d::ErrorType::SUCCESS,
+              "an exchange between GPUs has failed or took too long");
 }
 
 /// The elements as bytes. A view, so the tensor must be contiguous.
@@ -135,43 +156,78 @@ ct_status ct_process_group_gloo(ct_store *store, const char *host, int32_t rank,
   });
 }
 
-void ct_process_group_free(ct_process_group *group) { delete group; }
+ct_status ct_process_group_connect(ct_process_group *group, ct_store *store, ct_device target) {
+  return collective("process_group", [&] {
+    group->device = deviceCollectives().connect(c10::make_intrusive<c10d::PrefixStore>("device", store->value),
+                                                group->value->getRank(), group->value->getSize(), target.index,
+                                                group->timeout);
+  });
+}
 
-ct_status ct_all_reduce(ct_process_group *group, ct_tensor *tensor, ct_reduction reduction) {
+ct_status ct_process_group_abort(ct_process_group *group) {
+  return collective("abort", [&] {
+    if (!group->isAborted.exchange(true) && group->device)
+      group->device->abort();
+  });
+}
+
+void ct_process_group_free(ct_process_group *group) {
+  // Whatever fails here, the group is gone. After an error, only aborting is sure not to wait for other ranks.
+  boundary("process_group", [&] {
+    if (!group->device || group->isAborted)
+      return;
+    if (group->device->getError() == c10d::ErrorType::SUCCESS)
+      group->device->shutdown();
+    else
+      group->device->abort();
+  });
+  delete group;
+}
+
+ct_status ct_work_wait(ct_work *work) {
+  return collective("collective", [&] {
+    work->value->wait();
+    requireSuccess(work->device);
+  });
+}
+
+void ct_work_free(ct_work *work) { delete work; }
+
+ct_status ct_all_reduce(ct_process_group *group, ct_tensor *tensor, ct_reduction reduction, ct_work **out) {
   return collective("all_reduce", [&] {
     c10d::AllreduceOptions options;
     options.reduceOp = reduction == CT_MAX ? c10d::ReduceOp::MAX : c10d::ReduceOp::SUM;
     options.timeout = group->timeout;
     std::vector<at::Tensor> tensors{tensor->value};
-    group->value->allreduce(tensors, options)->wait();
+    *out = new ct_work{group->backend(tensor->value).allreduce(tensors, options), group->device};
   });
 }
 
-ct_status ct_broadcast(ct_process_group *group, ct_tensor *tensor, int32_t root) {
+ct_status ct_broadcast(ct_process_group *group, ct_tensor *tensor, int32_t root, ct_work **out) {
   return collective("broadcast", [&] {
     c10d::BroadcastOptions options;
     options.rootRank = root;
     options.timeout = group->timeout;
     std::vector<at::Tensor> tensors{bytes(tensor->value)};
-    group->value->broadcast(tensors, options)->wait();
+    *out = new ct_work{group->backend(tensor->value).broadcast(tensors, options), group->device};
   });
 }
 
-ct_status ct_all_gather(ct_process_group *group, const ct_tensor *tensor, ct_tensor *out) {
+ct_status ct_all_gather(ct_process_group *group, const ct_tensor *tensor, ct_tensor *result, ct_work **out) {
   return collective("all_gather", [&] {
     c10d::AllgatherOptions options;
     options.timeout = group->timeout;
-    at::Tensor all = bytes(out->value), mine = bytes(tensor->value);
-    group->value->_allgather_base(all, mine, options)->wait();
+    at::Tensor all = bytes(result->value), mine = bytes(tensor->value);
+    *out = new ct_work{group->backend(all)._allgather_base(all, mine, options), group->device};
   });
 }
 
-ct_status ct_reduce_scatter(ct_process_group *group, const ct_tensor *tensor, ct_tensor *out) {
+ct_status ct_reduce_scatter(ct_process_group *group, const ct_tensor *tensor, ct_tensor *result, ct_work **out) {
   return collective("reduce_scatter", [&] {
     c10d::ReduceScatterOptions options;
     options.timeout = group->timeout;
-    at::Tensor all = tensor->value.view({-1}), mine = out->value.view({-1});
-    group->value->_reduce_scatter_base(mine, all, options)->wait();
+    at::Tensor all = tensor->value.view({-1}), mine = result->value.view({-1});
+    *out = new ct_work{group->backend(all)._reduce_scatter_base(mine, all, options), group->device};
   });
 }
 
@@ -180,6 +236,7 @@ ct_status ct_barrier(ct_process_group *group) {
     c10d::BarrierOptions options;
     options.timeout = group->timeout;
     group->value->barrier(options)->wait();
+    requireSuccess(group->device);
   });
 }
 }

@@ -3,7 +3,7 @@
 
 #include "ctorch.h"
 
-const char ct_interface[] = "354ff392683610d2";
+const char ct_interface[] = "1bdb7799a22717f7";
 
 void *const ct_functions[] = {
   (void *)ct_last_error,
@@ -94,7 +94,12 @@ void *const ct_functions[] = {
   (void *)ct_store_get,
   (void *)ct_store_free,
   (void *)ct_process_group_gloo,
+  (void *)ct_process_group_connect,
+  (void *)ct_process_group_abort,
   (void *)ct_process_group_free,
+  (void *)ct_device_collectives_load,
+  (void *)ct_work_wait,
+  (void *)ct_work_free,
   (void *)ct_all_reduce,
   (void *)ct_broadcast,
   (void *)ct_all_gather,

@@ -382,19 +382,38 @@ void ct_store_free(ct_store *store);
 /// group can't be used after that.
 ct_status ct_process_group_gloo(ct_store *store, const char *host, int32_t rank, int32_t size, int64_t join_timeout_ms,
                                 int64_t timeout_ms, ct_process_group **out);
+/// Connects the GPU of this process to those of all others in the group, which must do the same, so
+/// that the collectives accept tensors of that GPU. They then travel without the host.
+/// `ct_device_collectives_load` must have succeeded.
+ct_status ct_process_group_connect(ct_process_group *group, ct_store *store, ct_device device);
+/// Ends the collectives between GPUs that wait for other processes. The group can't be used after
+/// that. May be called while another thread waits.
+ct_status ct_process_group_abort(ct_process_group *group);
 void ct_process_group_free(ct_process_group *group);
 
+/// Loads libCTorchCUDA.so, and writes the name and version of its implementation, such as
+/// "NCCL 2.28.9". Fails with CT_IO and the reason.
+ct_status ct_device_collectives_load(const char **name);
+
+/// A collective that has been started. It keeps its tensors in memory.
+typedef struct ct_work ct_work;
+/// Waits for the end: the host for tensors of the CPU, this thread's current stream for those of a
+/// GPU. Fails if this or an earlier collective of the group has failed, as far as that is known.
+ct_status ct_work_wait(ct_work *work);
+void ct_work_free(ct_work *work);
+
 typedef enum ct_reduction { CT_SUM = 0, CT_MAX = 1 } ct_reduction;
-/// Replaces the contiguous `tensor` of each rank by the sum or maximum over the ranks.
-ct_status ct_all_reduce(ct_process_group *group, ct_tensor *tensor, ct_reduction reduction);
-/// Copies the elements of rank `root` to the contiguous `tensor` of each other rank.
-ct_status ct_broadcast(ct_process_group *group, ct_tensor *tensor, int32_t root);
-/// Writes the elements of all ranks, in rank order, to `out` [size, numel of tensor]. Both tensors
-/// are contiguous and have the same dtype.
-ct_status ct_all_gather(ct_process_group *group, const ct_tensor *tensor, ct_tensor *out);
-/// Writes the sum over the ranks of this rank's part of `tensor` to `out`. The parts are in rank
-/// order and have the numel of `out`. Both tensors are contiguous and have the same dtype.
-ct_status ct_reduce_scatter(ct_process_group *group, const ct_tensor *tensor, ct_tensor *out);
+/// Starts to replace the contiguous `tensor` of each rank by the sum or maximum over the ranks.
+ct_status ct_all_reduce(ct_process_group *group, ct_tensor *tensor, ct_reduction reduction, ct_work **out);
+/// Starts to copy the elements of rank `root` to the contiguous `tensor` of each other rank.
+ct_status ct_broadcast(ct_process_group *group, ct_tensor *tensor, int32_t root, ct_work **out);
+/// Starts to write the elements of all ranks, in rank order, to `result` [size, numel of tensor].
+/// Both tensors are contiguous and have the same dtype.
+ct_status ct_all_gather(ct_process_group *group, const ct_tensor *tensor, ct_tensor *result, ct_work **out);
+/// Starts to write the sum over the ranks of this rank's part of `tensor` to `result`. The parts are
+/// in rank order and have the numel of `result`. Both tensors are contiguous and have the same dtype.
+ct_status ct_reduce_scatter(ct_process_group *group, const ct_tensor *tensor, ct_tensor *result, ct_work **out);
+/// Waits until all processes have called this.
 ct_status ct_barrier(ct_process_group *group);
 
 #ifdef __cplusplus

@@ -5,7 +5,7 @@
 
 #include <ctorch.h>
 
-const char ct_expected_interface[] = "354ff392683610d2";
+const char ct_expected_interface[] = "1bdb7799a22717f7";
 
 #define AT(function, index) ((__typeof__(&function))ct_library_functions[index])
 
@@ -361,602 +361,622 @@ ct_status ct_process_group_gloo(ct_store *store, const char *host, int32_t rank,
   return ct_load() ? AT(ct_process_group_gloo, 87)(store, host, rank, size, join_timeout_ms, timeout_ms, out) : CT_IO;
 }
 
+ct_status ct_process_group_connect(ct_process_group *group, ct_store *store, ct_device device) {
+  return ct_load() ? AT(ct_process_group_connect, 88)(group, store, device) : CT_IO;
+}
+
+ct_status ct_process_group_abort(ct_process_group *group) {
+  return ct_load() ? AT(ct_process_group_abort, 89)(group) : CT_IO;
+}
+
 void ct_process_group_free(ct_process_group *group) {
-  if (ct_load()) AT(ct_process_group_free, 88)(group);
+  if (ct_load()) AT(ct_process_group_free, 90)(group);
 }
 
-ct_status ct_all_reduce(ct_process_group *group, ct_tensor *tensor, ct_reduction reduction) {
-  return ct_load() ? AT(ct_all_reduce, 89)(group, tensor, reduction) : CT_IO;
+ct_status ct_device_collectives_load(const char **name) {
+  return ct_load() ? AT(ct_device_collectives_load, 91)(name) : CT_IO;
 }
 
-ct_status ct_broadcast(ct_process_group *group, ct_tensor *tensor, int32_t root) {
-  return ct_load() ? AT(ct_broadcast, 90)(group, tensor, root) : CT_IO;
+ct_status ct_work_wait(ct_work *work) {
+  return ct_load() ? AT(ct_work_wait, 92)(work) : CT_IO;
 }
 
-ct_status ct_all_gather(ct_process_group *group, const ct_tensor *tensor, ct_tensor *out) {
-  return ct_load() ? AT(ct_all_gather, 91)(group, tensor, out) : CT_IO;
+void ct_work_free(ct_work *work) {
+  if (ct_load()) AT(ct_work_free, 93)(work);
 }
 
-ct_status ct_reduce_scatter(ct_process_group *group, const ct_tensor *tensor, ct_tensor *out) {
-  return ct_load() ? AT(ct_reduce_scatter, 92)(group, tensor, out) : CT_IO;
+ct_status ct_all_reduce(ct_process_group *group, ct_tensor *tensor, ct_reduction reduction, ct_work **out) {
+  return ct_load() ? AT(ct_all_reduce, 94)(group, tensor, reduction, out) : CT_IO;
+}
+
+ct_status ct_broadcast(ct_process_group *group, ct_tensor *tensor, int32_t root, ct_work **out) {
+  return ct_load() ? AT(ct_broadcast, 95)(group, tensor, root, out) : CT_IO;
+}
+
+ct_status ct_all_gather(ct_process_group *group, const ct_tensor *tensor, ct_tensor *result, ct_work **out) {
+  return ct_load() ? AT(ct_all_gather, 96)(group, tensor, result, out) : CT_IO;
+}
+
+ct_status ct_reduce_scatter(ct_process_group *group, const ct_tensor *tensor, ct_tensor *result, ct_work **out) {
+  return ct_load() ? AT(ct_reduce_scatter, 97)(group, tensor, result, out) : CT_IO;
 }
 
 ct_status ct_barrier(ct_process_group *group) {
-  return ct_load() ? AT(ct_barrier, 93)(group) : CT_IO;
+  return ct_load() ? AT(ct_barrier, 98)(group) : CT_IO;
 }
 
 ct_status ct_op_add_Tensor(const ct_tensor *self_, const ct_tensor *other, ct_scalar alpha, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_add_Tensor, 94)(self_, other, alpha, out) : CT_IO;
+  return ct_load() ? AT(ct_op_add_Tensor, 99)(self_, other, alpha, out) : CT_IO;
 }
 
 ct_status ct_op_add_Scalar(const ct_tensor *self_, ct_scalar other, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_add_Scalar, 95)(self_, other, out) : CT_IO;
+  return ct_load() ? AT(ct_op_add_Scalar, 100)(self_, other, out) : CT_IO;
 }
 
 ct_status ct_op_sub_Tensor(const ct_tensor *self_, const ct_tensor *other, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_sub_Tensor, 96)(self_, other, out) : CT_IO;
+  return ct_load() ? AT(ct_op_sub_Tensor, 101)(self_, other, out) : CT_IO;
 }
 
 ct_status ct_op_rsub_Scalar(const ct_tensor *self_, ct_scalar other, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_rsub_Scalar, 97)(self_, other, out) : CT_IO;
+  return ct_load() ? AT(ct_op_rsub_Scalar, 102)(self_, other, out) : CT_IO;
 }
 
 ct_status ct_op_mul_Tensor(const ct_tensor *self_, const ct_tensor *other, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_mul_Tensor, 98)(self_, other, out) : CT_IO;
+  return ct_load() ? AT(ct_op_mul_Tensor, 103)(self_, other, out) : CT_IO;
 }
 
 ct_status ct_op_mul_Scalar(const ct_tensor *self_, ct_scalar other, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_mul_Scalar, 99)(self_, other, out) : CT_IO;
+  return ct_load() ? AT(ct_op_mul_Scalar, 104)(self_, other, out) : CT_IO;
 }
 
 ct_status ct_op_div_Tensor(const ct_tensor *self_, const ct_tensor *other, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_div_Tensor, 100)(self_, other, out) : CT_IO;
+  return ct_load() ? AT(ct_op_div_Tensor, 105)(self_, other, out) : CT_IO;
 }
 
 ct_status ct_op_div_Scalar(const ct_tensor *self_, ct_scalar other, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_div_Scalar, 101)(self_, other, out) : CT_IO;
+  return ct_load() ? AT(ct_op_div_Scalar, 106)(self_, other, out) : CT_IO;
 }
 
 ct_status ct_op_reciprocal(const ct_tensor *self_, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_reciprocal, 102)(self_, out) : CT_IO;
+  return ct_load() ? AT(ct_op_reciprocal, 107)(self_, out) : CT_IO;
 }
 
 ct_status ct_op_neg(const ct_tensor *self_, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_neg, 103)(self_, out) : CT_IO;
+  return ct_load() ? AT(ct_op_neg, 108)(self_, out) : CT_IO;
 }
 
 ct_status ct_op_abs(const ct_tensor *self_, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_abs, 104)(self_, out) : CT_IO;
+  return ct_load() ? AT(ct_op_abs, 109)(self_, out) : CT_IO;
 }
 
 ct_status ct_op_pow_Tensor_Scalar(const ct_tensor *self_, ct_scalar exponent, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_pow_Tensor_Scalar, 105)(self_, exponent, out) : CT_IO;
+  return ct_load() ? AT(ct_op_pow_Tensor_Scalar, 110)(self_, exponent, out) : CT_IO;
 }
 
 ct_status ct_op_pow_Scalar(ct_scalar self_, const ct_tensor *exponent, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_pow_Scalar, 106)(self_, exponent, out) : CT_IO;
+  return ct_load() ? AT(ct_op_pow_Scalar, 111)(self_, exponent, out) : CT_IO;
 }
 
 ct_status ct_op_sqrt(const ct_tensor *self_, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_sqrt, 107)(self_, out) : CT_IO;
+  return ct_load() ? AT(ct_op_sqrt, 112)(self_, out) : CT_IO;
 }
 
 ct_status ct_op_rsqrt(const ct_tensor *self_, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_rsqrt, 108)(self_, out) : CT_IO;
+  return ct_load() ? AT(ct_op_rsqrt, 113)(self_, out) : CT_IO;
 }
 
 ct_status ct_op_square(const ct_tensor *self_, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_square, 109)(self_, out) : CT_IO;
+  return ct_load() ? AT(ct_op_square, 114)(self_, out) : CT_IO;
 }
 
 ct_status ct_op_exp(const ct_tensor *self_, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_exp, 110)(self_, out) : CT_IO;
+  return ct_load() ? AT(ct_op_exp, 115)(self_, out) : CT_IO;
 }
 
 ct_status ct_op_log(const ct_tensor *self_, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_log, 111)(self_, out) : CT_IO;
+  return ct_load() ? AT(ct_op_log, 116)(self_, out) : CT_IO;
 }
 
 ct_status ct_op_sin(const ct_tensor *self_, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_sin, 112)(self_, out) : CT_IO;
+  return ct_load() ? AT(ct_op_sin, 117)(self_, out) : CT_IO;
 }
 
 ct_status ct_op_cos(const ct_tensor *self_, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_cos, 113)(self_, out) : CT_IO;
+  return ct_load() ? AT(ct_op_cos, 118)(self_, out) : CT_IO;
 }
 
 ct_status ct_op_floor(const ct_tensor *self_, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_floor, 114)(self_, out) : CT_IO;
+  return ct_load() ? AT(ct_op_floor, 119)(self_, out) : CT_IO;
 }
 
 ct_status ct_op_round(const ct_tensor *self_, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_round, 115)(self_, out) : CT_IO;
+  return ct_load() ? AT(ct_op_round, 120)(self_, out) : CT_IO;
 }
 
 ct_status ct_op_clamp(const ct_tensor *self_, const ct_scalar *min, const ct_scalar *max, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_clamp, 116)(self_, min, max, out) : CT_IO;
+  return ct_load() ? AT(ct_op_clamp, 121)(self_, min, max, out) : CT_IO;
 }
 
 ct_status ct_op_maximum(const ct_tensor *self_, const ct_tensor *other, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_maximum, 117)(self_, other, out) : CT_IO;
+  return ct_load() ? AT(ct_op_maximum, 122)(self_, other, out) : CT_IO;
 }
 
 ct_status ct_op_minimum(const ct_tensor *self_, const ct_tensor *other, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_minimum, 118)(self_, other, out) : CT_IO;
+  return ct_load() ? AT(ct_op_minimum, 123)(self_, other, out) : CT_IO;
 }
 
 ct_status ct_op_lerp_Scalar(const ct_tensor *self_, const ct_tensor *end, ct_scalar weight, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_lerp_Scalar, 119)(self_, end, weight, out) : CT_IO;
+  return ct_load() ? AT(ct_op_lerp_Scalar, 124)(self_, end, weight, out) : CT_IO;
 }
 
 ct_status ct_op_lerp_Tensor(const ct_tensor *self_, const ct_tensor *end, const ct_tensor *weight, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_lerp_Tensor, 120)(self_, end, weight, out) : CT_IO;
+  return ct_load() ? AT(ct_op_lerp_Tensor, 125)(self_, end, weight, out) : CT_IO;
 }
 
 ct_status ct_op_addcmul(const ct_tensor *self_, const ct_tensor *tensor1, const ct_tensor *tensor2, ct_scalar value, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_addcmul, 121)(self_, tensor1, tensor2, value, out) : CT_IO;
+  return ct_load() ? AT(ct_op_addcmul, 126)(self_, tensor1, tensor2, value, out) : CT_IO;
 }
 
 ct_status ct_op_sigmoid(const ct_tensor *self_, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_sigmoid, 122)(self_, out) : CT_IO;
+  return ct_load() ? AT(ct_op_sigmoid, 127)(self_, out) : CT_IO;
 }
 
 ct_status ct_op_tanh(const ct_tensor *self_, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_tanh, 123)(self_, out) : CT_IO;
+  return ct_load() ? AT(ct_op_tanh, 128)(self_, out) : CT_IO;
 }
 
 ct_status ct_op_relu(const ct_tensor *self_, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_relu, 124)(self_, out) : CT_IO;
+  return ct_load() ? AT(ct_op_relu, 129)(self_, out) : CT_IO;
 }
 
 ct_status ct_op_silu(const ct_tensor *self_, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_silu, 125)(self_, out) : CT_IO;
+  return ct_load() ? AT(ct_op_silu, 130)(self_, out) : CT_IO;
 }
 
 ct_status ct_op_gelu(const ct_tensor *self_, const char *approximate, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_gelu, 126)(self_, approximate, out) : CT_IO;
+  return ct_load() ? AT(ct_op_gelu, 131)(self_, approximate, out) : CT_IO;
 }
 
 ct_status ct_op_leaky_relu(const ct_tensor *self_, ct_scalar negative_slope, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_leaky_relu, 127)(self_, negative_slope, out) : CT_IO;
+  return ct_load() ? AT(ct_op_leaky_relu, 132)(self_, negative_slope, out) : CT_IO;
 }
 
 ct_status ct_op_softmax_int(const ct_tensor *self_, int64_t dim, const ct_dtype *dtype, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_softmax_int, 128)(self_, dim, dtype, out) : CT_IO;
+  return ct_load() ? AT(ct_op_softmax_int, 133)(self_, dim, dtype, out) : CT_IO;
 }
 
 ct_status ct_op_eq_Scalar(const ct_tensor *self_, ct_scalar other, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_eq_Scalar, 129)(self_, other, out) : CT_IO;
+  return ct_load() ? AT(ct_op_eq_Scalar, 134)(self_, other, out) : CT_IO;
 }
 
 ct_status ct_op_eq_Tensor(const ct_tensor *self_, const ct_tensor *other, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_eq_Tensor, 130)(self_, other, out) : CT_IO;
+  return ct_load() ? AT(ct_op_eq_Tensor, 135)(self_, other, out) : CT_IO;
 }
 
 ct_status ct_op_ne_Scalar(const ct_tensor *self_, ct_scalar other, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_ne_Scalar, 131)(self_, other, out) : CT_IO;
+  return ct_load() ? AT(ct_op_ne_Scalar, 136)(self_, other, out) : CT_IO;
 }
 
 ct_status ct_op_lt_Scalar(const ct_tensor *self_, ct_scalar other, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_lt_Scalar, 132)(self_, other, out) : CT_IO;
+  return ct_load() ? AT(ct_op_lt_Scalar, 137)(self_, other, out) : CT_IO;
 }
 
 ct_status ct_op_lt_Tensor(const ct_tensor *self_, const ct_tensor *other, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_lt_Tensor, 133)(self_, other, out) : CT_IO;
+  return ct_load() ? AT(ct_op_lt_Tensor, 138)(self_, other, out) : CT_IO;
 }
 
 ct_status ct_op_le_Scalar(const ct_tensor *self_, ct_scalar other, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_le_Scalar, 134)(self_, other, out) : CT_IO;
+  return ct_load() ? AT(ct_op_le_Scalar, 139)(self_, other, out) : CT_IO;
 }
 
 ct_status ct_op_le_Tensor(const ct_tensor *self_, const ct_tensor *other, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_le_Tensor, 135)(self_, other, out) : CT_IO;
+  return ct_load() ? AT(ct_op_le_Tensor, 140)(self_, other, out) : CT_IO;
 }
 
 ct_status ct_op_gt_Scalar(const ct_tensor *self_, ct_scalar other, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_gt_Scalar, 136)(self_, other, out) : CT_IO;
+  return ct_load() ? AT(ct_op_gt_Scalar, 141)(self_, other, out) : CT_IO;
 }
 
 ct_status ct_op_gt_Tensor(const ct_tensor *self_, const ct_tensor *other, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_gt_Tensor, 137)(self_, other, out) : CT_IO;
+  return ct_load() ? AT(ct_op_gt_Tensor, 142)(self_, other, out) : CT_IO;
 }
 
 ct_status ct_op_ge_Scalar(const ct_tensor *self_, ct_scalar other, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_ge_Scalar, 138)(self_, other, out) : CT_IO;
+  return ct_load() ? AT(ct_op_ge_Scalar, 143)(self_, other, out) : CT_IO;
 }
 
 ct_status ct_op_ge_Tensor(const ct_tensor *self_, const ct_tensor *other, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_ge_Tensor, 139)(self_, other, out) : CT_IO;
+  return ct_load() ? AT(ct_op_ge_Tensor, 144)(self_, other, out) : CT_IO;
 }
 
 ct_status ct_op_logical_not(const ct_tensor *self_, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_logical_not, 140)(self_, out) : CT_IO;
+  return ct_load() ? AT(ct_op_logical_not, 145)(self_, out) : CT_IO;
 }
 
 ct_status ct_op_logical_and(const ct_tensor *self_, const ct_tensor *other, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_logical_and, 141)(self_, other, out) : CT_IO;
+  return ct_load() ? AT(ct_op_logical_and, 146)(self_, other, out) : CT_IO;
 }
 
 ct_status ct_op_logical_or(const ct_tensor *self_, const ct_tensor *other, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_logical_or, 142)(self_, other, out) : CT_IO;
+  return ct_load() ? AT(ct_op_logical_or, 147)(self_, other, out) : CT_IO;
 }
 
 ct_status ct_op_isfinite(const ct_tensor *self_, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_isfinite, 143)(self_, out) : CT_IO;
+  return ct_load() ? AT(ct_op_isfinite, 148)(self_, out) : CT_IO;
 }
 
 ct_status ct_op_bucketize_Tensor(const ct_tensor *self_, const ct_tensor *boundaries, bool out_int32, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_bucketize_Tensor, 144)(self_, boundaries, out_int32, out) : CT_IO;
+  return ct_load() ? AT(ct_op_bucketize_Tensor, 149)(self_, boundaries, out_int32, out) : CT_IO;
 }
 
 ct_status ct_op_where_self(const ct_tensor *condition, const ct_tensor *self_, const ct_tensor *other, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_where_self, 145)(condition, self_, other, out) : CT_IO;
+  return ct_load() ? AT(ct_op_where_self, 150)(condition, self_, other, out) : CT_IO;
 }
 
 ct_status ct_op_masked_fill_Scalar(const ct_tensor *self_, const ct_tensor *mask, ct_scalar value, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_masked_fill_Scalar, 146)(self_, mask, value, out) : CT_IO;
+  return ct_load() ? AT(ct_op_masked_fill_Scalar, 151)(self_, mask, value, out) : CT_IO;
 }
 
 ct_status ct_op_masked_select(const ct_tensor *self_, const ct_tensor *mask, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_masked_select, 147)(self_, mask, out) : CT_IO;
+  return ct_load() ? AT(ct_op_masked_select, 152)(self_, mask, out) : CT_IO;
 }
 
 ct_status ct_op_sum(const ct_tensor *self_, const ct_dtype *dtype, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_sum, 148)(self_, dtype, out) : CT_IO;
+  return ct_load() ? AT(ct_op_sum, 153)(self_, dtype, out) : CT_IO;
 }
 
 ct_status ct_op_sum_dim_IntList(const ct_tensor *self_, const int64_t *dim, size_t dim_count, bool keepdim, const ct_dtype *dtype, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_sum_dim_IntList, 149)(self_, dim, dim_count, keepdim, dtype, out) : CT_IO;
+  return ct_load() ? AT(ct_op_sum_dim_IntList, 154)(self_, dim, dim_count, keepdim, dtype, out) : CT_IO;
 }
 
 ct_status ct_op_mean(const ct_tensor *self_, const ct_dtype *dtype, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_mean, 150)(self_, dtype, out) : CT_IO;
+  return ct_load() ? AT(ct_op_mean, 155)(self_, dtype, out) : CT_IO;
 }
 
 ct_status ct_op_mean_dim(const ct_tensor *self_, const int64_t *dim, size_t dim_count, bool keepdim, const ct_dtype *dtype, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_mean_dim, 151)(self_, dim, dim_count, keepdim, dtype, out) : CT_IO;
+  return ct_load() ? AT(ct_op_mean_dim, 156)(self_, dim, dim_count, keepdim, dtype, out) : CT_IO;
 }
 
 ct_status ct_op_max(const ct_tensor *self_, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_max, 152)(self_, out) : CT_IO;
+  return ct_load() ? AT(ct_op_max, 157)(self_, out) : CT_IO;
 }
 
 ct_status ct_op_min(const ct_tensor *self_, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_min, 153)(self_, out) : CT_IO;
+  return ct_load() ? AT(ct_op_min, 158)(self_, out) : CT_IO;
 }
 
 ct_status ct_op_amax(const ct_tensor *self_, const int64_t *dim, size_t dim_count, bool keepdim, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_amax, 154)(self_, dim, dim_count, keepdim, out) : CT_IO;
+  return ct_load() ? AT(ct_op_amax, 159)(self_, dim, dim_count, keepdim, out) : CT_IO;
 }
 
 ct_status ct_op_amin(const ct_tensor *self_, const int64_t *dim, size_t dim_count, bool keepdim, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_amin, 155)(self_, dim, dim_count, keepdim, out) : CT_IO;
+  return ct_load() ? AT(ct_op_amin, 160)(self_, dim, dim_count, keepdim, out) : CT_IO;
 }
 
 ct_status ct_op_std_correction(const ct_tensor *self_, const int64_t *dim, size_t dim_count, const ct_scalar *correction, bool keepdim, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_std_correction, 156)(self_, dim, dim_count, correction, keepdim, out) : CT_IO;
+  return ct_load() ? AT(ct_op_std_correction, 161)(self_, dim, dim_count, correction, keepdim, out) : CT_IO;
 }
 
 ct_status ct_op_all(const ct_tensor *self_, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_all, 157)(self_, out) : CT_IO;
+  return ct_load() ? AT(ct_op_all, 162)(self_, out) : CT_IO;
 }
 
 ct_status ct_op_any(const ct_tensor *self_, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_any, 158)(self_, out) : CT_IO;
+  return ct_load() ? AT(ct_op_any, 163)(self_, out) : CT_IO;
 }
 
 ct_status ct_op_argmax(const ct_tensor *self_, const int64_t *dim, bool keepdim, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_argmax, 159)(self_, dim, keepdim, out) : CT_IO;
+  return ct_load() ? AT(ct_op_argmax, 164)(self_, dim, keepdim, out) : CT_IO;
 }
 
 ct_status ct_op_cumsum(const ct_tensor *self_, int64_t dim, const ct_dtype *dtype, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_cumsum, 160)(self_, dim, dtype, out) : CT_IO;
+  return ct_load() ? AT(ct_op_cumsum, 165)(self_, dim, dtype, out) : CT_IO;
 }
 
 ct_status ct_op_linalg_vector_norm(const ct_tensor *self_, ct_scalar ord, const int64_t *dim, size_t dim_count, bool keepdim, const ct_dtype *dtype, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_linalg_vector_norm, 161)(self_, ord, dim, dim_count, keepdim, dtype, out) : CT_IO;
+  return ct_load() ? AT(ct_op_linalg_vector_norm, 166)(self_, ord, dim, dim_count, keepdim, dtype, out) : CT_IO;
 }
 
 ct_status ct_op_equal(const ct_tensor *self_, const ct_tensor *other, bool *out) {
-  return ct_load() ? AT(ct_op_equal, 162)(self_, other, out) : CT_IO;
+  return ct_load() ? AT(ct_op_equal, 167)(self_, other, out) : CT_IO;
 }
 
 ct_status ct_op_reshape(const ct_tensor *self_, const int64_t *shape, size_t shape_count, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_reshape, 163)(self_, shape, shape_count, out) : CT_IO;
+  return ct_load() ? AT(ct_op_reshape, 168)(self_, shape, shape_count, out) : CT_IO;
 }
 
 ct_status ct_op_permute(const ct_tensor *self_, const int64_t *dims, size_t dims_count, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_permute, 164)(self_, dims, dims_count, out) : CT_IO;
+  return ct_load() ? AT(ct_op_permute, 169)(self_, dims, dims_count, out) : CT_IO;
 }
 
 ct_status ct_op_transpose_int(const ct_tensor *self_, int64_t dim0, int64_t dim1, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_transpose_int, 165)(self_, dim0, dim1, out) : CT_IO;
+  return ct_load() ? AT(ct_op_transpose_int, 170)(self_, dim0, dim1, out) : CT_IO;
 }
 
 ct_status ct_op_unsqueeze(const ct_tensor *self_, int64_t dim, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_unsqueeze, 166)(self_, dim, out) : CT_IO;
+  return ct_load() ? AT(ct_op_unsqueeze, 171)(self_, dim, out) : CT_IO;
 }
 
 ct_status ct_op_squeeze_dim(const ct_tensor *self_, int64_t dim, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_squeeze_dim, 167)(self_, dim, out) : CT_IO;
+  return ct_load() ? AT(ct_op_squeeze_dim, 172)(self_, dim, out) : CT_IO;
 }
 
 ct_status ct_op_expand(const ct_tensor *self_, const int64_t *size, size_t size_count, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_expand, 168)(self_, size, size_count, out) : CT_IO;
+  return ct_load() ? AT(ct_op_expand, 173)(self_, size, size_count, out) : CT_IO;
 }
 
 ct_status ct_op_flatten_using_ints(const ct_tensor *self_, int64_t start_dim, int64_t end_dim, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_flatten_using_ints, 169)(self_, start_dim, end_dim, out) : CT_IO;
+  return ct_load() ? AT(ct_op_flatten_using_ints, 174)(self_, start_dim, end_dim, out) : CT_IO;
 }
 
 ct_status ct_op_unflatten_int(const ct_tensor *self_, int64_t dim, const int64_t *sizes, size_t sizes_count, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_unflatten_int, 170)(self_, dim, sizes, sizes_count, out) : CT_IO;
+  return ct_load() ? AT(ct_op_unflatten_int, 175)(self_, dim, sizes, sizes_count, out) : CT_IO;
 }
 
 ct_status ct_op_contiguous(const ct_tensor *self_, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_contiguous, 171)(self_, out) : CT_IO;
+  return ct_load() ? AT(ct_op_contiguous, 176)(self_, out) : CT_IO;
 }
 
 ct_status ct_op_clone(const ct_tensor *self_, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_clone, 172)(self_, out) : CT_IO;
+  return ct_load() ? AT(ct_op_clone, 177)(self_, out) : CT_IO;
 }
 
 ct_status ct_op_pin_memory(const ct_tensor *self_, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_pin_memory, 173)(self_, out) : CT_IO;
+  return ct_load() ? AT(ct_op_pin_memory, 178)(self_, out) : CT_IO;
 }
 
 ct_status ct_op_detach(const ct_tensor *self_, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_detach, 174)(self_, out) : CT_IO;
+  return ct_load() ? AT(ct_op_detach, 179)(self_, out) : CT_IO;
 }
 
 ct_status ct_op_slice_Tensor(const ct_tensor *self_, int64_t dim, const int64_t *start, const int64_t *end, int64_t step, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_slice_Tensor, 175)(self_, dim, start, end, step, out) : CT_IO;
+  return ct_load() ? AT(ct_op_slice_Tensor, 180)(self_, dim, start, end, step, out) : CT_IO;
 }
 
 ct_status ct_op_select_int(const ct_tensor *self_, int64_t dim, int64_t index, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_select_int, 176)(self_, dim, index, out) : CT_IO;
+  return ct_load() ? AT(ct_op_select_int, 181)(self_, dim, index, out) : CT_IO;
 }
 
 ct_status ct_op_narrow(const ct_tensor *self_, int64_t dim, int64_t start, int64_t length, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_narrow, 177)(self_, dim, start, length, out) : CT_IO;
+  return ct_load() ? AT(ct_op_narrow, 182)(self_, dim, start, length, out) : CT_IO;
 }
 
 ct_status ct_op_index_select(const ct_tensor *self_, int64_t dim, const ct_tensor *index, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_index_select, 178)(self_, dim, index, out) : CT_IO;
+  return ct_load() ? AT(ct_op_index_select, 183)(self_, dim, index, out) : CT_IO;
 }
 
 ct_status ct_op_gather(const ct_tensor *self_, int64_t dim, const ct_tensor *index, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_gather, 179)(self_, dim, index, out) : CT_IO;
+  return ct_load() ? AT(ct_op_gather, 184)(self_, dim, index, out) : CT_IO;
 }
 
 ct_status ct_op_cat(ct_tensor *const *tensors, size_t tensors_count, int64_t dim, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_cat, 180)(tensors, tensors_count, dim, out) : CT_IO;
+  return ct_load() ? AT(ct_op_cat, 185)(tensors, tensors_count, dim, out) : CT_IO;
 }
 
 ct_status ct_op_stack(ct_tensor *const *tensors, size_t tensors_count, int64_t dim, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_stack, 181)(tensors, tensors_count, dim, out) : CT_IO;
+  return ct_load() ? AT(ct_op_stack, 186)(tensors, tensors_count, dim, out) : CT_IO;
 }
 
 ct_status ct_op_split_Tensor(const ct_tensor *self_, int64_t split_size, int64_t dim, ct_tensor ***out, size_t *out_count) {
-  return ct_load() ? AT(ct_op_split_Tensor, 182)(self_, split_size, dim, out, out_count) : CT_IO;
+  return ct_load() ? AT(ct_op_split_Tensor, 187)(self_, split_size, dim, out, out_count) : CT_IO;
 }
 
 ct_status ct_op_split_with_sizes(const ct_tensor *self_, const int64_t *split_sizes, size_t split_sizes_count, int64_t dim, ct_tensor ***out, size_t *out_count) {
-  return ct_load() ? AT(ct_op_split_with_sizes, 183)(self_, split_sizes, split_sizes_count, dim, out, out_count) : CT_IO;
+  return ct_load() ? AT(ct_op_split_with_sizes, 188)(self_, split_sizes, split_sizes_count, dim, out, out_count) : CT_IO;
 }
 
 ct_status ct_op_chunk(const ct_tensor *self_, int64_t chunks, int64_t dim, ct_tensor ***out, size_t *out_count) {
-  return ct_load() ? AT(ct_op_chunk, 184)(self_, chunks, dim, out, out_count) : CT_IO;
+  return ct_load() ? AT(ct_op_chunk, 189)(self_, chunks, dim, out, out_count) : CT_IO;
 }
 
 ct_status ct_op_unbind_int(const ct_tensor *self_, int64_t dim, ct_tensor ***out, size_t *out_count) {
-  return ct_load() ? AT(ct_op_unbind_int, 185)(self_, dim, out, out_count) : CT_IO;
+  return ct_load() ? AT(ct_op_unbind_int, 190)(self_, dim, out, out_count) : CT_IO;
 }
 
 ct_status ct_op_repeat(const ct_tensor *self_, const int64_t *repeats, size_t repeats_count, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_repeat, 186)(self_, repeats, repeats_count, out) : CT_IO;
+  return ct_load() ? AT(ct_op_repeat, 191)(self_, repeats, repeats_count, out) : CT_IO;
 }
 
 ct_status ct_op_repeat_interleave_self_int(const ct_tensor *self_, int64_t repeats, const int64_t *dim, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_repeat_interleave_self_int, 187)(self_, repeats, dim, out) : CT_IO;
+  return ct_load() ? AT(ct_op_repeat_interleave_self_int, 192)(self_, repeats, dim, out) : CT_IO;
 }
 
 ct_status ct_op_flip(const ct_tensor *self_, const int64_t *dims, size_t dims_count, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_flip, 188)(self_, dims, dims_count, out) : CT_IO;
+  return ct_load() ? AT(ct_op_flip, 193)(self_, dims, dims_count, out) : CT_IO;
 }
 
 ct_status ct_op_pad(const ct_tensor *self_, const int64_t *pad, size_t pad_count, const char *mode, const double *value, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_pad, 189)(self_, pad, pad_count, mode, value, out) : CT_IO;
+  return ct_load() ? AT(ct_op_pad, 194)(self_, pad, pad_count, mode, value, out) : CT_IO;
 }
 
 ct_status ct_op_sort_stable(const ct_tensor *self_, const bool *stable, int64_t dim, bool descending, ct_tensor **out0, ct_tensor **out1) {
-  return ct_load() ? AT(ct_op_sort_stable, 190)(self_, stable, dim, descending, out0, out1) : CT_IO;
+  return ct_load() ? AT(ct_op_sort_stable, 195)(self_, stable, dim, descending, out0, out1) : CT_IO;
 }
 
 ct_status ct_op_triu(const ct_tensor *self_, int64_t diagonal, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_triu, 191)(self_, diagonal, out) : CT_IO;
+  return ct_load() ? AT(ct_op_triu, 196)(self_, diagonal, out) : CT_IO;
 }
 
 ct_status ct_op_tril(const ct_tensor *self_, int64_t diagonal, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_tril, 192)(self_, diagonal, out) : CT_IO;
+  return ct_load() ? AT(ct_op_tril, 197)(self_, diagonal, out) : CT_IO;
 }
 
 ct_status ct_op_matmul(const ct_tensor *self_, const ct_tensor *other, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_matmul, 193)(self_, other, out) : CT_IO;
+  return ct_load() ? AT(ct_op_matmul, 198)(self_, other, out) : CT_IO;
 }
 
 ct_status ct_op_addmm(const ct_tensor *self_, const ct_tensor *mat1, const ct_tensor *mat2, ct_scalar beta, ct_scalar alpha, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_addmm, 194)(self_, mat1, mat2, beta, alpha, out) : CT_IO;
+  return ct_load() ? AT(ct_op_addmm, 199)(self_, mat1, mat2, beta, alpha, out) : CT_IO;
 }
 
 ct_status ct_op_linear(const ct_tensor *input, const ct_tensor *weight, const ct_tensor *bias, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_linear, 195)(input, weight, bias, out) : CT_IO;
+  return ct_load() ? AT(ct_op_linear, 200)(input, weight, bias, out) : CT_IO;
 }
 
 ct_status ct_op_linalg_qr(const ct_tensor *A, const char *mode, ct_tensor **out0, ct_tensor **out1) {
-  return ct_load() ? AT(ct_op_linalg_qr, 196)(A, mode, out0, out1) : CT_IO;
+  return ct_load() ? AT(ct_op_linalg_qr, 201)(A, mode, out0, out1) : CT_IO;
 }
 
 ct_status ct_op_linalg_eigh(const ct_tensor *self_, ct_tensor **out0, ct_tensor **out1) {
-  return ct_load() ? AT(ct_op_linalg_eigh, 197)(self_, out0, out1) : CT_IO;
+  return ct_load() ? AT(ct_op_linalg_eigh, 202)(self_, out0, out1) : CT_IO;
 }
 
 ct_status ct_op_conv1d(const ct_tensor *input, const ct_tensor *weight, const ct_tensor *bias, const int64_t *stride, size_t stride_count, const int64_t *padding, size_t padding_count, const int64_t *dilation, size_t dilation_count, int64_t groups, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_conv1d, 198)(input, weight, bias, stride, stride_count, padding, padding_count, dilation, dilation_count, groups, out) : CT_IO;
+  return ct_load() ? AT(ct_op_conv1d, 203)(input, weight, bias, stride, stride_count, padding, padding_count, dilation, dilation_count, groups, out) : CT_IO;
 }
 
 ct_status ct_op_conv2d(const ct_tensor *input, const ct_tensor *weight, const ct_tensor *bias, const int64_t *stride, size_t stride_count, const int64_t *padding, size_t padding_count, const int64_t *dilation, size_t dilation_count, int64_t groups, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_conv2d, 199)(input, weight, bias, stride, stride_count, padding, padding_count, dilation, dilation_count, groups, out) : CT_IO;
+  return ct_load() ? AT(ct_op_conv2d, 204)(input, weight, bias, stride, stride_count, padding, padding_count, dilation, dilation_count, groups, out) : CT_IO;
 }
 
 ct_status ct_op_conv3d(const ct_tensor *input, const ct_tensor *weight, const ct_tensor *bias, const int64_t *stride, size_t stride_count, const int64_t *padding, size_t padding_count, const int64_t *dilation, size_t dilation_count, int64_t groups, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_conv3d, 200)(input, weight, bias, stride, stride_count, padding, padding_count, dilation, dilation_count, groups, out) : CT_IO;
+  return ct_load() ? AT(ct_op_conv3d, 205)(input, weight, bias, stride, stride_count, padding, padding_count, dilation, dilation_count, groups, out) : CT_IO;
 }
 
 ct_status ct_op_conv_transpose1d(const ct_tensor *input, const ct_tensor *weight, const ct_tensor *bias, const int64_t *stride, size_t stride_count, const int64_t *padding, size_t padding_count, const int64_t *output_padding, size_t output_padding_count, int64_t groups, const int64_t *dilation, size_t dilation_count, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_conv_transpose1d, 201)(input, weight, bias, stride, stride_count, padding, padding_count, output_padding, output_padding_count, groups, dilation, dilation_count, out) : CT_IO;
+  return ct_load() ? AT(ct_op_conv_transpose1d, 206)(input, weight, bias, stride, stride_count, padding, padding_count, output_padding, output_padding_count, groups, dilation, dilation_count, out) : CT_IO;
 }
 
 ct_status ct_op_scaled_dot_product_attention(const ct_tensor *query, const ct_tensor *key, const ct_tensor *value, const ct_tensor *attn_mask, bool is_causal, const double *scale, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_scaled_dot_product_attention, 202)(query, key, value, attn_mask, is_causal, scale, out) : CT_IO;
+  return ct_load() ? AT(ct_op_scaled_dot_product_attention, 207)(query, key, value, attn_mask, is_causal, scale, out) : CT_IO;
 }
 
 ct_status ct_op_stft_center(const ct_tensor *self_, int64_t n_fft, const int64_t *hop_length, const ct_tensor *window, bool center, const char *pad_mode, const bool *return_complex, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_stft_center, 203)(self_, n_fft, hop_length, window, center, pad_mode, return_complex, out) : CT_IO;
+  return ct_load() ? AT(ct_op_stft_center, 208)(self_, n_fft, hop_length, window, center, pad_mode, return_complex, out) : CT_IO;
 }
 
 ct_status ct_op_layer_norm(const ct_tensor *input, const int64_t *normalized_shape, size_t normalized_shape_count, const ct_tensor *weight, const ct_tensor *bias, double eps, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_layer_norm, 204)(input, normalized_shape, normalized_shape_count, weight, bias, eps, out) : CT_IO;
+  return ct_load() ? AT(ct_op_layer_norm, 209)(input, normalized_shape, normalized_shape_count, weight, bias, eps, out) : CT_IO;
 }
 
 ct_status ct_op_rms_norm(const ct_tensor *input, const int64_t *normalized_shape, size_t normalized_shape_count, const ct_tensor *weight, const double *eps, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_rms_norm, 205)(input, normalized_shape, normalized_shape_count, weight, eps, out) : CT_IO;
+  return ct_load() ? AT(ct_op_rms_norm, 210)(input, normalized_shape, normalized_shape_count, weight, eps, out) : CT_IO;
 }
 
 ct_status ct_op_group_norm(const ct_tensor *input, int64_t num_groups, const ct_tensor *weight, const ct_tensor *bias, double eps, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_group_norm, 206)(input, num_groups, weight, bias, eps, out) : CT_IO;
+  return ct_load() ? AT(ct_op_group_norm, 211)(input, num_groups, weight, bias, eps, out) : CT_IO;
 }
 
 ct_status ct_op_embedding(const ct_tensor *weight, const ct_tensor *indices, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_embedding, 207)(weight, indices, out) : CT_IO;
+  return ct_load() ? AT(ct_op_embedding, 212)(weight, indices, out) : CT_IO;
 }
 
 ct_status ct_op_upsample_bilinear2d_aa(const ct_tensor *self_, const int64_t *output_size, size_t output_size_count, bool align_corners, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_upsample_bilinear2d_aa, 208)(self_, output_size, output_size_count, align_corners, out) : CT_IO;
+  return ct_load() ? AT(ct_op_upsample_bilinear2d_aa, 213)(self_, output_size, output_size_count, align_corners, out) : CT_IO;
 }
 
 ct_status ct_op_upsample_bicubic2d_aa(const ct_tensor *self_, const int64_t *output_size, size_t output_size_count, bool align_corners, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_upsample_bicubic2d_aa, 209)(self_, output_size, output_size_count, align_corners, out) : CT_IO;
+  return ct_load() ? AT(ct_op_upsample_bicubic2d_aa, 214)(self_, output_size, output_size_count, align_corners, out) : CT_IO;
 }
 
 ct_status ct_op_upsample_bilinear2d(const ct_tensor *self_, const int64_t *output_size, size_t output_size_count, bool align_corners, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_upsample_bilinear2d, 210)(self_, output_size, output_size_count, align_corners, out) : CT_IO;
+  return ct_load() ? AT(ct_op_upsample_bilinear2d, 215)(self_, output_size, output_size_count, align_corners, out) : CT_IO;
 }
 
 ct_status ct_op_upsample_bicubic2d(const ct_tensor *self_, const int64_t *output_size, size_t output_size_count, bool align_corners, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_upsample_bicubic2d, 211)(self_, output_size, output_size_count, align_corners, out) : CT_IO;
+  return ct_load() ? AT(ct_op_upsample_bicubic2d, 216)(self_, output_size, output_size_count, align_corners, out) : CT_IO;
 }
 
 ct_status ct_op_upsample_nearest2d(const ct_tensor *self_, const int64_t *output_size, size_t output_size_count, ct_tensor **out) {
-  return ct_load() ? AT(ct_op_upsample_nearest2d, 212)(self_, output_size, output_size_count, out) : CT_IO;
+  return ct_load() ? AT(ct_op_upsample_nearest2d, 217)(self_, output_size, output_size_count, out) : CT_IO;
 }
 
 ct_status ct_op_copy_(ct_tensor *self_, const ct_tensor *src) {
-  return ct_load() ? AT(ct_op_copy_, 213)(self_, src) : CT_IO;
+  return ct_load() ? AT(ct_op_copy_, 218)(self_, src) : CT_IO;
 }
 
 ct_status ct_op_zero_(ct_tensor *self_) {
-  return ct_load() ? AT(ct_op_zero_, 214)(self_) : CT_IO;
+  return ct_load() ? AT(ct_op_zero_, 219)(self_) : CT_IO;
 }
 
 ct_status ct_op_fill__Scalar(ct_tensor *self_, ct_scalar value) {
-  return ct_load() ? AT(ct_op_fill__Scalar, 215)(self_, value) : CT_IO;
+  return ct_load() ? AT(ct_op_fill__Scalar, 220)(self_, value) : CT_IO;
 }
 
 ct_status ct_op_add__Tensor(ct_tensor *self_, const ct_tensor *other, ct_scalar alpha) {
-  return ct_load() ? AT(ct_op_add__Tensor, 216)(self_, other, alpha) : CT_IO;
+  return ct_load() ? AT(ct_op_add__Tensor, 221)(self_, other, alpha) : CT_IO;
 }
 
 ct_status ct_op_mul__Tensor(ct_tensor *self_, const ct_tensor *other) {
-  return ct_load() ? AT(ct_op_mul__Tensor, 217)(self_, other) : CT_IO;
+  return ct_load() ? AT(ct_op_mul__Tensor, 222)(self_, other) : CT_IO;
 }
 
 ct_status ct_op_mul__Scalar(ct_tensor *self_, ct_scalar other) {
-  return ct_load() ? AT(ct_op_mul__Scalar, 218)(self_, other) : CT_IO;
+  return ct_load() ? AT(ct_op_mul__Scalar, 223)(self_, other) : CT_IO;
 }
 
 ct_status ct_op_clamp_(ct_tensor *self_, const ct_scalar *min, const ct_scalar *max) {
-  return ct_load() ? AT(ct_op_clamp_, 219)(self_, min, max) : CT_IO;
+  return ct_load() ? AT(ct_op_clamp_, 224)(self_, min, max) : CT_IO;
 }
 
 ct_status ct_op_lerp__Scalar(ct_tensor *self_, const ct_tensor *end, ct_scalar weight) {
-  return ct_load() ? AT(ct_op_lerp__Scalar, 220)(self_, end, weight) : CT_IO;
+  return ct_load() ? AT(ct_op_lerp__Scalar, 225)(self_, end, weight) : CT_IO;
 }
 
 ct_status ct_op_leaky_relu_(ct_tensor *self_, ct_scalar negative_slope) {
-  return ct_load() ? AT(ct_op_leaky_relu_, 221)(self_, negative_slope) : CT_IO;
+  return ct_load() ? AT(ct_op_leaky_relu_, 226)(self_, negative_slope) : CT_IO;
 }
 
 ct_status ct_op_silu_(ct_tensor *self_) {
-  return ct_load() ? AT(ct_op_silu_, 222)(self_) : CT_IO;
+  return ct_load() ? AT(ct_op_silu_, 227)(self_) : CT_IO;
 }
 
 ct_status ct_op_fused_adamw_(ct_tensor *const *self_, size_t self__count, ct_tensor *const *grads, size_t grads_count, ct_tensor *const *exp_avgs, size_t exp_avgs_count, ct_tensor *const *exp_avg_sqs, size_t exp_avg_sqs_count, ct_tensor *const *max_exp_avg_sqs, size_t max_exp_avg_sqs_count, ct_tensor *const *state_steps, size_t state_steps_count, double lr, double beta1, double beta2, double weight_decay, double eps, bool amsgrad, bool maximize) {
-  return ct_load() ? AT(ct_op_fused_adamw_, 223)(self_, self__count, grads, grads_count, exp_avgs, exp_avgs_count, exp_avg_sqs, exp_avg_sqs_count, max_exp_avg_sqs, max_exp_avg_sqs_count, state_steps, state_steps_count, lr, beta1, beta2, weight_decay, eps, amsgrad, maximize) : CT_IO;
+  return ct_load() ? AT(ct_op_fused_adamw_, 228)(self_, self__count, grads, grads_count, exp_avgs, exp_avgs_count, exp_avg_sqs, exp_avg_sqs_count, max_exp_avg_sqs, max_exp_avg_sqs_count, state_steps, state_steps_count, lr, beta1, beta2, weight_decay, eps, amsgrad, maximize) : CT_IO;
 }
 
 ct_status ct_op_foreach_norm_Scalar(ct_tensor *const *self_, size_t self__count, ct_scalar ord, ct_tensor ***out, size_t *out_count) {
-  return ct_load() ? AT(ct_op_foreach_norm_Scalar, 224)(self_, self__count, ord, out, out_count) : CT_IO;
+  return ct_load() ? AT(ct_op_foreach_norm_Scalar, 229)(self_, self__count, ord, out, out_count) : CT_IO;
 }
 
 ct_status ct_op_foreach_mul__Tensor(ct_tensor *const *self_, size_t self__count, const ct_tensor *other) {
-  return ct_load() ? AT(ct_op_foreach_mul__Tensor, 225)(self_, self__count, other) : CT_IO;
+  return ct_load() ? AT(ct_op_foreach_mul__Tensor, 230)(self_, self__count, other) : CT_IO;
 }
 
 ct_status ct_op_foreach_mul__Scalar(ct_tensor *const *self_, size_t self__count, ct_scalar scalar) {
-  return ct_load() ? AT(ct_op_foreach_mul__Scalar, 226)(self_, self__count, scalar) : CT_IO;
+  return ct_load() ? AT(ct_op_foreach_mul__Scalar, 231)(self_, self__count, scalar) : CT_IO;
 }
 
 ct_status ct_op_foreach_mul_Scalar(ct_tensor *const *self_, size_t self__count, ct_scalar scalar, ct_tensor ***out, size_t *out_count) {
-  return ct_load() ? AT(ct_op_foreach_mul_Scalar, 227)(self_, self__count, scalar, out, out_count) : CT_IO;
+  return ct_load() ? AT(ct_op_foreach_mul_Scalar, 232)(self_, self__count, scalar, out, out_count) : CT_IO;
 }
 
 ct_status ct_op_foreach_mul_List(ct_tensor *const *self_, size_t self__count, ct_tensor *const *other, size_t other_count, ct_tensor ***out, size_t *out_count) {
-  return ct_load() ? AT(ct_op_foreach_mul_List, 228)(self_, self__count, other, other_count, out, out_count) : CT_IO;
+  return ct_load() ? AT(ct_op_foreach_mul_List, 233)(self_, self__count, other, other_count, out, out_count) : CT_IO;
 }
 
 ct_status ct_op_foreach_add__Scalar(ct_tensor *const *self_, size_t self__count, ct_scalar scalar) {
-  return ct_load() ? AT(ct_op_foreach_add__Scalar, 229)(self_, self__count, scalar) : CT_IO;
+  return ct_load() ? AT(ct_op_foreach_add__Scalar, 234)(self_, self__count, scalar) : CT_IO;
 }
 
 ct_status ct_op_foreach_add__List(ct_tensor *const *self_, size_t self__count, ct_tensor *const *other, size_t other_count, ct_scalar alpha) {
-  return ct_load() ? AT(ct_op_foreach_add__List, 230)(self_, self__count, other, other_count, alpha) : CT_IO;
+  return ct_load() ? AT(ct_op_foreach_add__List, 235)(self_, self__count, other, other_count, alpha) : CT_IO;
 }
 
 ct_status ct_op_foreach_sub_List(ct_tensor *const *self_, size_t self__count, ct_tensor *const *other, size_t other_count, ct_tensor ***out, size_t *out_count) {
-  return ct_load() ? AT(ct_op_foreach_sub_List, 231)(self_, self__count, other, other_count, out, out_count) : CT_IO;
+  return ct_load() ? AT(ct_op_foreach_sub_List, 236)(self_, self__count, other, other_count, out, out_count) : CT_IO;
 }
 
 ct_status ct_op_foreach_addcmul__Scalar(ct_tensor *const *self_, size_t self__count, ct_tensor *const *tensor1, size_t tensor1_count, ct_tensor *const *tensor2, size_t tensor2_count, ct_scalar value) {
-  return ct_load() ? AT(ct_op_foreach_addcmul__Scalar, 232)(self_, self__count, tensor1, tensor1_count, tensor2, tensor2_count, value) : CT_IO;
+  return ct_load() ? AT(ct_op_foreach_addcmul__Scalar, 237)(self_, self__count, tensor1, tensor1_count, tensor2, tensor2_count, value) : CT_IO;
 }
 
 ct_status ct_op_foreach_addcdiv__Scalar(ct_tensor *const *self_, size_t self__count, ct_tensor *const *tensor1, size_t tensor1_count, ct_tensor *const *tensor2, size_t tensor2_count, ct_scalar value) {
-  return ct_load() ? AT(ct_op_foreach_addcdiv__Scalar, 233)(self_, self__count, tensor1, tensor1_count, tensor2, tensor2_count, value) : CT_IO;
+  return ct_load() ? AT(ct_op_foreach_addcdiv__Scalar, 238)(self_, self__count, tensor1, tensor1_count, tensor2, tensor2_count, value) : CT_IO;
 }
 
 ct_status ct_op_foreach_lerp__Scalar(ct_tensor *const *self_, size_t self__count, ct_tensor *const *tensors1, size_t tensors1_count, ct_scalar weight) {
-  return ct_load() ? AT(ct_op_foreach_lerp__Scalar, 234)(self_, self__count, tensors1, tensors1_count, weight) : CT_IO;
+  return ct_load() ? AT(ct_op_foreach_lerp__Scalar, 239)(self_, self__count, tensors1, tensors1_count, weight) : CT_IO;
 }
 
 ct_status ct_op_foreach_sqrt(ct_tensor *const *self_, size_t self__count, ct_tensor ***out, size_t *out_count) {
-  return ct_load() ? AT(ct_op_foreach_sqrt, 235)(self_, self__count, out, out_count) : CT_IO;
+  return ct_load() ? AT(ct_op_foreach_sqrt, 240)(self_, self__count, out, out_count) : CT_IO;
 }
 
 ct_status ct_op_foreach_sign(ct_tensor *const *self_, size_t self__count, ct_tensor ***out, size_t *out_count) {
-  return ct_load() ? AT(ct_op_foreach_sign, 236)(self_, self__count, out, out_count) : CT_IO;
+  return ct_load() ? AT(ct_op_foreach_sign, 241)(self_, self__count, out, out_count) : CT_IO;
 }
 
 ct_status ct_op_foreach_copy_(ct_tensor *const *self_, size_t self__count, ct_tensor *const *src, size_t src_count) {
-  return ct_load() ? AT(ct_op_foreach_copy_, 237)(self_, self__count, src, src_count) : CT_IO;
+  return ct_load() ? AT(ct_op_foreach_copy_, 242)(self_, self__count, src, src_count) : CT_IO;
 }
