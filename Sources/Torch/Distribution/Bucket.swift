@@ -37,13 +37,18 @@ struct Bucket {
     return full + open.map(\.bucket)
   }
 
-  /// Calls `body` with one contiguous CPU tensor of all elements, and writes its changes back.
-  func exchange(_ body: (Tensor) throws -> Void) throws {
+  /// The device of the tensors.
+  var device: Device { tensors[0].device }
+
+  /// Calls `body` with one contiguous tensor of all elements, and writes its changes back.
+  ///
+  /// - Parameter device: The device of that tensor, the bucket's or the CPU.
+  func exchange(on device: Device, _ body: (Tensor) throws -> Void) throws {
     try withoutGrad {
-      if tensors.count == 1, tensors[0].isContiguous, tensors[0].device == .cpu {
+      if tensors.count == 1, tensors[0].isContiguous, tensors[0].device == device {
         return try body(tensors[0])
       }
-      let flat = try Tensor.cat(tensors.map { try $0.reshape([-1]) }).to(.cpu)
+      let flat = try Tensor.cat(tensors.map { try $0.reshape([-1]) }).to(device)
       try body(flat)
       for (tensor, part) in zip(tensors, try flat.split(sizes: tensors.map(\.count))) {
         try tensor.copy_(part.reshape(tensor.shape))

@@ -5,18 +5,26 @@ import Synchronization
 extension ProcessGroup {
   /// A collective that runs in the background.
   public final class Pending: Sendable {
+    /// A collective between GPUs.
+    private let work: Work?
     private let result = Mutex<Result<Void, any Error>?>(nil)
     private let done = DispatchSemaphore(value: 0)
+
+    fileprivate init(_ work: Work? = nil) { self.work = work }
 
     fileprivate func finish(_ result: Result<Void, any Error>) {
       self.result.withLock { $0 = result }
       done.signal()
     }
 
-    /// Waits for the end. The result is then ready for all streams of a GPU. May be called again.
+    /// Makes this thread's next operations wait for the end. May be called again.
+    ///
+    /// The host does not wait if the GPUs exchange their tensors directly: only the current stream
+    /// does, and a failure is thrown later, by a collective between CPUs.
     ///
     /// - Throws: `TorchError` of kind `.collective`.
     public func wait() throws {
+      if let work { return try work.wait() }
       done.wait()
       done.signal()
       try result.withLock { $0 }?.get()  // set before the signal
@@ -29,8 +37,8 @@ extension ProcessGroup {
   /// - Precondition: The tensor has the same shape and dtype on all ranks.
   /// - Throws: `TorchError` if a GPU's stream can't be used.
   public func startAllReduce(_ tensor: Tensor) throws -> Pending {
-    try start(from: tensor, to: tensor) { group, _, tensor in
-      try check(ct_all_reduce(group, tensor.handle, CT_SUM))
+    try start(from: tensor, to: tensor) { group, _, tensor, work in
+      ct_all_reduce(group, tensor.handle, CT_SUM, work)
     }
   }
 
@@ -42,8 +50,8 @@ extension ProcessGroup {
   /// - Throws: `TorchError` if a GPU's stream can't be used.
   public func startAllGather(_ tensor: Tensor, into all: Tensor) throws -> Pending {
     precondition(all.count == tensor.count * worldSize, "a part for each rank")
-    return try start(from: tensor, to: all) { group, tensor, all in
-      try check(ct_all_gather(group, tensor.handle, all.handle))
+    return try start(from: tensor, to: all) { group, tensor, all, work in
+      ct_all_gather(group, tensor.handle, all.handle, work)
     }
   }
 
@@ -55,17 +63,23 @@ extension ProcessGroup {
   /// - Throws: `TorchError` if a GPU's stream can't be used.
   public func startReduceScatter(_ all: Tensor, into part: Tensor) throws -> Pending {
     precondition(all.count == part.count * worldSize, "a part for each rank")
-    return try start(from: all, to: part) { group, all, part in
-      try check(ct_reduce_scatter(group, all.handle, part.handle))
+    return try start(from: all, to: part) { group, all, part, work in
+      ct_reduce_scatter(group, all.handle, part.handle, work)
     }
   }
 
-  /// Runs a collective after those that were started before. Tensors on a GPU travel through
-  /// page-locked host memory, on a stream beside the kernels.
+  /// Runs a collective after those that were started before. Tensors of GPUs that can't exchange
+  /// them directly travel through page-locked host memory, on a stream beside the kernels.
   private func start(
     from input: Tensor, to output: Tensor,
-    _ body: @escaping @Sendable (OpaquePointer, Tensor, Tensor) throws -> Void
+    _ body:
+      @escaping @Sendable (
+        OpaquePointer, Tensor, Tensor, UnsafeMutablePointer<OpaquePointer?>
+      ) -> ct_status
   ) throws -> Pending {
+    if let handle, input.device != .cpu, backend == .nccl {
+      return Pending(try Work { body(handle, input, output, $0) })
+    }
     let pending = Pending()
     guard handle != nil else {
       if input !== output { try withoutGrad { try output.copy_(input) } }
@@ -78,13 +92,15 @@ extension ProcessGroup {
       pending.finish(
         Result {
           guard let handle else { return }
-          guard let copies, let ready else { return try body(handle, input, output) }
+          guard let copies, let ready else {
+            return try Work { body(handle, input, output, $0) }.wait()
+          }
           let hostInput = try Tensor.pinned(like: input)
           let hostOutput = input === output ? hostInput : try Tensor.pinned(like: output)
           try copies.wait(for: ready)
           try copies.copy(input, to: hostInput)
           try copies.record().synchronize()
-          try body(handle, hostInput, hostOutput)
+          try Work { body(handle, hostInput, hostOutput, $0) }.wait()
           try copies.copy(hostOutput, to: output)
           try copies.record().synchronize()
         })
@@ -100,6 +116,25 @@ extension ProcessGroup {
     streams.withLock { $0[device] = stream }
     return stream
   }
+}
+
+/// A collective that libtorch runs.
+final class Work: @unchecked Sendable {
+  private let handle: OpaquePointer
+
+  /// - Throws: The error of `start`, which starts the collective.
+  init(_ start: (UnsafeMutablePointer<OpaquePointer?>) -> ct_status) throws {
+    var handle: OpaquePointer?
+    try check(start(&handle))
+    self.handle = handle!  // never nil after CT_OK
+  }
+
+  deinit { ct_work_free(handle) }
+
+  /// Makes the host wait for the end, or the current stream of a GPU.
+  ///
+  /// - Throws: `TorchError` of kind `.collective`.
+  func wait() throws { try check(ct_work_wait(handle)) }
 }
 
 extension Tensor {

@@ -24,8 +24,8 @@ extension ProcessGroup {
     guard let handle else { return }
     try announce("all_reduce \(reduction)", tensors)
     for bucket in Bucket.fill(tensors) {
-      try bucket.exchange { flat in
-        try queue.sync { try check(ct_all_reduce(handle, flat.handle, reduction.c)) }
+      try bucket.exchange(on: exchangeDevice(of: bucket.device)) { flat in
+        try run(on: flat.device) { ct_all_reduce(handle, flat.handle, reduction.c, $0) }
       }
     }
   }
@@ -49,8 +49,8 @@ extension ProcessGroup {
     guard let handle else { return }
     try announce("broadcast from \(root)", tensors)
     for bucket in Bucket.fill(tensors) {
-      try bucket.exchange { flat in
-        try queue.sync { try check(ct_broadcast(handle, flat.handle, Int32(root))) }
+      try bucket.exchange(on: exchangeDevice(of: bucket.device)) { flat in
+        try run(on: flat.device) { ct_broadcast(handle, flat.handle, Int32(root), $0) }
       }
     }
   }
@@ -119,10 +119,24 @@ extension ProcessGroup {
   /// Gathers tensors that are known to have the same shape and dtype.
   private func gatherAlike(_ tensor: Tensor) throws -> [Tensor] {
     guard let handle, tensor.count > 0 else { return [Tensor](repeating: tensor, count: worldSize) }
-    let mine = try tensor.detach().to(.cpu).contiguous()
-    let all = try Tensor.empty([worldSize, mine.count], dtype: mine.dtype)
-    try queue.sync { try check(ct_all_gather(handle, mine.handle, all.handle)) }
+    let mine = try tensor.detach().to(exchangeDevice(of: tensor.device)).contiguous()
+    let all = try Tensor.empty([worldSize, mine.count], dtype: mine.dtype, device: mine.device)
+    try run(on: mine.device) { ct_all_gather(handle, mine.handle, all.handle, $0) }
     return try all.to(tensor.device).split(1).map { try $0.reshape(tensor.shape) }
+  }
+
+  /// The device that tensors are exchanged on.
+  private func exchangeDevice(of device: Device) -> Device { backend == .nccl ? device : .cpu }
+
+  /// Runs a collective of tensors on a device, after those that were started before.
+  private func run(
+    on device: Device, _ start: (UnsafeMutablePointer<OpaquePointer?>) -> ct_status
+  ) throws {
+    if device == .cpu {
+      try queue.sync { try Work(start).wait() }
+    } else {
+      try Work(start).wait()
+    }
   }
 
   /// The dtypes that both Gloo and NCCL can sum.
