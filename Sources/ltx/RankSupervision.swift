@@ -1,19 +1,32 @@
 import ArgumentParser
 import Foundation
 import Support
+import Synchronization
 import Torch
 
 /// Ends this process if another rank of its group has ended, and tells the others if this one fails.
 struct RankSupervision {
+  private let group: ProcessGroup
   /// Nil in a group of one.
   private let watch: RankWatch?
+  private let end: End
+
+  /// Whether this process is ending because of another rank.
+  private final class End: Sendable {
+    let hasBegun = Atomic<Bool>(false)
+  }
 
   init(_ group: ProcessGroup) throws {
+    let end = End()
+    (self.group, self.end) = (group, end)
     watch = try ltx.checkingInput {
-      try group.watch { loss in
+      try group.watch { [weak group] loss in
         // The main thread may wait for the other rank forever. Everything that this process writes
         // appears whole or not at all.
+        end.hasBegun.store(true, ordering: .releasing)
         printError("error: \(loss.message)")
+        // A kernel that waits for the other rank would keep the process from ending.
+        group?.abort()
         _exit(loss.status)
       }
     }
@@ -41,6 +54,10 @@ struct RankSupervision {
     } catch let code as ExitCode {
       throw code
     } catch {
+      // An exchange that has been aborted; the reason is printed already.
+      while end.hasBegun.load(ordering: .acquiring) { Thread.sleep(forTimeInterval: 1) }
+      // The error must not wait for kernels that wait for other ranks.
+      defer { group.abort() }
       if let error = error as? TorchError, error.kind == .collective,
         let loss = watch.explanation()
       {

@@ -54,10 +54,11 @@ struct TrainCommand: ParsableCommand {
       for notice in configuration.notices { printError("note: \(notice)") }
       let device = try compute.device(of: ProcessRanks() ?? .single)
       try device.prepare()
-      return (configuration, device, try ProcessGroup.fromEnvironment() ?? .single)
+      return (configuration, device, try ProcessGroup.fromEnvironment(device: device) ?? .single)
     }
     let ranks = try RankSupervision(group)
     defer { ranks.finish() }
+    if group.isMain, let limitation = group.limitation { printError("note: \(limitation)") }
     let session = try ranks.checkingInput(.training) {
       try group.requireSame([
         ("version", SwiftLTX.version),
