@@ -20,6 +20,10 @@ struct DeviceChecks {
     for device in devices((try? found.get()) ?? 0) {
       checks += gpuChecks(device)
     }
+    if case .success(let count) = found, device != .cpu {
+      let isUsable = count > 0 && !checks.contains { $0.status == .problem }
+      checks.append(collectives(isUsable ? devices(count).first : nil))
+    }
     return checks
   }
 
@@ -65,6 +69,35 @@ struct DeviceChecks {
     if let supported = driver.supportedCUDA { text += " supports CUDA \(supported)" }
     if let needed = driver.neededCUDA { text += ", libtorch uses CUDA \(needed)" }
     return Check("driver", .ok, text, values: values)
+  }
+
+  /// Whether several GPUs can exchange tensors without the host.
+  ///
+  /// - Parameter device: A GPU that works; nil if there is none.
+  private func collectives(_ device: Device?) -> Check {
+    func message(_ error: any Error) -> String {
+      (error as? TorchError)?.message ?? describe(error)
+    }
+    let implementation: String
+    do {
+      implementation = try GPUCollectives.load()
+    } catch {
+      return Check(
+        "collectives", .note,
+        failure: "several GPUs would exchange tensors through host memory: \(message(error))")
+    }
+    let values: JSONObject = ["implementation": .string(implementation)]
+    do {
+      if let device { try GPUCollectives.tryOut(on: device) }
+    } catch {
+      return Check(
+        "collectives", .note, failure: "\(implementation) does not work: \(message(error))",
+        values: values)
+    }
+    return Check(
+      "collectives", .ok,
+      "\(implementation) exchanges tensors between GPUs\(device.map { ", tried on \($0)" } ?? "")",
+      values: values)
   }
 
   private func gpuChecks(_ device: Device) -> [Check] {
