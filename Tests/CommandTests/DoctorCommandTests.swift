@@ -133,6 +133,9 @@ import Testing
     #expect(report["cuda:0 attention"]?.maskedKernel == "efficient")
     #expect(try #require(report["cuda:0 upload"]?.bytesPerSecond) > 0)
     #expect(report["cuda:0 models"]?.fits?.count == 6)
+    #expect(
+      report["collectives"]?.text
+        == "pretend NCCL exchanges tensors between GPUs, tried on cuda:0")
     #expect(!report.checks.contains { $0.text.contains("`device`") })
   }
 

@@ -30,6 +30,8 @@ enum PretendGPU {
     var pinnedBytes: Int { get }
     var downloads: Int { get }
     var downloadedBytes: Int { get }
+    /// The bytes that were sent to other devices.
+    var sentBytes: Int { get }
     /// Calls and bytes by the operation's name.
     var operations: [String: [Int]] { get }
   }
@@ -47,11 +49,12 @@ enum PretendGPU {
       /// The peak since the previous mark.
       let peakBytes: Int
       let kernels, bytes, syncs, uploads, pageableBytes, pinnedBytes, downloads,
-        downloadedBytes: Int
+        downloadedBytes, sentBytes: Int
       let operations: [String: [Int]]
     }
 
-    let kernels, bytes, syncs, uploads, pageableBytes, pinnedBytes, downloads, downloadedBytes: Int
+    let kernels, bytes, syncs, uploads, pageableBytes, pinnedBytes, downloads, downloadedBytes,
+      sentBytes: Int
     let operations: [String: [Int]]
     let devices: [Memory]
     let marks: [Mark]
@@ -96,6 +99,32 @@ enum PretendGPU {
     let decoder = JSONDecoder()
     decoder.keyDecodingStrategy = .convertFromSnakeCase
     return (result, try decoder.decode(Report.self, from: data))
+  }
+
+  /// Runs `ltx train` as several processes with a pretend GPU each.
+  ///
+  /// - Parameters:
+  ///   - gpus: The number of processes. One is started without a launcher.
+  ///   - environment: Other settings of `Tests/PretendGPU/README.md`.
+  /// - Returns: The counts of the processes, in the order in which they ended.
+  static func train(
+    _ arguments: [String], gpus: Int, in folder: String, environment: [String: String] = [:]
+  ) throws -> (result: Program.Result, reports: [Report]) {
+    let path = "\(folder)/pretend-gpus-\(UUID().uuidString).json"
+    let settings = try Self.environment(count: gpus).merging(environment) { $1 }
+      .merging(["PRETEND_GPU_REPORT": path]) { $1 }
+    let launch = gpus == 1 ? [] : ["launch", "--nproc-per-node", "\(gpus)", "ltx"]
+    let result = try Program.run(
+      launch + ["train"] + arguments + ["--device", "cuda", "--threads", "1"], in: folder,
+      environment: settings)
+    let text = String(decoding: FileManager.default.contents(atPath: path) ?? Data(), as: UTF8.self)
+    let decoder = JSONDecoder()
+    decoder.keyDecodingStrategy = .convertFromSnakeCase
+    let reports = try text.split(separator: "\n").map {
+      try decoder.decode(Report.self, from: Data($0.utf8))
+    }
+    // The launcher may ask for the number of GPUs.
+    return (result, reports.filter { $0.kernels > 0 })
   }
 
   /// The variables with which a program, and those that it starts, see pretend GPUs.

@@ -31,15 +31,15 @@ void Book::addSync() {
 void Book::reset() {
   std::lock_guard<std::mutex> lock(mutex);
   operations.clear();
-  kernels = syncs = bytes = uploads = pageableBytes = pinnedBytes = downloads = downloadedBytes = 0;
+  kernels = syncs = bytes = uploads = pageableBytes = pinnedBytes = downloads = downloadedBytes = sentBytes = 0;
 }
 
 // The counts as members of a JSON object; operations by the number of their calls.
 void Book::write(FILE *file) {
   fprintf(file,
           "\"kernels\":%ld,\"bytes\":%ld,\"syncs\":%ld,\"uploads\":%ld,\"pageable_bytes\":%ld,\"pinned_bytes\":%ld,"
-          "\"downloads\":%ld,\"downloaded_bytes\":%ld,\"operations\":{",
-          kernels, bytes, syncs, uploads, pageableBytes, pinnedBytes, downloads, downloadedBytes);
+          "\"downloads\":%ld,\"downloaded_bytes\":%ld,\"sent_bytes\":%ld,\"operations\":{",
+          kernels, bytes, syncs, uploads, pageableBytes, pinnedBytes, downloads, downloadedBytes, sentBytes);
   std::vector<std::pair<std::string, Count>> sorted(operations.begin(), operations.end());
   std::sort(sorted.begin(), sorted.end(), [](auto &a, auto &b) { return a.second.calls > b.second.calls; });
   for (size_t i = 0; i < sorted.size(); ++i)

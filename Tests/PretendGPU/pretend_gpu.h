@@ -103,6 +103,7 @@ struct Book {
   std::map<std::string, Count> operations;
   int64_t kernels = 0, syncs = 0, bytes = 0;
   int64_t uploads = 0, pageableBytes = 0, pinnedBytes = 0, downloads = 0, downloadedBytes = 0;
+  int64_t sentBytes = 0; // to other devices
 
   static Book &shared();
   void addKernel(const std::string &name, int64_t bytes);
