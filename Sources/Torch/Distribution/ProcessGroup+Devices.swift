@@ -127,10 +127,11 @@ extension ProcessGroup {
   /// - Parameter limit: The maximum time that this takes.
   public func abort(within limit: Duration = .seconds(5)) {
     guard backend == .nccl else { return }
+    let groups = [self] + subgroups.withLock(\.self)
     let done = DispatchSemaphore(value: 0)
-    Thread.detachNewThread { [self] in
+    Thread.detachNewThread {
       // The process ends because of another error, which is reported.
-      _ = ct_process_group_abort(handle)
+      for group in groups { _ = ct_process_group_abort(group.handle) }
       done.signal()
     }
     _ = done.wait(timeout: .now() + .milliseconds(Int(limit.milliseconds)))

@@ -11,17 +11,15 @@ extension ProcessGroup {
     guard let rank = members.firstIndex(of: self.rank) else {
       preconditionFailure("rank \(self.rank) is not among \(members)")
     }
-    let number = subgroupCount.withLock { count in
-      count += 1
-      return count
-    }
     guard members.count > 1, let place else { return .single }
     if members.count == worldSize { return self }
     var own = place
     own.isServed = true
-    own.prefix += "/subgroup \(number) of \(members[0])"
-    return try ProcessGroup(
+    own.prefix += "/subgroup \(subgroups.withLock(\.count)) of \(members[0])"
+    let group = try ProcessGroup(
       ProcessRanks(rank: rank, worldSize: members.count, localRank: localRank), at: own,
-      backend: backend, timeouts: timeouts)
+      device: device, backend: backend, timeouts: timeouts)
+    subgroups.withLock { $0.append(group) }
+    return group
   }
 }

@@ -47,8 +47,10 @@ public final class ProcessGroup: @unchecked Sendable {
   /// them, which is the same on all ranks.
   let queue = DispatchQueue(label: "collectives")
   let streams = Mutex<[Device: Stream]>([:])
-  /// The number of subgroups so far, which is the same on all ranks.
-  let subgroupCount = Mutex(0)
+  /// The groups of some of the ranks, in the order in which all ranks made theirs.
+  let subgroups = Mutex<[ProcessGroup]>([])
+  /// This process's device.
+  let device: Device
   /// The store where the group met; nil in a group of one.
   let place: Rendezvous?
 
@@ -62,7 +64,7 @@ public final class ProcessGroup: @unchecked Sendable {
   public static let single = ProcessGroup()
 
   private init() {
-    (ranks, handle, place) = (.single, nil, nil)
+    (ranks, handle, place, device) = (.single, nil, nil, .cpu)
   }
 
   /// The group that the launcher's environment describes (`ltx launch`, torchrun, srun); nil
@@ -109,7 +111,7 @@ public final class ProcessGroup: @unchecked Sendable {
       ct_process_group_gloo(
         store.handle, store.place.host, Int32(ranks.rank), Int32(ranks.worldSize),
         timeouts.joining.milliseconds, timeouts.collective.milliseconds, &handle))
-    (self.ranks, self.handle, place) = (ranks, handle, store.place)
+    (self.ranks, self.handle, place, self.device) = (ranks, handle, store.place, device)
     (self.backend, limitation) = try connect(device, backend, in: store)
     // Rank 0 serves the store, so it must not end before all others have read what they need.
     try barrier()
