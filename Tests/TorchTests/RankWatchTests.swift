@@ -19,7 +19,8 @@ import Testing
       let all = Mutex<[Int: RankWatch.Loss]>([:])
     }
 
-    init(_ count: Int) throws {
+    /// - Parameter progress: the numbers of collectives that the ranks have started.
+    init(_ count: Int, progress: [Int]? = nil) throws {
       func ranks(_ rank: Int) -> ProcessRanks {
         ProcessRanks(rank: rank, worldSize: count, localRank: rank)
       }
@@ -30,9 +31,10 @@ import Testing
       )
       (self.losses, self.store) = (losses, store)
       watches = try (0..<count).map { rank in
-        try RankWatch(ranks(rank), at: store.place, times: .init(limit: .seconds(5))) { loss in
-          losses.all.withLock { $0[rank] = loss }
-        }
+        let started = progress?[rank] ?? 0
+        return try RankWatch(
+          ranks(rank), at: store.place, times: .init(limit: .seconds(5)), progress: { started },
+          whenLost: { loss in losses.all.withLock { $0[rank] = loss } })
       }
     }
 
@@ -48,6 +50,16 @@ import Testing
     func end(_ ranks: [Int]) {
       DispatchQueue.concurrentPerform(iterations: ranks.count) { watches[ranks[$0]].finish() }
     }
+  }
+
+  /// The signs of life of a process go on while its main thread hangs.
+  @Test func aRankThatTakesNoPartInACollectiveIsNamed() throws {
+    let watched = try Watched(3, progress: [7, 6, 7])
+    let late = try #require(watched.watches[2].explanation())
+    #expect(late.message.hasPrefix("rank 1 on ") && late.message.contains("did not take part"))
+    let even = try Watched(2, progress: [7, 7])
+    #expect(even.watches[1].explanation() == nil)
+    even.end([0, 1])
   }
 
   @Test func nothingIsLostIfAllFinishInTheirOwnTime() throws {

@@ -48,10 +48,11 @@ public final class RankWatch: Sendable {
   private let ranks: ProcessRanks
   private let store: RendezvousStore
   private let times: Times
+  private let progress: @Sendable () -> Int
   private let whenLost: @Sendable (Loss) -> Void
 
   private struct State {
-    /// The last signs of life of the others, a number and the machine, and the times at which they
+    /// The last signs of life of the others, as `sign` makes them, and the times at which they
     /// changed.
     var signs: [Int: (text: String, since: ContinuousClock.Instant)] = [:]
     /// Set while this rank waits for the reason of a failed collective: it then checks all others,
@@ -75,14 +76,16 @@ public final class RankWatch: Sendable {
 
   /// Starts to watch the other ranks of a group.
   ///
-  /// - Parameter whenLost: Called at most once, on another thread, while this rank may be waiting in
-  ///   a collective forever.
+  /// - Parameters:
+  ///   - progress: Returns the number of collectives that this rank has started.
+  ///   - whenLost: Called at most once, on another thread, while this rank may be waiting in a
+  ///     collective forever.
   /// - Throws: `TorchError` of kind `.collective` if the store can't be reached.
   init(
     _ ranks: ProcessRanks, at place: Rendezvous, times: Times,
-    whenLost: @escaping @Sendable (Loss) -> Void
+    progress: @escaping @Sendable () -> Int = { 0 }, whenLost: @escaping @Sendable (Loss) -> Void
   ) throws {
-    (self.ranks, self.times, self.whenLost) = (ranks, times, whenLost)
+    (self.ranks, self.times, self.progress, self.whenLost) = (ranks, times, progress, whenLost)
     var served = place
     served.isServed = true
     store = try RendezvousStore(served, ranks: ranks, timeout: .seconds(60))
@@ -122,15 +125,36 @@ public final class RankWatch: Sendable {
     }
   }
 
-  /// Returns the rank that made a collective fail, once it is known; nil if all ranks are alive.
+  /// Returns the rank that made a collective fail, once it is known; nil if all ranks are alive and
+  /// have started as many collectives.
   public func explanation() -> Loss? {
+    let started = progress()
     state.withLock { $0.explainingSince = .now }
     wake.signal()
     _ = decided.wait(timeout: .now() + (times.beat * 6).seconds)
     return state.withLock { state in
       let silence = ContinuousClock.now - state.lastAnswer
-      return state.loss ?? (silence > times.beat * 3 ? storeLoss(silence) : nil)
+      return state.loss
+        ?? (silence > times.beat * 3 ? storeLoss(silence) : late(state.signs, behind: started))
     }
+  }
+
+  /// The rank that is alive but has started the fewest collectives, if it is behind this one: its
+  /// main thread hangs, while its signs of life come from another thread.
+  private func late(
+    _ signs: [Int: (text: String, since: ContinuousClock.Instant)], behind started: Int
+  ) -> Loss? {
+    let others = signs.compactMap { other, sign -> (rank: Int, host: String, started: Int)? in
+      let words = sign.text.split(separator: " ")
+      guard words.count == 3, let number = Int(words[2]) else { return nil }
+      return (other, String(words[1]), number)
+    }
+    guard let last = others.min(by: { ($0.started, $0.rank) < ($1.started, $1.rank) }),
+      last.started < started
+    else { return nil }
+    return Loss(
+      message: "rank \(last.rank) on \(last.host) is alive, but did not take part in an exchange "
+        + "that rank \(ranks.rank) waited for", status: 1)
   }
 
   /// Ends the signs of life of this rank.
@@ -185,7 +209,7 @@ public final class RankWatch: Sendable {
 
   private func check(_ count: Int) -> Loss? {
     do {
-      try store.set(Self.sign(of: ranks.rank), "\(count) \(Host.name)")
+      try store.set(Self.sign(of: ranks.rank), "\(count) \(Host.name) \(progress())")
       if let text = try store.get(Self.failure) {
         try store.set("seen/\(ranks.rank)", "1")
         return try JSON.decode(Loss.self, from: Data(text.utf8))
@@ -268,7 +292,8 @@ extension ProcessGroup {
   ) throws -> RankWatch? {
     guard let place else { return nil }
     return try RankWatch(
-      ranks, at: place, times: .init(environment: environment), whenLost: whenLost)
+      ranks, at: place, times: .init(environment: environment),
+      progress: { [weak self] in self?.traffic.calls ?? 0 }, whenLost: whenLost)
   }
 
   /// Checks that facts are the same on all ranks.
