@@ -189,4 +189,31 @@ import Testing
     let same = try errors(2, "cuda:1")
     #expect(same.contains("is cuda:1, one GPU for all 2 processes"), "\(same)")
   }
+
+  /// The second GPU is smaller than the configuration says.
+  @Test func aRankWhoseMemoryRunsOutIsNamed() throws {
+    let prepared = try PreparedTraining.shared.get()
+    let config = try prepared.configure("a-small-gpu", steps: 3)
+    let settings = [
+      "--device", "cuda", "--threads", "1", "--set", "acceleration.weight_placement=resident",
+      "--set", "acceleration.memory=8GB", "--set", "acceleration.activations=keep",
+    ]
+    let (alone, report) = try PretendGPU.run(
+      ["train", config, "--overwrite"] + settings, in: prepared.path)
+    try #require(alone.status == 0, "\(alone.errors)")
+    let peak = try #require(report.devices.map(\.peakBytes).max())
+    // The weights fit, and the activations of a step don't.
+    let script = """
+      if [ $RANK = 1 ]; then export PRETEND_GPU_BYTES=\(peak * 4 / 5); fi
+      exec "$0" train "$@"
+      """
+    let result = try Program.run(
+      ["launch", "--nproc-per-node", "2", "sh", "-c", script, Program.path, config, "--overwrite"]
+        + settings,
+      in: prepared.path, environment: PretendGPU.environment(count: 2))
+    #expect(result.status == 1)
+    #expect(
+      result.errors.contains("error: rank 1 on ") && result.errors.contains("memory"),
+      "\(result.errors)")
+  }
 }
