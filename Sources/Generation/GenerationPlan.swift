@@ -20,7 +20,7 @@ public struct GenerationPlan: Sendable {
   public let size: OutputSize
   /// The size of the result with its references beside it.
   let imageSize: OutputSize
-  public let inputs: Inputs
+  public private(set) var inputs: Inputs
   /// One sampling, or one at a smaller size and one that refines the upsampled result.
   public let samplings: [Sampling]
   /// Nil for a plan that only samples.
@@ -146,6 +146,16 @@ public struct GenerationPlan: Sendable {
     precondition(outputs.count == self.outputs.count, "one output for each prompt")
     var copy = self
     copy.outputs = outputs
+    return copy
+  }
+
+  /// The same generation of only a share of the prompts. Their files are those of the whole
+  /// generation, because every result has random numbers of its own.
+  public func taking(_ share: WorkShare) -> GenerationPlan {
+    var copy = self
+    let own = share.items(of: outputs.count)
+    copy.outputs = own.map { outputs[$0] }
+    copy.inputs.prompts = own.map { inputs.prompts[$0] } + inputs.prompts[outputs.count...]
     return copy
   }
 

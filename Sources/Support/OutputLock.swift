@@ -6,14 +6,6 @@ import Foundation
 /// process, however that ends, so a leftover file blocks nobody. On network file systems it works
 /// between hosts if the mount supports that.
 public final class OutputLock {
-  /// One of several processes that share a folder, each with its own files.
-  public struct Share: Equatable, Sendable {
-    public let index: Int
-    public let count: Int
-
-    public init(index: Int, count: Int) { (self.index, self.count) = (index, count) }
-  }
-
   /// The locked files: the common one, and a share's own.
   private var files: [LockFile] = []
   /// The folders that were created for the lock, the outermost first.
@@ -28,7 +20,7 @@ public final class OutputLock {
   /// - Throws: `Issue` that names the holder, `WritingError` if the lock file can't be
   ///   created.
   public init(
-    folder: String, purpose: String, share: Share? = nil, warn: (String) -> Void
+    folder: String, purpose: String, share: WorkShare? = nil, warn: (String) -> Void
   ) throws {
     let folder = folder.isEmpty ? "." : folder
     madeFolders = try Self.make(folder)
@@ -103,13 +95,13 @@ public final class OutputLock {
   }
 
   /// The lock files of processes that share a folder.
-  private static func shares(in folder: String) -> [(path: String, share: Share)] {
+  private static func shares(in folder: String) -> [(path: String, share: WorkShare)] {
     ((try? FileManager.default.contentsOfDirectory(atPath: folder)) ?? []).compactMap { name in
       guard name.hasPrefix(".ltx-"), name.hasSuffix(".lock") else { return nil }
       let parts = name.dropFirst(5).dropLast(5).split(separator: "-")
       guard parts.count == 3, parts[1] == "of", let index = Int(parts[0]), let count = Int(parts[2])
       else { return nil }
-      return ("\(folder)/\(name)", Share(index: index, count: count))
+      return ("\(folder)/\(name)", WorkShare(index: index, count: count))
     }
   }
 

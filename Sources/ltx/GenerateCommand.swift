@@ -19,6 +19,8 @@ struct GenerateCommand: ParsableCommand {
       With --distilled the fixed noise levels of the distilled models are used. Both can be combined with \
       images, clips, audio and edits.
 
+      Several processes that `ltx launch`, torchrun or srun starts divide the prompts among them.
+
       Exit status: 0 for finished files, 1 if the work failed, 2 if the input can't be used, 130 after \
       Ctrl-C.
 
@@ -89,15 +91,28 @@ struct GenerateCommand: ParsableCommand {
   func run() throws {
     try compute.apply()
     try compute.require(dtype)
+    let (ranks, device) = try checkingInput {
+      let ranks = try ProcessRanks() ?? .single
+      return (ranks, try compute.device(of: ranks))
+    }
     let request = try checkingInput([["promptsFile"]: "--prompts", ["source"]: "--source"]) {
       try self.request()
     }
-    let (plan, memory) = try checkingInput(request.options) {
-      let plan = try GenerationPlan(request, models: models, output: result.output)
+    let (whole, memory) = try checkingInput(request.options) {
+      let plan = try GenerationPlan(request, models: models(on: device), output: result.output)
       return (plan, try plan.memory())
     }
-    for note in plan.notes { printError("note: \(note)") }
-    for line in memory.table { printError(line) }
+    let plan = whole.taking(WorkShare(ranks))
+    if ranks.rank == 0 {
+      for note in whole.notes { printError("note: \(note)") }
+      for line in memory.table { printError(line) }
+      if whole.outputs.count < ranks.worldSize {
+        printError(
+          "note: \(counted(whole.outputs.count, "prompt")) for \(ranks.worldSize) processes: "
+            + "\(ranks.worldSize - whole.outputs.count) of them have nothing to do")
+      }
+    }
+    guard !plan.outputs.isEmpty else { return }
     var locks = OutputLocks("ltx generate")
     defer { locks.release() }
     try checkingInput { for path in plan.outputs { try locks.lock(file: path) } }
@@ -131,9 +146,9 @@ struct GenerateCommand: ParsableCommand {
     return request
   }
 
-  private var models: GenerationModels {
+  private func models(on device: Device) -> GenerationModels {
     var models = GenerationModels(
-      model.files, loras: loras.map(\.lora), device: compute.device, dtype: dtype?.dtype)
+      model.files, loras: loras.map(\.lora), device: device, dtype: dtype?.dtype)
     models.textEncoder8bit = textEncoder8bit
     models.memory = memory.settings
     models.quantization = quantization

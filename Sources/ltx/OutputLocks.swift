@@ -16,7 +16,7 @@ struct OutputLocks {
   ///
   /// - Parameter share: this process's share, if several processes write the same output.
   /// - Throws: `Issue` where another process holds it.
-  mutating func lock(folder: String, share: OutputLock.Share? = nil) throws {
+  mutating func lock(folder: String, share: WorkShare? = nil) throws {
     guard OutputFolder.problem(folder) == nil, isNew(folder) else { return }
     locks.append(try OutputLock(folder: folder, purpose: purpose, share: share, warn: Self.warn))
   }

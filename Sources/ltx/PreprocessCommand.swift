@@ -106,9 +106,8 @@ struct PreprocessCommand: ParsableCommand {
     defer { locks.release() }
     let plan = try checkingInput(.preprocessing) {
       let options = try options()
-      let share = OutputLock.Share(index: options.share.index, count: options.share.count)
       try locks.lock(
-        folder: outputDir ?? PreprocessingPlan.defaultOutput(dataset), share: share)
+        folder: outputDir ?? PreprocessingPlan.defaultOutput(dataset), share: options.share)
       return try PreprocessingPlan(options)
     }
     for line in plan.memory.table { printError(line) }
@@ -186,7 +185,7 @@ struct PreprocessCommand: ParsableCommand {
     options.batchSize = batchSize
     options.isCompatible = compat
     options.dtype = dtype.dtype
-    options.share = try ProcessShare()
+    options.share = try WorkShare()
     guard !decode || options.share == .whole else {
       throw Issue(
         ["decode"], "must be left to one process",

@@ -1,6 +1,7 @@
 import Foundation
 import LTX
 import Media
+import Support
 import Testing
 
 /// `ltx generate`, run as a user runs it: requests that are rejected before a model is loaded, and
@@ -97,6 +98,51 @@ import Testing
       in: prepared.path)
     #expect(result.status == 0, "\(result.errors)")
     #expect(result.output == "results/w-1.png\nresults/w-2.png\n")
+  }
+
+  @Test func processesDivideThePromptsAndWriteTheFilesOfOne() throws {
+    let prepared = try Prepared.shared.get()
+    let prompts = ["a ball", "a house", "a red boat"].flatMap { ["--prompt", $0] }
+    func arguments(_ output: String) -> [String] {
+      prepared.arguments(prompts + ["--num-frames", "9", "--threads", "1", "--output", output])
+    }
+    let alone = try Program.run(arguments("results/alone.mp4"), in: prepared.path)
+    #expect(alone.status == 0, "\(alone.errors)")
+    let divided = try Program.run(
+      ["launch", "--nproc-per-node", "2", "ltx"] + arguments("results/divided.mp4"),
+      in: prepared.path)
+    #expect(divided.status == 0, "\(divided.errors)")
+    #expect(
+      divided.output.split(separator: "\n").sorted()
+        == ["[1] results/divided-2.mp4", "results/divided-1.mp4", "results/divided-3.mp4"])
+    for number in 1...3 {
+      let files = ["alone", "divided"].map {
+        FileManager.default.contents(atPath: "\(prepared.path)/results/\($0)-\(number).mp4")
+      }
+      #expect(files[0] != nil && files[0] == files[1])
+    }
+  }
+
+  @Test func moreProcessesThanPromptsAreNotedAndAFailureIsThatOfItsProcess() throws {
+    let prepared = try Prepared.shared.get()
+    let few = try Program.run(
+      ["launch", "--nproc-per-node", "3", "ltx"]
+        + prepared.arguments(["--prompt", "a", "--num-frames", "1", "--output", "results/few.png"]),
+      in: prepared.path)
+    #expect(few.status == 0 && few.output == "results/few.png\n", "\(few.errors)")
+    #expect(few.errors.contains("note: 1 prompt for 3 processes: 2 of them have nothing to do"))
+    // Another process writes the second file.
+    let held = "results/held-2.png"
+    let lock = try OutputLock(file: "\(prepared.path)/\(held)", purpose: "a test") { _ in }
+    let failed = try Program.run(
+      ["launch", "--nproc-per-node", "2", "ltx"]
+        + prepared.arguments([
+          "--prompt", "a", "--prompt", "b", "--num-frames", "1", "--output", "results/held.png",
+        ]), in: prepared.path)
+    lock.release()
+    #expect(failed.status == 2, "\(failed.errors)")
+    #expect(failed.errors.contains("[1] error: \(held): another process is writing here"))
+    #expect(failed.errors.contains("rank 1 failed with status 2"), "\(failed.errors)")
   }
 
   @Test func ctrlCWhileWritingLeavesWhatWasThere() throws {

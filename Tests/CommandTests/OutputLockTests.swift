@@ -25,7 +25,7 @@ import Testing
         == before.filter { !["stdout.txt", "stderr.txt"].contains($0) })
   }
 
-  private func lock(folder: String, share: OutputLock.Share? = nil) throws -> OutputLock {
+  private func lock(folder: String, share: WorkShare? = nil) throws -> OutputLock {
     try OutputLock(folder: folder, purpose: "a test", share: share) { Issue.record("\($0)") }
   }
 

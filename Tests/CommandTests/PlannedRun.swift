@@ -57,8 +57,12 @@ struct PlannedRun: Codable, Hashable, Sendable {
       """
   }
 
-  /// The costs of the run, from the header of a checkpoint.
-  func costs(in folder: String) throws -> StackCosts {
+  /// The sizes of the run's model and its costs, from the header of a checkpoint.
+  ///
+  /// - Parameter shards: The ranks that share the weights of the blocks; 0 if each has all of them.
+  func sizesAndCosts(
+    in folder: String, shards: Int = 0
+  ) throws -> (sizes: TransformerSizes, costs: StackCosts) {
     let c = try TrainingConfiguration(
       yaml: configuration(in: folder), file: "run.yaml", checksPaths: false)
     let checkpoint = try Checkpoint(ModelFiles(unified: c.model.modelPath))
@@ -77,9 +81,17 @@ struct PlannedRun: Codable, Hashable, Sendable {
     let pass = PassSize(
       tokens: PerModality(
         video: size.frames * size.rows * size.columns, audio: hasAudio ? size.audioSteps : nil))
-    return try TrainingPlan.costs(
+    var costs = try TrainingPlan.costs(
       c, TransformerConfiguration(checkpoint.config), sizes, [pass], autocast: autocast)
+    if shards > 0 {
+      costs.shards = shards
+      try TrainingPlan.divide(&costs, c, sizes, ranks: shards, autocast: autocast)
+    }
+    return (sizes, costs)
   }
+
+  /// The costs of the run, from the header of a checkpoint.
+  func costs(in folder: String) throws -> StackCosts { try sizesAndCosts(in: folder).costs }
 }
 
 /// The plan of a run and the memory that it took.

@@ -2,6 +2,7 @@ import Foundation
 import Generation
 import LTX
 import Media
+import Support
 import TensorFiles
 import TestSupport
 import Testing
@@ -325,7 +326,7 @@ import Torch
     var rows = 0
     for index in 0..<2 {
       var options = try fixture.options()
-      options.share = try ProcessShare(environment: [
+      options.share = try WorkShare(environment: [
         "RANK": "\(index)", "WORLD_SIZE": "2", "LOCAL_RANK": "0",
       ])
       let report = try fixture.run(options)
@@ -344,28 +345,28 @@ import Torch
   }
 
   @Test func sharesAreReadFromTheLaunchersEnvironment() throws {
-    #expect(try ProcessShare(environment: [:]) == .whole)
+    #expect(try WorkShare(environment: [:]) == .whole)
     #expect(
-      try ProcessShare(environment: [
+      try WorkShare(environment: [
         "SLURM_PROCID": "3", "SLURM_NTASKS": "4", "SLURM_LOCALID": "1",
       ])
-        == ProcessShare(index: 3, count: 4))
+        == WorkShare(index: 3, count: 4))
     #expect(
-      try ProcessShare(environment: [
+      try WorkShare(environment: [
         "RANK": "0", "WORLD_SIZE": "2", "SLURM_PROCID": "3", "SLURM_NTASKS": "4",
       ])
       .count == 2)
     // The body of a job script is one process, whatever the job's allocation; srun's steps have as
     // many processes as they state.
     var job = ["SLURM_JOB_ID": "7", "SLURM_PROCID": "0", "SLURM_NTASKS": "4"]
-    #expect(try ProcessShare(environment: job) == .whole)
+    #expect(try WorkShare(environment: job) == .whole)
     job["SLURM_STEP_NUM_TASKS"] = "2"
-    #expect(try ProcessShare(environment: job).count == 2)
+    #expect(try WorkShare(environment: job).count == 2)
     for bad in [
       ["RANK": "2", "WORLD_SIZE": "2"], ["RANK": "x", "WORLD_SIZE": "2"],
       ["RANK": "0", "WORLD_SIZE": "0"],
     ] {
-      #expect(message { _ = try ProcessShare(environment: bad) }.contains("in the environment"))
+      #expect(message { _ = try WorkShare(environment: bad) }.contains("in the environment"))
     }
   }
 }

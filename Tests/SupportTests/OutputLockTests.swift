@@ -6,7 +6,7 @@ import Testing
   private let folder: Folder
   init() throws { folder = try Folder() }
 
-  private func lock(_ path: String, _ share: OutputLock.Share? = nil) throws -> OutputLock {
+  private func lock(_ path: String, _ share: WorkShare? = nil) throws -> OutputLock {
     try OutputLock(folder: path, purpose: "ltx train", share: share) { Issue.record("\($0)") }
   }
 

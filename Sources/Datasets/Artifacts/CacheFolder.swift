@@ -19,21 +19,54 @@ public struct CacheFolder: RawRepresentable, Hashable, Sendable, Codable, Coding
   ///
   /// - Throws: `Issue` if the folder does not exist.
   public static func files(below folder: String) throws -> [String: String] {
-    guard isFolder(folder), let found = FileManager.default.enumerator(atPath: folder) else {
+    guard isFolder(folder) else {
       throw Issue(
         [.file(folder)], "does not exist",
         suggestion: "Run `ltx preprocess` first.")
     }
     var files: [String: String] = [:]
-    for case let relative as String in found {
-      let url = URL(fileURLWithPath: relative)
-      // Unfinished files have another extension.
-      guard CacheFormat(rawValue: url.pathExtension) != nil, !EmptyPrompt.isFile(relative) else {
+    try add(folder, below: "", to: &files)
+    return files
+  }
+
+  /// Adds the sample files of a folder and of those in it; links to folders are not followed.
+  ///
+  /// Foundation's enumerator asks the system for the attributes of every file, which takes most of
+  /// the time for 100,000 of them.
+  ///
+  /// - Parameter path: The path of the subfolder relative to the cache's folder, ending in `/`.
+  private static func add(
+    _ folder: String, below path: String, to files: inout [String: String]
+  ) throws {
+    guard let handle = opendir("\(folder)/\(path)") else {
+      throw Issue([.file("\(folder)/\(path)")], "can't be read: \(describe(errno: errno))")
+    }
+    defer { closedir(handle) }
+    while let entry = readdir(handle) {
+      let name = withUnsafePointer(to: &entry.pointee.d_name) {
+        $0.withMemoryRebound(to: CChar.self, capacity: Int(NAME_MAX) + 1) { String(cString: $0) }
+      }
+      guard name != ".", name != ".." else { continue }
+      let relative = path + name
+      if isFolderEntry(entry.pointee.d_type, "\(folder)/\(relative)") {
+        try add(folder, below: relative + "/", to: &files)
         continue
       }
-      files[String(relative.dropLast(url.pathExtension.count + 1))] = "\(folder)/\(relative)"
+      // Unfinished files have another extension.
+      guard let format = CacheFormat.allCases.first(where: { name.hasSuffix(".\($0.rawValue)") }),
+        !EmptyPrompt.isFile(relative)
+      else { continue }
+      let sample = String(relative.dropLast(format.rawValue.count + 1))
+      // Of a sample in both formats, the same file is read on every machine.
+      if format == .safetensors || files[sample] == nil { files[sample] = "\(folder)/\(relative)" }
     }
-    return files
+  }
+
+  /// - Parameter type: The type in the folder's entry, which some file systems don't tell.
+  private static func isFolderEntry(_ type: UInt8, _ path: String) -> Bool {
+    guard Int(type) == Int(DT_UNKNOWN) else { return Int(type) == Int(DT_DIR) }
+    var status = stat()
+    return lstat(path, &status) == 0 && status.st_mode & S_IFMT == S_IFDIR
   }
 }
 

@@ -25,7 +25,7 @@ final class SourceHashes: Sendable {
   /// - Parameters:
   ///   - folder: The folder of the cache.
   ///   - share: The share of this process. Each process writes its own file and reads those of all.
-  init(folder: String, share: ProcessShare) {
+  init(folder: String, share: WorkShare) {
     path = "\(folder)/.sources\(share.suffix).json"
     var known: [String: Entry] = [:]
     for name in Self.memories(in: folder).sorted() {

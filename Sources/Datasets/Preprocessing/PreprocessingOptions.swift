@@ -2,6 +2,7 @@ import Foundation
 import LTX
 import Media
 import NN
+import Support
 import Torch
 
 /// The options of preprocessing a dataset.
@@ -63,7 +64,8 @@ public struct PreprocessingOptions: Sendable {
   public var referenceTemporalScale = 1
   /// Whether everything follows upstream's scripts, including their known bugs.
   public var isCompatible = false
-  public var share = ProcessShare.whole
+  /// The samples of this process.
+  public var share = WorkShare.whole
   public var device = Device.cpu
   /// The dtype of the models and the cache, except for audio, which is always float32. Upstream
   /// uses bfloat16.
@@ -120,29 +122,4 @@ struct CaptionCleaning: Sendable {
     }
     return trigger.map { "\($0) \(text)" } ?? text
   }
-}
-
-/// The part of a dataset that one of several processes handles: every `count`-th sample, starting
-/// with the `index`-th.
-public struct ProcessShare: Equatable, Sendable {
-  public let index: Int
-  public let count: Int
-
-  public static let whole = ProcessShare(index: 0, count: 1)
-
-  init(index: Int, count: Int) { (self.index, self.count) = (index, count) }
-
-  /// The share that a launcher assigns to this process, by the ranks in the environment; the
-  /// complete dataset without a launcher.
-  ///
-  /// - Throws: `Issue` for a variable that is missing or out of range.
-  public init(environment: [String: String] = ProcessInfo.processInfo.environment) throws {
-    let ranks = try ProcessRanks(environment: environment) ?? .single
-    self.init(index: ranks.rank, count: ranks.worldSize)
-  }
-
-  func contains(_ sample: Int) -> Bool { sample % count == index }
-
-  /// The suffix of files that each process writes for itself; empty for a single process.
-  public var suffix: String { count == 1 ? "" : "-\(index)-of-\(count)" }
 }

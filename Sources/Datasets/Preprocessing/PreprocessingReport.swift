@@ -64,7 +64,7 @@ public struct PreprocessingReport: Codable, Sendable {
   public var failures: [Problem] { problems.filter { $0.severity == .failure } }
   public var warnings: [Problem] { problems.filter { $0.severity == .warning } }
 
-  init(dataset: String, outputFolder: String, share: ProcessShare) {
+  init(dataset: String, outputFolder: String, share: WorkShare) {
     self.dataset = dataset
     self.outputFolder = outputFolder
     process = share.index
@@ -74,7 +74,7 @@ public struct PreprocessingReport: Codable, Sendable {
 
   /// The path of the report.
   public var path: String {
-    "\(outputFolder)/report\(ProcessShare(index: process, count: processes).suffix).json"
+    "\(outputFolder)/report\(WorkShare(index: process, count: processes).suffix).json"
   }
 
   /// Sorts the problems in the order of the dataset.
@@ -107,7 +107,7 @@ public struct PreprocessingReport: Codable, Sendable {
   /// Writes `report.json`.
   ///
   /// - Throws: `WritingError`.
-  func write(share: ProcessShare) throws {
+  func write(share: WorkShare) throws {
     try AtomicFile.write(try JSON(encoding: self).data(.pretty), to: path)
   }
 }

@@ -37,7 +37,8 @@ extension ProcessGroup {
   /// - Precondition: The tensor has the same shape and dtype on all ranks.
   /// - Throws: `TorchError` if a GPU's stream can't be used.
   public func startAllReduce(_ tensor: Tensor) throws -> Pending {
-    try start(from: tensor, to: tensor) { group, _, tensor, work in
+    count(\.allReduce, tensor.byteCount)
+    return try start(from: tensor, to: tensor) { group, _, tensor, work in
       ct_all_reduce(group, tensor.handle, CT_SUM, work)
     }
   }
@@ -50,6 +51,7 @@ extension ProcessGroup {
   /// - Throws: `TorchError` if a GPU's stream can't be used.
   public func startAllGather(_ tensor: Tensor, into all: Tensor) throws -> Pending {
     precondition(all.count == tensor.count * worldSize, "a part for each rank")
+    count(\.allGather, all.byteCount)
     return try start(from: tensor, to: all) { group, tensor, all, work in
       ct_all_gather(group, tensor.handle, all.handle, work)
     }
@@ -63,6 +65,7 @@ extension ProcessGroup {
   /// - Throws: `TorchError` if a GPU's stream can't be used.
   public func startReduceScatter(_ all: Tensor, into part: Tensor) throws -> Pending {
     precondition(all.count == part.count * worldSize, "a part for each rank")
+    count(\.reduceScatter, all.byteCount)
     return try start(from: all, to: part) { group, all, part, work in
       ct_reduce_scatter(group, all.handle, part.handle, work)
     }

@@ -25,6 +25,7 @@ extension ProcessGroup {
     try announce("all_reduce \(reduction)", tensors)
     for bucket in Bucket.fill(tensors) {
       try bucket.exchange(on: exchangeDevice(of: bucket.device)) { flat in
+        count(\.allReduce, flat.byteCount)
         try run(on: flat.device) { ct_all_reduce(handle, flat.handle, reduction.c, $0) }
       }
     }
@@ -50,9 +51,24 @@ extension ProcessGroup {
     try announce("broadcast from \(root)", tensors)
     for bucket in Bucket.fill(tensors) {
       try bucket.exchange(on: exchangeDevice(of: bucket.device)) { flat in
+        count(\.broadcast, flat.byteCount)
         try run(on: flat.device) { ct_broadcast(handle, flat.handle, Int32(root), $0) }
       }
     }
+  }
+
+  /// Returns one rank's bytes on all ranks.
+  ///
+  /// - Parameter bytes: Used on the root only.
+  /// - Throws: `TorchError` of kind `.collective`.
+  public func broadcast(bytes: [UInt8], from root: Int = 0) throws -> [UInt8] {
+    guard handle != nil else { return bytes }
+    let counts = try announce("broadcast bytes from \(root)", count: bytes.count)
+    guard counts[root] > 0 else { return [] }
+    let tensor =
+      try rank == root ? Tensor(bytes) : Tensor.empty([counts[root]], dtype: .uint8)
+    try broadcast([tensor], from: root)
+    return try rank == root ? bytes : tensor.array()
   }
 
   /// The numbers of all ranks, in rank order, without the exchange that checks that all ranks do the
@@ -121,6 +137,7 @@ extension ProcessGroup {
     guard let handle, tensor.count > 0 else { return [Tensor](repeating: tensor, count: worldSize) }
     let mine = try tensor.detach().to(exchangeDevice(of: tensor.device)).contiguous()
     let all = try Tensor.empty([worldSize, mine.count], dtype: mine.dtype, device: mine.device)
+    count(\.allGather, all.byteCount)
     try run(on: mine.device) { ct_all_gather(handle, mine.handle, all.handle, $0) }
     return try all.to(tensor.device).split(1).map { try $0.reshape(tensor.shape) }
   }

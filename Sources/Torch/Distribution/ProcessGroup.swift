@@ -47,6 +47,7 @@ public final class ProcessGroup: @unchecked Sendable {
   /// them, which is the same on all ranks.
   let queue = DispatchQueue(label: "collectives")
   let streams = Mutex<[Device: Stream]>([:])
+  let counted = Mutex(Traffic())
   /// The groups of some of the ranks, in the order in which all ranks made theirs.
   let subgroups = Mutex<[ProcessGroup]>([])
   /// This process's device.

@@ -79,12 +79,6 @@ struct BestCheckpoint: Codable, Sendable, Equatable {
 }
 
 extension Trainer {
-  /// Returns a text that identifies the samples, noise and sigmas of the validation loss.
-  func validationSet(_ heldOut: PrecomputedDataset) throws -> String {
-    FileIdentity.identity(
-      ofNames: try heldOut.identities() + ["seed \(configuration.validation.heldOut.seed)"])
-  }
-
   /// The best checkpoint of an earlier start of the run, if it can still be compared with later
   /// ones.
   ///

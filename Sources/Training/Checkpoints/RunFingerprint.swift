@@ -19,16 +19,16 @@ struct RunFingerprint: Sendable, Equatable {
   ///   - implied: those of the keys that are at their defaults in runs of older versions, which
   ///     lack them.
   ///   - model: `FileIdentity` of the checkpoint.
-  ///   - samples: the identities of the dataset's samples.
+  ///   - dataset: `PrecomputedDataset.identity`.
   ///   - start: `FileIdentity` of the weights that training starts from; nil for fresh ones.
   ///   - ranks: the number of processes that train together.
   init(
-    configuration: [String: String], implied: Set<String> = [], model: String, samples: [String],
+    configuration: [String: String], implied: Set<String> = [], model: String, dataset: String,
     start: String?, ranks: Int
   ) {
     var values = configuration
     values[Self.model] = model
-    values[Self.dataset] = FileIdentity.identity(ofNames: samples)
+    values[Self.dataset] = dataset
     values[Self.start] = start
     values[Self.ranks] = String(ranks)
     self.values = values

@@ -2,6 +2,7 @@
 
 import Datasets
 import LTX
+import Support
 import Synchronization
 import Torch
 
@@ -24,19 +25,18 @@ public struct LoadedBatch: Sendable {
 struct BatchShare: Equatable, Sendable {
   /// The number of batches that all ranks together process in one step, at least one for each.
   let batchesPerStep: Int
-  let rank: Int
-  let ranks: Int
+  let ranks: WorkShare
 
   /// The number of batches of this rank in a step.
-  var count: Int { (batchesPerStep - rank + ranks - 1) / ranks }
+  var count: Int { ranks.count(of: batchesPerStep) }
   /// The number of batches of the rank with the most.
-  var largestCount: Int { (batchesPerStep + ranks - 1) / ranks }
+  var largestCount: Int { ranks.largest(of: batchesPerStep) }
 
   /// The number of a batch over the whole run and all ranks.
   ///
   /// - Parameter index: counts the batches of this rank from step `first`.
   func number(_ index: Int, from first: Int) -> Int {
-    (first + index / count) * batchesPerStep + rank + index % count * ranks
+    (first + index / count) * batchesPerStep + ranks.index + index % count * ranks.count
   }
 }
 

@@ -4,7 +4,7 @@ import LTX
 import Support
 import TensorFiles
 
-/// Checks before the first step, which read only the headers of the files.
+/// Checks before the first step, by the headers of the files.
 extension PrecomputedDataset {
   /// Checks that a model can read every sample's latents and text features, and that masks fit.
   ///
@@ -43,8 +43,7 @@ extension PrecomputedDataset {
     for (kind, strategy) in strategies.pairs {
       guard let strategy, let latents = entry.shapes[strategy.latentsFolder] else { continue }
       for folder in strategy.conditions.compactMap(\.maskFolder) {
-        guard let path = entry.files[folder] else { continue }
-        let shape = try SampleFile(path: path).tensorShape("mask")
+        guard let path = entry.files[folder], let shape = entry.masks[folder] else { continue }
         guard shape.reduce(1, *) == kind.tokenCount(latents) else {
           throw Issue(
             [.file(path)],
@@ -59,32 +58,32 @@ extension PrecomputedDataset {
     video: Int, audio: Int?, model: String, emptyPrompt: String?
   ) throws {
     var tokens: Int?
-    for path in entries.compactMap({ $0.files[Self.textFolder] }) + [emptyPrompt].compactMap(\.self)
-    {
+    let own = entries.compactMap { entry in
+      entry.text.map { (path: entry.files[Self.textFolder] ?? "", shapes: $0) }
+    }
+    let empty = try emptyPrompt.map { (path: $0, shapes: try TextShapes(SampleFile(path: $0))) }
+    for (path, shapes) in own + [empty].compactMap(\.self) {
       func fail(_ problem: String, _ suggestion: String) -> Issue {
         Issue([.file(path)], problem, suggestion: suggestion)
       }
       let withModel = "Preprocess the dataset with this model."
-      let file = try SampleFile(path: path)
-      let features = try file.tensorShape(Self.videoFeatures(file))
+      let features = shapes.video
       guard features.count == 2, features[1] == video else {
         throw fail(
           "holds text features of shape \(features), but the model \(model) takes a width of "
             + "\(video)", withModel)
       }
       if let audio {
-        let own =
-          file.has("audio_prompt_embeds") ? try file.tensorShape("audio_prompt_embeds") : features
+        let own = shapes.audio ?? features
         guard own == [features[0], audio] else {
           throw fail(
             "holds audio text features of shape \(own), but the model \(model) takes "
               + "\([features[0], audio])", withModel)
         }
       }
-      let mask = try file.tensorShape("prompt_attention_mask")
-      guard mask == [features[0]] else {
+      guard shapes.mask == [features[0]] else {
         throw fail(
-          "holds a mask of shape \(mask) for \(features[0]) text tokens",
+          "holds a mask of shape \(shapes.mask) for \(features[0]) text tokens",
           "Preprocess the sample again.")
       }
       guard features[0] == tokens ?? features[0] else {
@@ -113,12 +112,7 @@ extension PrecomputedDataset {
       try Set(components.compactMap { files.path(of: $0) }).map {
         try FileIdentity.identity(of: $0)
       })
-    let others = try entries.filter { entry in
-      try entry.files.values.contains { path in
-        let model = try SampleFile(path: path).metadata["model"]
-        return model.map { !models.contains($0) } ?? false
-      }
-    }
+    let others = entries.filter { !models.isSuperset(of: $0.models) }
     guard let first = others.first else { return }
     throw Issue(
       [.file(root)],
@@ -147,11 +141,8 @@ extension PrecomputedDataset {
   private func requireSameTextEncoder(_ c: TrainingConfiguration) throws {
     guard let path = c.model.textEncoderPath else { return }
     let wanted = try FileIdentity.identity(of: path)
-    let others = try entries.filter { entry in
-      guard let file = entry.files[Self.textFolder],
-        let said = try SampleFile(path: file).metadata[Fingerprint.Key.textEncoder.rawValue]
-      else { return false }
-      return TextEncoderIdentity.file(of: said) != wanted
+    let others = entries.filter { entry in
+      entry.textEncoder.map { TextEncoderIdentity.file(of: $0) != wanted } ?? false
     }
     guard let first = others.first else { return }
     throw Issue(
@@ -162,25 +153,6 @@ extension PrecomputedDataset {
         "Run `ltx preprocess` with this text encoder, set `textEncoder` to the one that the "
         + "dataset was preprocessed with, or set `acceptsOtherModel` to true if both are copies of "
         + "one model.")
-  }
-
-  /// Identifies a dataset by its samples' names, the sizes of their files, and the sources in their
-  /// metadata. The official trainer's caches have no metadata, so values that were changed in place
-  /// go unnoticed.
-  ///
-  /// - Parameter emptyPrompt: the file that replaces dropped captions, if there is one.
-  func identities(emptyPrompt: String? = nil) throws -> [String] {
-    func identity(_ folder: String, _ path: String) throws -> String {
-      let size = try FileManager.default.attributesOfItem(atPath: path)[.size] as? Int ?? 0
-      let made = try SampleFile(path: path).metadata.sorted { $0.key < $1.key }
-      return "\(folder) \(size) \(made.map { "\($0.key)=\($0.value)" }.joined(separator: " "))"
-    }
-    let samples = try entries.map { entry in
-      let files = try entry.files.sorted { $0.key < $1.key }.map { try identity($0, $1) }
-      let repeats = entry.repeats == 1 ? [] : ["repeats \(entry.repeats)"]
-      return ([entry.name] + files + repeats).joined(separator: "\n")
-    }
-    return try samples + [emptyPrompt].compactMap { $0 }.map { try identity(EmptyPrompt.name, $0) }
   }
 
   /// The scale of video references, inferred from the first sample as in the official trainer, and

@@ -14,19 +14,26 @@ import Torch
 ///
 /// A sample is a name with a file in every folder that the strategy reads, as safetensors or `.pt`.
 public struct PrecomputedDataset: Sendable {
-  struct Entry: Sendable {
+  struct Entry: Sendable, Equatable {
     /// The path relative to the folders, without the extension.
     let name: String
     /// The paths of the files by folder.
-    let files: [String: String]
-    /// The shapes of the training latents by folder: [C, F, H, W] or [Z, T, 16].
-    var shapes: [String: [Int]]
-    /// The frame rates of video by folder of latents.
-    let fps: [String: Double]
-    /// The loudness of the sample's audio; nil without audio, or if its file does not hold it.
-    let audioLevel: SampleLevel?
+    var files: [String: String]
     /// The number of times that the sample appears in an epoch.
-    let repeats: Int
+    var repeats: Int
+    /// The shapes of the training latents by folder: [C, F, H, W] or [Z, T, 16].
+    var shapes: [String: [Int]] = [:]
+    /// The frame rates of video by folder of latents.
+    var fps: [String: Double] = [:]
+    /// The shapes of the masks by folder.
+    var masks: [String: [Int]] = [:]
+    var text: TextShapes?
+    /// The loudness of the sample's audio; nil without audio, or if its file does not hold it.
+    var audioLevel: SampleLevel?
+    /// The models that the files were made with, by their records.
+    var models: [String] = []
+    /// The text encoder that the text features were made with; nil without a record.
+    var textEncoder: String?
   }
 
   public let root: String
@@ -38,75 +45,34 @@ public struct PrecomputedDataset: Sendable {
 
   static let textFolder = "conditions"
 
+  /// Text that identifies each sample's files, by name; nil if another rank has read them.
+  private let identityTexts: [String: String]?
+
   /// - Parameters:
   ///   - root: the dataset's folder, or its `.precomputed`.
   ///   - strategies: the strategies, which name the folders to read.
-  /// - Throws: `Issue` if there is nothing to train on.
-  public init(root: String, strategies: PerModality<ModalityStrategy?>) throws {
+  ///   - group: the ranks that use the dataset. Only the first reads all headers if the others see
+  ///     the same folder.
+  /// - Throws: `Issue` if there is nothing to train on, `TorchError` of kind `.collective`.
+  public init(
+    root: String, strategies: PerModality<ModalityStrategy?>, group: ProcessGroup = .single
+  ) throws {
     let nested = root + "/.precomputed"
     self.root = FileManager.default.fileExists(atPath: nested) ? nested : root
     self.strategies = strategies
-    let folders = Self.folders(strategies)
-    var files: [String: [String: String]] = [:]
-    for folder in folders { files[folder] = try CacheFolder.files(below: "\(self.root)/\(folder)") }
-
-    let repeats = try SampleRepeats(cache: self.root)
-    var entries: [Entry] = []
-    var unmatched: [String: [String]] = [:]
-    let kinds = Self.latentFolders(strategies)
-    for name in (files[folders[0]] ?? [:]).keys.sorted() {
-      var own: [String: String] = [:]
-      for folder in folders {
-        own[folder] =
-          files[folder]?[name]
-          ?? (folder == Self.textFolder ? files[folder]?[Self.legacyTextName(name)] : nil)
-      }
-      if let missing = folders.first(where: { own[$0] == nil }) {
-        unmatched[missing, default: []].append(name)
-        continue
-      }
-      var shapes: [String: [Int]] = [:]
-      var fps: [String: Double] = [:]
-      var level: SampleLevel?
-      for (folder, kind) in kinds {
-        guard let path = own[folder] else { continue }
-        let file = try SampleFile(path: path)
-        let shape = try Self.latentShape(file, kind)
-        guard shape.allSatisfy({ $0 > 0 }) else {
-          throw Issue([.file(path)], "holds latents of shape \(shape), which is empty")
-        }
-        shapes[folder] = shape
-        if folder == strategies.audio?.latentsFolder {
-          level = SampleLevel(metadata: file.metadata)
-        }
-        guard kind == .video else { continue }
-        let rate = try file.number("fps") ?? 24
-        guard rate > 0, rate < 1e6 else {
-          throw Issue([.file(path)], "has an invalid fps (got \(rate))")
-        }
-        fps[folder] = rate
-      }
-      entries.append(
-        Entry(
-          name: name, files: own, shapes: shapes, fps: fps, audioLevel: level,
-          repeats: repeats.repeats(of: name)))
-    }
-    guard !entries.isEmpty else {
-      let first = folders[0]
-      throw Issue(
-        [.file(self.root)],
-        files[first]?.isEmpty ?? true
-          ? "there are no .safetensors or .pt files in \(first)/. Run `ltx preprocess` first"
-          : "none of the \(files[first]?.count ?? 0) files in \(first)/ has a file of the same name in "
-            + folders.dropFirst().map { $0 + "/" }.joined(separator: ", "))
-    }
-    self.entries = entries
-    self.unmatched = unmatched
+    let index = try SampleIndex.shared(root: self.root, strategies, group: group)
+    (entries, unmatched, identityTexts) = (index.entries, index.unmatched, index.identities)
   }
 
-  init(_ other: PrecomputedDataset, entries: [Entry]) {
+  init(_ other: PrecomputedDataset, entries: [Entry], keepsIdentities: Bool = true) {
     (root, strategies, unmatched) = (other.root, other.strategies, other.unmatched)
     self.entries = entries
+    identityTexts = keepsIdentities ? other.identityTexts : nil
+  }
+
+  /// The same dataset without the texts of `identityTexts`, which take memory.
+  func withoutIdentities() -> PrecomputedDataset {
+    PrecomputedDataset(self, entries: entries, keepsIdentities: false)
   }
 
   /// The same dataset with only some of its samples.
@@ -129,6 +95,20 @@ public struct PrecomputedDataset: Sendable {
         }))
   }
 
+  /// Identifies the dataset by its samples' names, the sizes of their files, and the sources in their
+  /// metadata. The official trainer's caches have no metadata, so values that were changed in place
+  /// go unnoticed.
+  ///
+  /// - Parameter emptyPrompt: the file that replaces dropped captions, if there is one.
+  /// - Returns: nil if another rank has read the files.
+  func identities(emptyPrompt: String? = nil) throws -> [String]? {
+    guard let identityTexts else { return nil }
+    let empty = try emptyPrompt.map {
+      try SampleIndex.identity(EmptyPrompt.name, of: SampleFile(path: $0))
+    }
+    return entries.compactMap { identityTexts[$0.name] } + [empty].compactMap(\.self)
+  }
+
   public var unmatchedCount: Int { unmatched.values.reduce(0) { $0 + $1.count } }
 
   /// The folders that a strategy reads: latents first, text last.
@@ -149,35 +129,6 @@ public struct PrecomputedDataset: Sendable {
         (folder: $0, kind: modality)
       }
     }.values().flatMap { $0 }
-  }
-
-  /// The shape of latents; older caches hold video as tokens, [F * H * W, C].
-  private static func latentShape(_ file: SampleFile, _ kind: Modality) throws -> [Int] {
-    let shape = try file.tensorShape("latents")
-    switch (kind, shape.count) {
-    case (.video, 4), (.audio, 3): return shape
-    case (.video, 2):
-      let size = try ["num_frames", "height", "width"].map {
-        Int(exactly: try file.number($0) ?? 0) ?? 0
-      }
-      // Computed in floating point, which doesn't overflow.
-      if size.reduce(1, { $0 * Double($1) }) == Double(shape[0]) { return [shape[1]] + size }
-      throw Issue(
-        [.file(file.path)], "holds \(shape[0]) latent tokens, but their dimensions are \(size)")
-    default:
-      throw Issue(
-        [.file(file.path)],
-        "latents have shape \(shape); expected \(kind == .video ? "[C, F, H, W]" : "[Z, T, 16]")")
-    }
-  }
-
-  /// Older caches use names such as `latent_7` and `condition_7`.
-  private static func legacyTextName(_ name: String) -> String {
-    var parts = name.split(separator: "/").map(String.init)
-    if let last = parts.last, last.hasPrefix("latent_") {
-      parts[parts.count - 1] = "condition_" + last.dropFirst(7)
-    }
-    return parts.joined(separator: "/")
   }
 
   /// The key of the video's features; older caches hold one tensor for both modalities.

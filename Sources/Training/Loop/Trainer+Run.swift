@@ -181,10 +181,7 @@ extension Trainer {
 
   /// Loads the best checkpoint of an earlier start, or removes a record that no longer applies.
   private func prepareBest() throws {
-    if configuration.checkpoints.keepBest, let heldOut {
-      let set = try validationSet(heldOut)
-      (validationSet, best) = (set, earlierBest(set))
-    }
+    if let validationSet { best = earlierBest(validationSet) }
     if best == nil, FileManager.default.fileExists(atPath: folder.best) {
       try FileManager.default.removeItem(atPath: folder.best)
     }
@@ -194,8 +191,7 @@ extension Trainer {
   private func validate(_ events: TrainingEvents) throws {
     guard let validation, validation.isDue(at: completedSteps) else { return }
     let work = ValidationWork.share(
-      of: validation.sampleCount, rank: group.rank, worldSize: group.worldSize,
-      sharesModel: sharesModel)
+      of: validation.sampleCount, group.share, sharesModel: sharesModel)
     func sample() throws -> [ValidationOutput] {
       try withAveragedWeights {
         try validation.run(

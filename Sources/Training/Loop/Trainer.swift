@@ -64,7 +64,7 @@ public final class Trainer {
   var validations: [ValidationRecord] = []
   /// The best checkpoint, with `checkpoints.keep_best`, on the first rank.
   var best: BestCheckpoint?
-  /// Identifies the samples that the validation loss is measured on.
+  /// Identifies the samples, noise and sigmas of the validation loss, on the first rank.
   var validationSet: String?
   var hasLostRecords = false
   /// The Weights & Biases run of an earlier start.
@@ -100,9 +100,15 @@ public final class Trainer {
       throw c.problem(.outputDir, "\(c.outputDir) \(problem)")
     }
     let strategies = c.trainingStrategy.modalities
-    let all = try PrecomputedDataset(root: c.data.preprocessedDataRoot, strategies: strategies)
-    let training: PrecomputedDataset
-    (training, heldOut) = try Self.heldOut(c, of: all, strategies)
+    let all = try PrecomputedDataset(
+      root: c.data.preprocessedDataRoot, strategies: strategies, group: group)
+    let (training, held) = try Self.heldOut(c, of: all, strategies, group)
+    heldOut = held?.withoutIdentities()
+    if group.isMain, c.checkpoints.keepBest {
+      validationSet = try held?.identities().map {
+        FileIdentity.identity(ofNames: $0 + ["seed \(c.validation.heldOut.seed)"])
+      }
+    }
     let samplesPerEpoch = training.samplesPerEpoch
     guard c.optimization.batchSize <= samplesPerEpoch else {
       throw c.problem(
@@ -117,7 +123,7 @@ public final class Trainer {
         suggestion: "Start fewer processes.")
     }
     batchShapes = BatchShapes(training, batchSize: c.optimization.batchSize)
-    dataset = batchShapes.dataset(training)
+    dataset = batchShapes.dataset(training).withoutIdentities()
     if group.isMain, let note = dataset.silentAudio.note { warn("\(dataset.root): \(note)") }
     let captionDropout = try CaptionDropout(c, dataset)
     self.captionDropout = captionDropout
@@ -137,7 +143,7 @@ public final class Trainer {
       ? try validation.map(\.needs)
         ?? ValidationSampler.needs(of: c, dtype: dtype, device: device) : nil
     let passes = Self.passes(dataset, batchSize: c.optimization.batchSize)
-    let (contexts, held) = (ContextCache(for: device), heldOut)
+    let contexts = ContextCache(for: device)
     self.contexts = contexts
     func showPlan(_ lines: [String]) {
       if group.isMain { planned(lines) }
@@ -192,7 +198,7 @@ public final class Trainer {
     batchesPerStep = c.optimization.gradientAccumulationSteps * group.worldSize
     fingerprint = RunFingerprint(
       configuration: c.fingerprintValues, implied: c.impliedKeys, model: identity,
-      samples: try dataset.identities(emptyPrompt: captionDropout?.file),
+      dataset: try training.identity(emptyPrompt: captionDropout?.file, group: group),
       start: model.start?.identity, ranks: group.worldSize)
   }
 
@@ -233,12 +239,12 @@ public final class Trainer {
   /// Takes held-out samples from a folder of their own or from the dataset.
   private static func heldOut(
     _ c: TrainingConfiguration, of all: PrecomputedDataset,
-    _ strategies: PerModality<ModalityStrategy?>
+    _ strategies: PerModality<ModalityStrategy?>, _ group: ProcessGroup
   ) throws -> (PrecomputedDataset, PrecomputedDataset?) {
     let options = c.validation.heldOut
     guard options.isUsed else { return (all, nil) }
     if let root = options.preprocessedDataRoot {
-      let other = try PrecomputedDataset(root: root, strategies: strategies)
+      let other = try PrecomputedDataset(root: root, strategies: strategies, group: group)
       guard options.count > 0 else { return (all, other) }
       return (
         all, HeldOutLoss.split(other, count: options.count, seed: UInt64(options.seed)).heldOut
@@ -304,7 +310,7 @@ public final class Trainer {
 
   /// The batches of this rank.
   var batchShare: BatchShare {
-    BatchShare(batchesPerStep: batchesPerStep, rank: group.rank, ranks: group.worldSize)
+    BatchShare(batchesPerStep: batchesPerStep, ranks: group.share)
   }
 
   /// - Parameters:

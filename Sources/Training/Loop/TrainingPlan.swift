@@ -157,7 +157,7 @@ extension TrainingPlan {
   }
 
   /// Divides the trained tensors of the blocks, their gradients and their state among the ranks.
-  private static func divide(
+  static func divide(
     _ costs: inout StackCosts, _ c: TrainingConfiguration, _ sizes: TransformerSizes, ranks: Int,
     autocast: DType?
   ) throws {

@@ -1,4 +1,5 @@
 import LTX
+import Support
 import Torch
 import Tracking
 
@@ -45,10 +46,9 @@ struct HeldOutLoss {
     // Sums of the losses by sigma, followed by the sums for video and audio.
     let count = Self.sigmas.count
     var sums = [Double](repeating: 0, count: count + 2)
-    let end =
-      sharesModel
-      ? (dataset.count + group.worldSize - 1) / group.worldSize * group.worldSize : dataset.count
-    for position in stride(from: group.rank, to: end, by: group.worldSize) {
+    let share = group.share
+    let end = sharesModel ? share.largest(of: dataset.count) * share.count : dataset.count
+    for position in share.items(of: end) {
       let index = position % dataset.count
       let batch = try dataset.load(
         BatchOrder.Batch(samples: [index], position: index), number: index)

@@ -1,4 +1,5 @@
 import Generation
+import Support
 import Tracking
 
 /// A file that a validation has written.
@@ -34,14 +35,13 @@ public struct ValidationWork: Sendable, Equatable {
   /// - Parameter sharesModel: whether the model is sharded over the ranks, so that all of them must
   ///   run it equally often.
   public static func share(
-    of samples: Int, rank: Int, worldSize: Int, sharesModel: Bool = false
+    of samples: Int, _ share: WorkShare, sharesModel: Bool = false
   ) -> [ValidationWork] {
     guard samples > 0 else { return [] }
-    var work = stride(from: rank, to: samples, by: worldSize).map { ValidationWork(sample: $0) }
+    var work = share.items(of: samples).map { ValidationWork(sample: $0) }
     guard sharesModel else { return work }
-    let samplesPerRank = (samples + worldSize - 1) / worldSize
     let company = ValidationWork(sample: work.last?.sample ?? 0, isSaved: false)
-    work += Array(repeating: company, count: samplesPerRank - work.count)
+    work += Array(repeating: company, count: share.largest(of: samples) - work.count)
     return work
   }
 }

@@ -131,7 +131,7 @@ import Testing
   @Test func fingerprintsOfOlderVersions() throws {
     func fingerprint(_ values: [String: String], _ implied: Set<String>) -> RunFingerprint {
       RunFingerprint(
-        configuration: values, implied: implied, model: "m", samples: [], start: nil, ranks: 1)
+        configuration: values, implied: implied, model: "m", dataset: "d", start: nil, ranks: 1)
     }
     let c = try ConfigurationText.read(ConfigurationText.minimal)
     let key = "data.caption_dropout"

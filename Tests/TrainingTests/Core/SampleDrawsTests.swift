@@ -1,5 +1,6 @@
 import Foundation
 import LTX
+import Support
 import TestSupport
 import Testing
 import Torch
@@ -100,8 +101,8 @@ import Torch
     func loader(rank: Int, of ranks: Int) -> BatchLoader {
       BatchLoader(
         trainer.dataset, order: trainer.order,
-        share: BatchShare(batchesPerStep: 2, rank: rank, ranks: ranks), steps: 0..<6,
-        workers: workers, device: .cpu, draws: trainer.draws)
+        share: BatchShare(batchesPerStep: 2, ranks: WorkShare(index: rank, count: ranks)),
+        steps: 0..<6, workers: workers, device: .cpu, draws: trainer.draws)
     }
     let all = loader(rank: 0, of: 1)
     let ranks = [loader(rank: 0, of: 2), loader(rank: 1, of: 2)]
@@ -125,7 +126,9 @@ import Torch
   /// All ranks together process the batches of each step once, whatever their number is.
   @Test func batchesAreDealtToTheRanks() {
     for (batches, ranks) in [(1, 1), (4, 1), (4, 2), (4, 3), (5, 5), (6, 4)] {
-      let shares = (0..<ranks).map { BatchShare(batchesPerStep: batches, rank: $0, ranks: ranks) }
+      let shares = (0..<ranks).map {
+        BatchShare(batchesPerStep: batches, ranks: WorkShare(index: $0, count: ranks))
+      }
       #expect(shares.reduce(0) { $0 + $1.count } == batches)
       #expect(shares.map(\.count).max() == shares[0].largestCount)
       #expect((shares.map(\.count).min() ?? 0) >= 1)

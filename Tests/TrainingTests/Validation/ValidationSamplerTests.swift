@@ -398,7 +398,7 @@ import Torch
 
   @Test func ranksShareTheWork() throws {
     func share(_ rank: Int, of size: Int, together: Bool) -> [ValidationWork] {
-      ValidationWork.share(of: 3, rank: rank, worldSize: size, sharesModel: together)
+      ValidationWork.share(of: 3, WorkShare(index: rank, count: size), sharesModel: together)
     }
     #expect(share(0, of: 2, together: false) == [.init(sample: 0), .init(sample: 2)])
     #expect(share(1, of: 2, together: false) == [.init(sample: 1)])
@@ -406,7 +406,7 @@ import Torch
       share(1, of: 2, together: true) == [.init(sample: 1), .init(sample: 1, isSaved: false)])
     #expect(share(3, of: 4, together: true) == [.init(sample: 0, isSaved: false)])
     #expect(share(3, of: 4, together: false) == [])
-    #expect(ValidationWork.share(of: 0, rank: 0, worldSize: 1) == [])
+    #expect(ValidationWork.share(of: 0, .whole) == [])
     // The work is not saved: the model is run, but nothing is written.
     var steps = 0
     let outputs = try fixture.sampler().run(
