@@ -52,9 +52,11 @@ struct ThreadCount: ExpressibleByArgument {
 
 /// The device that models compute on, and the number of threads.
 struct ComputeOptions: ParsableArguments {
-  @Option(name: .customLong("device"), help: "The device: cpu, cuda or cuda:N.")
-  var chosen = DeviceChoice(device: .cpu, hasIndex: false)
+  @Option(
+    name: .customLong("device"), help: "The device: cpu, cuda or cuda:N. (default: cpu)")
+  var given: DeviceChoice?
 
+  private var chosen: DeviceChoice { given ?? DeviceChoice(device: .cpu, hasIndex: false) }
   var device: Device { chosen.device }
 
   @Option(help: "The number of threads per operation. (default: all cores)")
@@ -65,7 +67,12 @@ struct ComputeOptions: ParsableArguments {
   /// Commands call this first: CUDA can't be used in a process that has computed on the CPU before
   /// it was loaded.
   func apply() throws {
-    try checkingInput { try device.prepare() }
+    try checkingInput { try prepare() }
+  }
+
+  /// `apply` for callers that report errors themselves.
+  func prepare() throws {
+    try device.prepare()
     threads?.apply()
   }
 

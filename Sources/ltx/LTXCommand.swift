@@ -28,6 +28,11 @@ struct LTXCommand: ParsableCommand, PrintsItsResult {
     do {
       var command = try parseAsRoot(
         LaunchCommand.withHyphens(Array(CommandLine.arguments.dropFirst())))
+      if let train = command as? TrainCommand,
+        let launch = try train.launch(Array(CommandLine.arguments.dropFirst()))
+      {
+        command = launch
+      }
       printsResult = (command as? any PrintsItsResult)?.printsItsResult ?? false
       // The launcher forwards signals itself.
       if !(command is LaunchCommand) { Interruption.install() }

@@ -15,7 +15,8 @@ struct LaunchCommand: ParsableCommand {
       of them with its own --node-rank. Processes on one machine get equal shares of its cores, those of their \
       GPU's NUMA node if possible. Lines of ranks other than 0 start with their rank. Ctrl-C and kill are passed \
       on. Options that are not given are read from the variables that Kubeflow Trainer sets (PET_NNODES, \
-      PET_NPROC_PER_NODE and so on).
+      PET_NPROC_PER_NODE and so on), and then from the file of --config, which has the format of `accelerate \
+      config`. Configs/distributed has such files; `ltx train` reads the rest of them.
 
       Exit status: 0 if all processes succeeded, otherwise the status of the first that failed, after which the \
       others are ended; 2 if no process could be started.
@@ -24,6 +25,14 @@ struct LaunchCommand: ParsableCommand {
 
         ltx launch --nproc-per-node 2 --max-restarts 3 ltx train config.yaml --device cuda
       """)
+
+  @Option(
+    name: [.customLong("config"), .customLong("config-file")],
+    help: ArgumentHelp(
+      "A file that describes the processes, such as Configs/distributed/fsdp.yaml or one of Accelerate.",
+      valueName: "file"),
+    completion: .file(extensions: ["yaml", "yml"]))
+  var config: String?
 
   @Option(
     name: [.customLong("nproc-per-node"), .customLong("processes")],
@@ -72,8 +81,10 @@ struct LaunchCommand: ParsableCommand {
       valueName: "folder"))
   var logDir: String?
 
-  @Flag(help: "Let all processes use all cores.")
-  var noCoreBinding = false
+  @Flag(
+    inversion: .prefixedNo,
+    help: "Give each process cores of its own. (default: --core-binding)")
+  var coreBinding: Bool?
 
   @Argument(parsing: .captureForPassthrough, help: "The program to start, and its arguments.")
   var command: [String]
@@ -87,47 +98,77 @@ struct LaunchCommand: ParsableCommand {
       ["masterPort"]: "--master-port", ["maxRestarts"]: "--max-restarts",
       ["logFolder"]: "--log-dir", ["endpoint"]: "--rdzv-endpoint", ["backend"]: "--rdzv-backend",
     ]
-    let (plan, usesGPUs) = try checkingInput(names) { try makePlan(for: command) }
+    let (plan, usesGPUs, bindsCores) = try checkingInput(names) { try makePlan(for: command) }
     let shares =
-      noCoreBinding
-      ? CoreShares.none
-      : CoreShares.ofThisMachine(processes: plan.processesPerNode, usesGPUs: usesGPUs)
+      bindsCores
+      ? CoreShares.ofThisMachine(processes: plan.processesPerNode, usesGPUs: usesGPUs)
+      : CoreShares.none
     let status = try checkingInput(names) {
       try ProcessLauncher(plan, shares: shares) { printError("ltx launch: \($0)") }.run()
     }
     if status != 0 { throw ExitCode(status) }
   }
 
-  /// The plan, and whether each process computes on a GPU of its own.
-  private func makePlan(for command: [String]) throws -> (LaunchPlan, usesGPUs: Bool) {
+  /// The plan, whether each process computes on a GPU of its own, and whether it gets cores of its
+  /// own.
+  private func makePlan(
+    for command: [String]
+  ) throws -> (LaunchPlan, usesGPUs: Bool, bindsCores: Bool) {
     let defaults = LaunchDefaults()
+    let file = try config.map { try DistributedSettings(path: $0) }
+    for note in file?.notes ?? [] { printError("note: \(note)") }
     if let backend = rdzvBackend ?? defaults["RDZV_BACKEND"], !["static", "c10d"].contains(backend)
     {
       throw Issue(
         ["backend"], "\(backend) is not supported", suggestion: "Use static or c10d.")
     }
-    let endpoint = try (rdzvEndpoint ?? defaults["RDZV_ENDPOINT"]).map(Endpoint.init)
-    let nodes = try standalone ? 1 : defaults.nodes(nnodes)
-    let nodeRank = try nodeRank ?? defaults.number("NODE_RANK")
+    let endpoint = try (rdzvEndpoint ?? defaults["RDZV_ENDPOINT"]).map(LaunchEndpoint.init)
+    let nodes = try standalone ? 1 : defaults.nodes(nnodes) ?? file?.machines ?? 1
+    // A file for one machine does not say which of several this is, and the other way around.
+    let inFile = nodes > 1 ? file.flatMap { $0.machines > 1 ? $0 : nil } : nil
+    let nodeRank = try nodeRank ?? defaults.number("NODE_RANK") ?? inFile?.machineRank
     guard nodes == 1 || nodeRank != nil else {
       throw Issue(
         ["nodeRank"], "is missing: with several machines, each needs its own number, from 0")
     }
-    let processes = try processes ?? defaults.processes ?? .auto
-    let (count, usesGPUs) = try processes.count()
+    if let config, let file { share(file, at: config) }
+    let (count, usesGPUs) = try count(defaults, file, nodes: nodes)
     let plan = try LaunchPlan(
       command: command, processesPerNode: count, nodes: nodes, nodeRank: nodeRank ?? 0,
-      masterHost: masterAddr ?? endpoint?.host ?? defaults["MASTER_ADDR"],
-      masterPort: masterPort ?? endpoint?.port ?? defaults.number("MASTER_PORT"),
+      masterHost: masterAddr ?? endpoint?.host ?? defaults["MASTER_ADDR"] ?? inFile?.masterHost,
+      masterPort: masterPort ?? endpoint?.port ?? defaults.number("MASTER_PORT")
+        ?? file?.masterPort,
       maxRestarts: maxRestarts ?? defaults.number("MAX_RESTARTS") ?? 0,
       jobName: rdzvId ?? defaults["RDZV_ID"], logFolder: logDir)
-    return (plan, usesGPUs)
+    return (plan, usesGPUs, coreBinding ?? file?.bindsCores ?? true)
+  }
+
+  /// The number of processes on this machine.
+  private func count(
+    _ defaults: LaunchDefaults, _ file: DistributedSettings?, nodes: Int
+  ) throws -> (Int, usesGPUs: Bool) {
+    let hasGPUs = file?.device != .cpu
+    if let given = try processes ?? defaults.processes {
+      let (count, usesGPUs) = try given.count()
+      return (count, usesGPUs && hasGPUs)
+    }
+    guard let file else { return try ProcessCount.auto.count() }
+    if let count = try file.processesPerMachine(machines: nodes) { return (count, hasGPUs) }
+    return (try file.gpuCount(), true)
+  }
+
+  /// Sets the variables through which the processes learn the rest of the file.
+  private func share(_ file: DistributedSettings, at path: String) {
+    let absolute = URL(fileURLWithPath: path).standardizedFileURL.path
+    setenv(DistributedSettings.variable, absolute, 1)
+    // This process counts the same GPUs.
+    if let gpus = file.gpus { setenv("CUDA_VISIBLE_DEVICES", gpus, 1) }
   }
 
   /// torchrun also accepts its options with underscores.
   static func withHyphens(_ arguments: [String]) -> [String] {
     guard arguments.first == configuration.commandName else { return arguments }
-    let flags = ["--standalone", "--no-core-binding", "--help", "-h"]
+    let flags = ["--standalone", "--core-binding", "--no-core-binding", "--help", "-h"]
     var result = arguments
     var index = 1
     while index < result.count, result[index].hasPrefix("-"), result[index] != "--" {
@@ -138,98 +179,5 @@ struct LaunchCommand: ParsableCommand {
       index += parts.count > 1 || flags.contains(name) ? 1 : 2
     }
     return result
-  }
-}
-
-/// The number of processes on a machine.
-enum ProcessCount: ExpressibleByArgument, Equatable {
-  case number(Int)
-  case auto, gpu, cpu
-
-  init?(argument: String) {
-    switch argument {
-    case "auto": self = .auto
-    case "gpu": self = .gpu
-    case "cpu": self = .cpu
-    default:
-      guard let number = Int(argument) else { return nil }
-      self = .number(number)
-    }
-  }
-
-  /// - Throws: `Issue` for `gpu` without one.
-  func count() throws -> (Int, usesGPUs: Bool) {
-    switch self {
-    case .number(let number): return (number, true)
-    case .cpu: return (CoreShares.availableCores().count, false)
-    case .auto:
-      // Without CUDA, there are no GPUs.
-      let gpus = (try? Device.cudaCount()) ?? 0
-      return (max(gpus, 1), gpus > 0)
-    case .gpu:
-      let gpus = try Device.cudaCount()
-      guard gpus > 0 else {
-        throw Issue(["processesPerNode"], "is gpu, but this machine has no GPU that CUDA can use")
-      }
-      return (gpus, true)
-    }
-  }
-}
-
-/// `host` or `host:port`; an IPv6 address with a port is in brackets.
-private struct Endpoint {
-  let host: String
-  let port: Int?
-
-  init(_ text: String) throws {
-    let isAddress = text.filter { $0 == ":" }.count > 1 && !text.contains("]")
-    guard !isAddress, let colon = text.lastIndex(of: ":"), text.last != "]" else {
-      (host, port) = (text.filter { $0 != "[" && $0 != "]" }, nil)
-      return
-    }
-    guard let number = Int(text[text.index(after: colon)...]), (1...65535).contains(number) else {
-      throw Issue(["endpoint"], "has a port that is not between 1 and 65535 (got \(text))")
-    }
-    (host, port) = (text[..<colon].filter { $0 != "[" && $0 != "]" }, number)
-  }
-}
-
-/// The options in the environment, under the names that Kubeflow Trainer gives them for torchrun.
-private struct LaunchDefaults {
-  private let environment = ProcessInfo.processInfo.environment
-
-  subscript(name: String) -> String? { environment["PET_\(name)"] }
-
-  func number(_ name: String) throws -> Int? {
-    guard let text = self[name] else { return nil }
-    guard let number = Int(text) else {
-      throw Issue([.name("PET_\(name)")], "must be a number in the environment (got \(text))")
-    }
-    return number
-  }
-
-  var processes: ProcessCount? {
-    get throws {
-      guard let text = self["NPROC_PER_NODE"] else { return nil }
-      guard let count = ProcessCount(argument: text) else {
-        throw Issue(
-          [.name("PET_NPROC_PER_NODE")],
-          "must be a number, auto, gpu or cpu in the environment (got \(text))")
-      }
-      return count
-    }
-  }
-
-  /// - Parameter option: the value of `--nnodes`.
-  /// - Throws: `Issue` for a range of machines.
-  func nodes(_ option: String?) throws -> Int {
-    guard let text = option ?? self["NNODES"] else { return 1 }
-    let ends = text.split(separator: ":")
-    guard let number = Int(ends.first ?? ""), ends.allSatisfy({ Int($0) == number }) else {
-      throw Issue(
-        ["nodes"], "must be one number (got \(text))",
-        suggestion: "The number of machines can't change during a run.")
-    }
-    return number
   }
 }

@@ -32,6 +32,28 @@ struct RankSupervision {
     }
   }
 
+  /// `checkingInput` for the device of a rank, which is prepared before the rank joins the others.
+  ///
+  /// If the rank has no usable device, it joins them only to say so: otherwise they would wait for
+  /// it.
+  static func checkingDevice<R>(_ names: SubjectTable, _ body: () throws -> R) throws -> R {
+    let reason: String
+    do {
+      return try body()
+    } catch {
+      reason = names.message(of: error)
+    }
+    printError("error: \(reason)")
+    let timeouts = ProcessGroup.Timeouts(joining: .seconds(60))
+    // If the others can't be reached, they find out that this rank is missing.
+    if let group = try? ProcessGroup.fromEnvironment(timeouts: timeouts),
+      let watch = try? group.watch(whenLost: { _ in })
+    {
+      watch.report(reason, status: 2)
+    }
+    throw ExitCode(2)
+  }
+
   /// `checkingInput` for one of several ranks.
   func checkingInput<R>(_ names: SubjectTable, _ body: () throws -> R) throws -> R {
     try ltx.checkingInput(names) { try telling(status: 2, names, body) }

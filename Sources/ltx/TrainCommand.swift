@@ -16,8 +16,8 @@ struct TrainCommand: ParsableCommand {
       The configuration has the official trainer's format; `ltx config init` writes one to start from. The run \
       writes checkpoints/, metrics.jsonl, report.html, samples/ and event files for TensorBoard to output_dir. \
       After an interruption, the same command resumes the run. Ctrl-C, SIGTERM and SIGHUP save and stop; a \
-      second one stops at once. Only one run at a time can write to output_dir. With torchrun, srun or \
-      `ltx launch`, several processes train together.
+      second one stops at once. Only one run at a time can write to output_dir. With torchrun, srun, \
+      `ltx launch` or --distributed, several processes train together.
 
       Exit status: 0 for a finished run, 1 if it failed, 2 if the input can't be used; 128 plus the signal's \
       number if it was stopped by a signal.
@@ -43,18 +43,64 @@ struct TrainCommand: ParsableCommand {
   @Flag(help: "Replace the run in output_dir.")
   var overwrite = false
 
+  @Option(
+    help: ArgumentHelp(
+      "A file that describes several processes, such as Configs/distributed/fsdp.yaml or one of Accelerate. They are started as by `ltx launch --config`, unless a launcher has started them.",
+      valueName: "file"),
+    completion: .file(extensions: ["yaml", "yml"]))
+  var distributed: String?
+
   @OptionGroup var compute: ComputeOptions
 
-  func run() throws {
-    try compute.apply()
+  /// The command that starts the processes of `--distributed`; nil without it, or if a launcher has
+  /// started them.
+  ///
+  /// - Parameter arguments: the arguments of the program.
+  func launch(_ arguments: [String]) throws -> LaunchCommand? {
+    guard let distributed, try checkingInput({ try ProcessRanks() }) == nil else { return nil }
+    return try LaunchCommand.parse(["--config", distributed, "ltx"] + arguments)
+  }
+
+  /// The file of `--distributed`, or the one that `ltx launch` was given.
+  private func distributedSettings(_ ranks: ProcessRanks?) throws -> DistributedSettings? {
+    let launched = ranks.flatMap { _ in
+      ProcessInfo.processInfo.environment[DistributedSettings.variable]
+    }
+    let settings = try (distributed ?? launched).map { try DistributedSettings(path: $0) }
+    // `ltx launch` has printed them already.
+    if launched == nil, ranks?.rank == 0 {
+      for note in settings?.notes ?? [] { printError("note: \(note)") }
+    }
+    return settings
+  }
+
+  private func read(_ settings: DistributedSettings?) throws -> TrainingConfiguration {
+    guard let settings else { return try TrainingConfiguration(path: config, overrides: set) }
+    return try TrainingConfiguration(path: config, overrides: set, distributed: settings)
+  }
+
+  mutating func run() throws {
+    let (launched, settings) = try checkingInput {
+      let ranks = try ProcessRanks()
+      return (ranks ?? .single, try distributedSettings(ranks))
+    }
+    if compute.given == nil, let device = settings?.device {
+      compute.given = DeviceChoice(device: device, hasIndex: false)
+    }
     var locks = OutputLocks("ltx train")
     defer { locks.release() }
-    let (configuration, device, group) = try checkingInput(.training) {
-      let configuration = try TrainingConfiguration(path: config, overrides: set)
-      for notice in configuration.notices { printError("note: \(notice)") }
-      let device = try compute.device(of: ProcessRanks() ?? .single)
+    let device = try RankSupervision.checkingDevice(.training) {
+      try compute.prepare()
+      let device = try compute.device(of: launched)
       try device.prepare()
-      return (configuration, device, try ProcessGroup.fromEnvironment(device: device) ?? .single)
+      return device
+    }
+    let (configuration, group) = try checkingInput(.training) {
+      let configuration = try read(settings)
+      if launched.rank == 0 {
+        for notice in configuration.notices { printError("note: \(notice)") }
+      }
+      return (configuration, try ProcessGroup.fromEnvironment(device: device) ?? .single)
     }
     let ranks = try RankSupervision(group)
     defer { ranks.finish() }

@@ -216,4 +216,48 @@ import Testing
       result.errors.contains("error: rank 1 on ") && result.errors.contains("memory"),
       "\(result.errors)")
   }
+
+  /// A rank that has no GPU tells the others at once, which would wait for it otherwise.
+  @Test func aRankWithoutAGPUIsNamedByAll() throws {
+    let prepared = try PreparedTraining.shared.get()
+    let shop = try Workshop()
+    let config = try prepared.configure("one-without-gpu", steps: 1)
+    let folders = [0, 1].map { "\(shop.path)/rank\($0)" }
+    let start = Date()
+    let processes = try [0, 1].map { rank in
+      try FileManager.default.createDirectory(
+        atPath: folders[rank], withIntermediateDirectories: true)
+      let variables = [
+        "RANK": "\(rank)", "WORLD_SIZE": "2", "LOCAL_RANK": "0", "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": "29751",
+      ]
+      return try Program.start(
+        ["train", config, "--device", "cuda", "--threads", "1"], in: shop.path,
+        environment: rank == 0
+          ? variables.merging(PretendGPU.environment(count: 1)) { $1 } : variables,
+        outputs: folders[rank])
+    }
+    for (process, folder) in zip(processes, folders) {
+      process.waitUntilExit()
+      #expect(process.terminationStatus == 2)
+      let text = try String(contentsOfFile: "\(folder)/stderr.txt", encoding: .utf8)
+      #expect(text.contains("CUDA can't be loaded"), "\(text)")
+      #expect(text.contains("error: rank 1 on ") == folder.hasSuffix("0"), "\(text)")
+    }
+    #expect(Date().timeIntervalSince(start) < 60)
+  }
+
+  @Test func aRankThatDoesNotKnowItsGPUIsRefused() throws {
+    let prepared = try PreparedTraining.shared.get()
+    let config = try prepared.configure("unknown-gpu", steps: 1)
+    let result = try Program.run(
+      [
+        "launch", "--nproc-per-node", "2", "sh", "-c",
+        "unset LOCAL_RANK; exec \"$0\" train \"$1\" --device cuda", Program.path, config,
+      ], in: prepared.path, environment: PretendGPU.environment(count: 2))
+    #expect(result.status == 2)
+    #expect(
+      result.errors.contains("error: LOCAL_RANK: is not set in the environment"), "\(result.errors)"
+    )
+  }
 }

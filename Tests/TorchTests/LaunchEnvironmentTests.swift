@@ -53,6 +53,22 @@ import Testing
     #expect(try ProcessRanks(environment: pod)?.localRank == 0)
   }
 
+  /// Without a local rank, several ranks would take the same one of several GPUs.
+  @Test func aGPUNeedsALocalRankIfThereAreSeveral() throws {
+    let given = try #require(
+      try ProcessRanks(environment: ["RANK": "3", "WORLD_SIZE": "4", "LOCAL_RANK": "1"]))
+    #expect(try given.gpu(of: 1) == .cuda(0) && given.gpu(of: 2) == .cuda(1))
+    let missing = try #require(try ProcessRanks(environment: ["RANK": "3", "WORLD_SIZE": "4"]))
+    #expect(try missing.gpu(of: 1) == .cuda(0))
+    let error = #expect(throws: Support.Issue.self) { try missing.gpu(of: 8) }
+    #expect(error?.subject == ["LOCAL_RANK"])
+    #expect("\(try #require(error))".contains("which of 8 GPUs is its own"))
+    let beyond = #expect(throws: Support.Issue.self) {
+      try ProcessRanks(rank: 9, worldSize: 16, localRank: 9).gpu(of: 8)
+    }
+    #expect("\(try #require(beyond))".contains("has no GPU for process 9"))
+  }
+
   @Test(arguments: [
     ("gpu01", "gpu01"), ("gpu[03-07,9],login", "gpu03"), ("a,b", "a"), ("n[12]", "n12"),
     ("rack[1-2]node[08-09]-ib", "rack1node08-ib"), ("", nil), ("n[", nil), ("n[]", nil),
@@ -113,6 +129,23 @@ import Testing
     ),
     (["PMI_RANK": "1", "PMI_SIZE": "4"], "MASTER_ADDR", "mpirun -genv MASTER_ADDR"),
     (["PMI_RANK": "1"], "PMI_SIZE", "is not set"),
+    (["RANK": "0", "WORLD_SIZE": "-1"], "WORLD_SIZE", "got -1"),
+    (["RANK": "0", "WORLD_SIZE": "two"], "WORLD_SIZE", "got two"),
+    (["RANK": "", "WORLD_SIZE": "2"], "RANK", "is empty"),
+    (
+      ["RANK": "1", "WORLD_SIZE": "4", "LOCAL_RANK": "2", "LOCAL_WORLD_SIZE": "2"], "LOCAL_RANK",
+      "from 0 to 1"
+    ),
+    (
+      ["RANK": "1", "WORLD_SIZE": "4", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "8"],
+      "LOCAL_WORLD_SIZE", "from 1 to 4"
+    ),
+    (["RANK": "1", "WORLD_SIZE": "4", "LOCAL_WORLD_SIZE": "x"], "LOCAL_WORLD_SIZE", "got x"),
+    (["RANK": "0", "WORLD_SIZE": "2", "LOCAL_RANK": "-1"], "LOCAL_RANK", "got -1"),
+    (
+      ["RANK": "0", "WORLD_SIZE": "2", "MASTER_ADDR": "a", "MASTER_PORT": "http"], "MASTER_PORT",
+      "got http"
+    ),
   ])
   func invalidVariablesAreNamed(
     environment: [String: String], variable: String, text: String

@@ -131,5 +131,12 @@ import Testing
       #expect(text.contains("has seed: 1"), "\(text)")
     }
     for result in try asRanks(2, { try $0.requireSame([("version", "1")]) }) { try result.get() }
+    let versions = try asRanks(2) { group in
+      try group.requireSame([("version", group.rank == 1 ? "0.9" : "1.0")])
+    }
+    for result in versions {
+      let text = message { try result.get() }
+      #expect(text.contains("has version 0.9, but rank 0 on "), "\(text)")
+    }
   }
 }

@@ -20,6 +20,9 @@ extension ProcessGroup {
 
     public init() {}
 
+    /// The number of collectives.
+    var calls: Int { allReduce.calls + allGather.calls + reduceScatter.calls + broadcast.calls }
+
     /// The number of bytes that each rank has to send at least: 2 (N - 1) / N of those that are
     /// summed, and (N - 1) / N of those that are gathered or scattered. Broadcasts are left out,
     /// because ranks differ in them.
@@ -37,6 +40,11 @@ extension ProcessGroup {
       }
       return difference
     }
+  }
+
+  /// The number of collectives that this rank has started, those of its subgroups included.
+  var startedCollectives: Int {
+    traffic.calls + subgroups.withLock { $0.reduce(0) { $0 + $1.traffic.calls } }
   }
 
   /// The collectives of this rank so far.

@@ -12,16 +12,21 @@ public struct ProcessRanks: Equatable, Sendable {
   public let localRank: Int
   /// The number of processes on this machine; nil if the launcher does not tell.
   public let localSize: Int?
+  /// The variable of the local rank if the launcher has not set it; the local rank is then 0.
+  public let missingVariable: String?
 
   /// A single process.
   public static let single = ProcessRanks(rank: 0, worldSize: 1, localRank: 0)
 
   /// - Precondition: 0 <= rank < worldSize and 0 <= localRank.
-  public init(rank: Int, worldSize: Int, localRank: Int, localSize: Int? = nil) {
+  public init(
+    rank: Int, worldSize: Int, localRank: Int, localSize: Int? = nil,
+    missingVariable: String? = nil
+  ) {
     precondition(
       0 <= rank && rank < worldSize && localRank >= 0, "a rank is below the number of processes")
     (self.rank, self.worldSize, self.localRank) = (rank, worldSize, localRank)
-    self.localSize = localSize
+    (self.localSize, self.missingVariable) = (localSize, missingVariable)
   }
 
   /// The variables of one kind of launcher.
@@ -81,24 +86,47 @@ public struct ProcessRanks: Equatable, Sendable {
       names.worldSize, in: 1...Int(Int32.max), "It is the number of processes.")
     let rank = try variables.number(
       names.rank, in: 0...(size - 1), "Ranks are below \(names.worldSize)=\(size).")
+    // Other launchers give it in forms that are not one number, such as Slurm's `2(x3)`.
+    var localSize = variables.variables[names.localSize].flatMap { Int($0) }
+    var lastLocal = Int(Int32.max)
+    if names.rank == Names.torch.rank, variables.has(names.localSize) {
+      let count = try variables.number(
+        names.localSize, in: 1...size,
+        "It is the number of processes on this machine, of \(names.worldSize)=\(size) in all.")
+      (localSize, lastLocal) = (count, count - 1)
+    }
     let local =
       variables.has(names.localRank)
       ? try variables.number(
-        names.localRank, in: 0...Int(Int32.max), "It is the number of the process on its machine.")
+        names.localRank, in: 0...lastLocal, "It is the number of the process on its machine.")
       : 0
     self.init(
       rank: rank, worldSize: size, localRank: local,
-      localSize: variables.variables[names.localSize].flatMap { Int($0) })
+      localSize: localSize,
+      missingVariable: variables.has(names.localRank) ? nil : names.localRank)
   }
 
   /// The GPU of this process, by its number on its machine.
   ///
   /// A launcher may show each process only its own GPU, as `srun --gpus-per-task=1` does.
   ///
-  /// - Throws: `Issue` if the machine has more processes than GPUs, `TorchError` without CUDA.
+  /// - Throws: `Issue` if the machine has more processes than GPUs, or if the launcher does not say
+  ///   which of several GPUs to use; `TorchError` without CUDA.
   public func gpu() throws -> Device {
-    let count = try Device.cudaCount()
+    try gpu(of: Device.cudaCount())
+  }
+
+  /// - Parameter count: the number of GPUs that this process can see.
+  func gpu(of count: Int) throws -> Device {
     guard count > 1 else { return .cuda(0) }
+    if let missingVariable {
+      throw Issue(
+        [.name(missingVariable)],
+        "is not set in the environment, so that this rank does not know which of \(count) GPUs is "
+          + "its own",
+        suggestion: "Set it to the number of the process on its machine, or show each process one "
+          + "GPU by CUDA_VISIBLE_DEVICES.")
+    }
     guard localRank < count else {
       throw Issue(
         ["device"],

@@ -293,7 +293,7 @@ extension ProcessGroup {
     guard let place else { return nil }
     return try RankWatch(
       ranks, at: place, times: .init(environment: environment),
-      progress: { [weak self] in self?.traffic.calls ?? 0 }, whenLost: whenLost)
+      progress: { [weak self] in self?.startedCollectives ?? 0 }, whenLost: whenLost)
   }
 
   /// Checks that facts are the same on all ranks.

@@ -13,16 +13,23 @@ extension TrainingConfiguration {
   ///   - checksPaths: whether named files and folders must exist.
   /// - Throws: `ConfigurationProblems` with all problems, each with its line or option.
   public init(path: String, overrides: [String] = [], checksPaths: Bool = true) throws {
-    guard let data = FileManager.default.contents(atPath: path) else {
-      let message = PathSyntax.problem(path, isOutput: false) ?? "can't be read; does it exist?"
-      throw ConfigurationProblems(
-        file: path, problems: [.init(place: nil, key: "", message: message)])
-    }
-    guard let text = String(data: data, encoding: .utf8) else {
-      throw ConfigurationProblems(
-        file: path, problems: [.init(place: nil, key: "", message: "is not UTF-8 text")])
-    }
-    try self.init(yaml: text, file: path, overrides: overrides, checksPaths: checksPaths)
+    try self.init(
+      yaml: ConfigurationParser.text(ofFile: path), file: path, overrides: overrides,
+      checksPaths: checksPaths)
+  }
+
+  /// Loads a file, with the settings that another file implies where this one has none.
+  ///
+  /// - Throws: `ConfigurationProblems`; also if the two files contradict each other.
+  public init(
+    path: String, overrides: [String] = [], distributed: DistributedSettings
+  ) throws {
+    let given = try TrainingConfiguration(path: path, overrides: overrides)
+    let implied = try distributed.overrides(for: given)
+    self =
+      implied.isEmpty
+      ? given : try TrainingConfiguration(path: path, overrides: overrides + implied)
+    source.notices += distributed.trainingNotices(implied, given)
   }
 
   /// - Parameter file: the name for messages; relative paths in the text are relative to the
@@ -38,9 +45,9 @@ extension TrainingConfiguration {
     if !problems.isEmpty { throw ConfigurationProblems(file: file, problems: problems.inOrder) }
   }
 
-  /// The sections of a text after overrides, and the invalid overrides.
-  private static func entries(
-    _ yaml: String, _ file: String, _ overrides: [String]
+  /// The keys of a text after overrides, and the invalid overrides.
+  static func entries(
+    _ yaml: String, _ file: String, _ overrides: [String] = []
   ) throws -> ([ConfigurationNode.Entry], [ConfigurationProblems.Problem]) {
     func notSections(_ place: ConfigurationPlace?) -> ConfigurationProblems {
       ConfigurationProblems(
@@ -166,7 +173,7 @@ extension TrainingConfiguration {
 
 extension [ConfigurationProblems.Problem] {
   /// The problems in the order of the text, followed by those of options.
-  fileprivate var inOrder: [ConfigurationProblems.Problem] {
+  var inOrder: [ConfigurationProblems.Problem] {
     func rank(_ index: Int) -> (Int, Int, Int) {
       switch self[index].place {
       case .text(let line, let column): (line, column, index)

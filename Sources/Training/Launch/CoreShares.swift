@@ -104,14 +104,21 @@ public struct CoreShares: Equatable, Sendable {
     return nodes
   }
 
-  /// The NUMA node of each of NVIDIA's GPUs, in the order of the bus; nil for one without a node.
+  /// The NUMA node of each of NVIDIA's GPUs that CUDA may use, in the order of the bus; nil for one
+  /// without a node.
   private static func gpuNodes() -> [Int?] {
     let addresses =
       (try? FileManager.default.contentsOfDirectory(atPath: "/proc/driver/nvidia/gpus")) ?? []
-    return addresses.sorted().map { address in
+    let nodes: [Int?] = addresses.sorted().map { address in
       FileManager.default.contents(atPath: "/sys/bus/pci/devices/\(address.lowercased())/numa_node")
         .flatMap { Int(String(decoding: $0, as: UTF8.self).trimmingCharacters(in: .whitespaces)) }
         .flatMap { $0 >= 0 ? $0 : nil }
+    }
+    guard let visible = ProcessInfo.processInfo.environment["CUDA_VISIBLE_DEVICES"] else {
+      return nodes
+    }
+    return visible.split(separator: ",").map { text in
+      Int(text).flatMap { nodes.indices.contains($0) ? nodes[$0] : nil }
     }
   }
 

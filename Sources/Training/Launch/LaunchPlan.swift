@@ -1,4 +1,5 @@
 import Foundation
+import Glibc
 import Support
 import Torch
 
@@ -125,26 +126,61 @@ public struct LaunchPlan: Sendable {
       program.contains("/") ? "is not an executable program" : "is not a program in PATH")
   }
 
+  /// Checks that no program listens at the port that rank 0 will listen at, if it runs on this
+  /// machine.
+  ///
+  /// - Throws: `Issue` if one does.
+  func requireFreePort() throws {
+    guard ranks.contains(0) else { return }
+    do {
+      _ = try Self.bind(port: masterPort)
+    } catch let failure where failure.number == EADDRINUSE {
+      throw Issue(
+        ["masterPort"], "\(masterPort) is used by another program",
+        suggestion: nodes == 1
+          ? "Choose another, or leave the option out for any free one."
+          : "Choose another, the same on all machines.")
+    } catch {
+      // Rank 0 reports other problems when it listens.
+    }
+  }
+
   /// A port that is currently free.
   private static func freePort() throws -> Int {
-    let descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
-    guard descriptor >= 0 else {
-      throw Issue(["masterPort"], "no socket can be opened (\(describe(errno: errno)))")
+    do {
+      return try bind(port: 0)
+    } catch {
+      throw Issue(
+        ["masterPort"], "no free port was found (\(describe(errno: error.number)))",
+        suggestion: "Choose a port.")
     }
+  }
+
+  private struct SocketError: Error {
+    let number: Int32
+  }
+
+  /// Opens a port for a moment.
+  ///
+  /// - Parameter port: 0 for any free one.
+  private static func bind(port: Int) throws(SocketError) -> Int {
+    let descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
+    guard descriptor >= 0 else { throw SocketError(number: errno) }
     defer { close(descriptor) }
+    // At a given port, connections of an earlier run may still be closing.
+    var isReused: Int32 = port == 0 ? 0 : 1
+    setsockopt(
+      descriptor, SOL_SOCKET, SO_REUSEADDR, &isReused, socklen_t(MemoryLayout<Int32>.size))
     var address = sockaddr_in()
     address.sin_family = sa_family_t(AF_INET)
+    address.sin_port = in_port_t(port).bigEndian
     var length = socklen_t(MemoryLayout<sockaddr_in>.size)
     let status = withUnsafeMutablePointer(to: &address) {
       $0.withMemoryRebound(to: sockaddr.self, capacity: 1) {
-        bind(descriptor, $0, length) == 0 ? getsockname(descriptor, $0, &length) : -1
+        Glibc.bind(descriptor, $0, length) == 0 ? getsockname(descriptor, $0, &length) : -1
       }
     }
-    guard status == 0 else {
-      throw Issue(
-        ["masterPort"], "no free port was found (\(describe(errno: errno)))",
-        suggestion: "Choose a port.")
-    }
+    guard status == 0 else { throw SocketError(number: errno) }
     return Int(UInt16(bigEndian: address.sin_port))
   }
 }

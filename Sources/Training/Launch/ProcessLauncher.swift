@@ -54,8 +54,10 @@ public final class ProcessLauncher: Sendable {
   ///
   /// - Returns: 0, or the exit status of the first process that failed; 128 + the signal's number
   ///   if a signal ended it.
-  /// - Throws: `Issue` if one can't be started, after ending the processes that had been started.
+  /// - Throws: `Issue` if one can't be started, after ending the processes that had been started,
+  ///   or if the port of rank 0 is in use.
   public func run() throws -> Int32 {
+    try firstPlan.requireFreePort()
     // Forked first, so that the guard does not inherit files that this process opens later.
     let launcherGuard = try LauncherGuard()
     let sources = passSignalsOn()

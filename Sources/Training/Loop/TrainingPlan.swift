@@ -38,6 +38,10 @@ public struct TrainingPlan: Sendable {
     var costs = try Self.costs(c, configuration, sizes, passes, autocast: autocast)
     costs.fixedBytes += residentBytes
     if c.acceleration.weightPlacement == .sharded {
+      let trained = c.model.trainingMode == .full ? sizes.trainedBlockElements : 0
+      try Self.requireDivisible(
+        c, blocks: costs.blocks, blockElements: (sizes.blockBytes.max() ?? 0) + trained,
+        ranks: ranks)
       costs.shards = ranks
       try Self.divide(&costs, c, sizes, ranks: ranks, autocast: autocast)
     }
@@ -131,6 +135,29 @@ public struct TrainingPlan: Sendable {
 }
 
 extension TrainingPlan {
+  /// Checks that a model is large enough to be divided among ranks.
+  ///
+  /// - Parameter blockElements: the bytes of a block's frozen weights, and the number of its trained
+  ///   elements.
+  /// - Throws: `ConfigurationProblems` for a single block, which would be gathered as a whole, and
+  ///   for more ranks than elements.
+  static func requireDivisible(
+    _ c: TrainingConfiguration, blocks: Int, blockElements: Int, ranks: Int
+  ) throws {
+    guard blocks >= 2 else {
+      throw c.problem(
+        .weightPlacement,
+        "is sharded, but the model has \(blocks) \(blocks == 1 ? "block" : "blocks"), and ranks "
+          + "hold two gathered ones while they run. Set it to resident")
+    }
+    guard blockElements >= ranks else {
+      throw c.problem(
+        .weightPlacement,
+        "is sharded, but a block has only \(blockElements) bytes, which can't be divided among "
+          + "\(ranks) ranks. Set it to resident")
+    }
+  }
+
   private static func works(
     _ planned: PlannedExecution, _ costs: StackCosts, _ c: TrainingConfiguration,
     _ configuration: TransformerConfiguration, _ samples: ValidationNeeds?,

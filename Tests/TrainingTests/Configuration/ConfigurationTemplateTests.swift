@@ -52,7 +52,7 @@ import Testing
     case .v2vIC: #expect(given == ["reference"] && trained == ["reference", "first_frame"])
     default: #expect(given == trained)
     }
-    #expect(awkwardLines(mode.template).isEmpty)
+    #expect(ConfigurationText.awkwardLines(mode.template).isEmpty)
   }
 
   /// The keys that the official trainer lacks.
@@ -63,9 +63,5 @@ import Testing
       if entry.isExtension { keys.insert(key) }
       keys.formUnion(extensions(entry.value, key))
     }
-  }
-
-  private func awkwardLines(_ text: String) -> [Substring] {
-    text.split(separator: "\n").filter { $0.count > 120 || $0.hasSuffix(" ") }
   }
 }

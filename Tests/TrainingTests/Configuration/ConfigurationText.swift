@@ -117,6 +117,11 @@ enum ConfigurationText {
     try TrainingConfiguration(yaml: yaml, file: "c.yaml", overrides: overrides, checksPaths: false)
   }
 
+  /// Lines that are too long, or end with a space.
+  static func awkwardLines(_ text: String) -> [Substring] {
+    text.split(separator: "\n").filter { $0.count > 120 || $0.hasSuffix(" ") }
+  }
+
   /// The problems of a text.
   static func problems(
     _ yaml: String, overrides: [String] = [], checksPaths: Bool = false,

@@ -50,4 +50,20 @@ import Testing
     let text = message { _ = try RankRun(c, ranks: 3) }
     #expect(text.contains("fewer samples to train on (2) than ranks (3)"), "\(text)")
   }
+
+  @Test func ranksWithOtherDataAreRefused() throws {
+    let caches = try [8, 9].map { try SyntheticRun((0..<$0).map { _ in .init() }) }
+    let first = Self.configuration(caches[0], accumulation: 1)
+    var changed = Self.configuration(caches[1], accumulation: 1)
+    changed.outputDir = first.outputDir
+    let second = changed
+    let results = try asRanks(2) { group in
+      _ = try Trainer(group.rank == 0 ? first : second, group: group).prepareFolder(.resume)
+    }
+    for result in results {
+      let text = message { try result.get() }
+      #expect(text.contains("rank[1]: on ") && text.contains("a run with other values:"), "\(text)")
+      #expect(text.contains("All ranks need the same program, configuration, dataset"), "\(text)")
+    }
+  }
 }

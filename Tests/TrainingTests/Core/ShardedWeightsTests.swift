@@ -1,5 +1,6 @@
 import NN
 import Optimizers
+import TensorFiles
 import TestSupport
 import Testing
 import Torch
@@ -184,5 +185,41 @@ import Torch
     c.acceleration.weightPlacement = .sharded
     let sharded = c
     #expect(message { _ = try Trainer(sharded) }.contains("which needs several processes"))
+  }
+
+  /// A stack of one block would be gathered as a whole.
+  @Test func modelsThatAreTooSmallAreRefusedBeforeTheyAreLoaded() throws {
+    let synthetic = try SyntheticRun((0..<8).map { _ in .init() })
+    let scratch = try ScratchFolder()
+    var c = Self.configuration(synthetic)
+    let file = try SafetensorsFile(path: c.model.modelPath)
+    var metadata = file.metadata
+    let config = try #require(metadata["config"])
+    metadata["config"] = config.replacing(/"num_layers": *4/, with: #""num_layers": 1"#)
+    #expect(metadata["config"] != config)
+    let kept = file.entries.keys.sorted().filter {
+      !$0.contains("transformer_blocks.") || $0.contains("transformer_blocks.0.")
+    }
+    c.model.modelPath = scratch.file("one-block.safetensors")
+    try writeSafetensors(
+      kept.map { (key: $0, tensor: try file.tensor($0).clone()) }, metadata: metadata,
+      to: c.model.modelPath)
+    c.data.acceptOtherModel = true
+    c.acceleration.weightPlacement = .sharded
+    let single = c
+    let text = message {
+      for result in try asRanks(2, { _ = try Trainer(single, group: $0) }) { try result.get() }
+    }
+    #expect(
+      text.contains("acceleration.weight_placement is sharded, but the model has 1 block"),
+      "\(text)")
+    func problem(_ blocks: Int, _ elements: Int, _ ranks: Int) -> String {
+      message {
+        try TrainingPlan.requireDivisible(
+          single, blocks: blocks, blockElements: elements, ranks: ranks)
+      }
+    }
+    #expect(problem(2, 8, 9).contains("a block has only 8 bytes, which can't be divided among 9"))
+    #expect(problem(2, 8, 8) == "(nothing was thrown)")
   }
 }

@@ -1,3 +1,5 @@
+import Foundation
+import Support
 import Yams
 
 /// A part of a configuration's text, with its position.
@@ -52,6 +54,21 @@ struct ConfigurationParser {
       case .option(let text): .option(text)
       }
     }
+  }
+
+  /// - Throws: `ConfigurationProblems` if the file can't be read as text.
+  static func text(ofFile path: String) throws -> String {
+    func problem(_ message: String) -> ConfigurationProblems {
+      ConfigurationProblems(file: path, problems: [.init(place: nil, key: "", message: message)])
+    }
+    guard let data = FileManager.default.contents(atPath: path) else {
+      throw problem(
+        PathSyntax.problem(path, isOutput: false) ?? "can't be read; does it exist?")
+    }
+    guard let text = String(data: data, encoding: .utf8) else {
+      throw problem("is not UTF-8 text")
+    }
+    return text
   }
 
   /// - Returns: nil for an empty text.

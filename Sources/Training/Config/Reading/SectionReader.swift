@@ -7,11 +7,13 @@ import Support
 final class ConfigurationReading {
   /// Whether named files and folders must exist.
   let checksPaths: Bool
+  /// Whether keys of the training configuration are suggested for unknown ones.
+  let suggestsTrainingKeys: Bool
   private(set) var problems: [ConfigurationProblems.Problem] = []
   var source: ConfigurationSource
 
-  init(file: String, checksPaths: Bool) {
-    self.checksPaths = checksPaths
+  init(file: String, checksPaths: Bool, suggestsTrainingKeys: Bool = true) {
+    (self.checksPaths, self.suggestsTrainingKeys) = (checksPaths, suggestsTrainingKeys)
     source = ConfigurationSource(file: file)
   }
 
@@ -103,10 +105,12 @@ final class SectionReader {
   /// Reports unknown keys, with the most similar known one.
   func finish() {
     for entry in entries where !known.contains(entry.key) {
+      let near = NearestName.find(entry.key, in: known).map(full)
       let suggestion =
-        TrainingConfiguration.keys(named: entry.key)?.joined(separator: " or ")
-        ?? NearestName.find(entry.key, in: known).map(full)
-        ?? TrainingConfiguration.keys(near: entry.key)?.joined(separator: " or ")
+        reading.suggestsTrainingKeys
+        ? TrainingConfiguration.keys(named: entry.key)?.joined(separator: " or ") ?? near
+          ?? TrainingConfiguration.keys(near: entry.key)?.joined(separator: " or ")
+        : near
       reading.report(
         full(entry.key), entry.place,
         "is not a known key" + (suggestion.map { "; did you mean \($0)?" } ?? ""))
