@@ -67,6 +67,7 @@ extension DistributedSettings {
       let rule = Rule<FSDPOptions?>.optional(section)
       let options = (reader.read("fsdp_config", rule) ?? nil) ?? FSDPOptions()
       (dividesWeights, recomputesActivations) = (options.dividesWeights, options.recomputes)
+      if options.hasCopies { divideWithinMachines(reader) }
       unused += options.unused.map { "fsdp_config.\($0)" }
     } else if reader.isGiven("fsdp_config") {
       unused.append("fsdp_config")
@@ -98,6 +99,20 @@ extension DistributedSettings {
         "has no effect: there is no Python code for torch.compile to compile. Layers with adapters "
           + "are fused operations already, and on CPUs norms and rotations are too")
     }
+  }
+
+  /// Takes each machine's processes for those that share a copy of the weights.
+  private mutating func divideWithinMachines(_ reader: SectionReader) {
+    guard machines > 1 else { return }
+    guard let processes else {
+      reader.report(
+        "num_processes",
+        "is missing: HYBRID_SHARD divides the weights among the processes of each machine")
+      return
+    }
+    // One process per machine would divide nothing.
+    (dividesWeights, shardDegree) =
+      processes <= machines ? (false, nil) : (true, processes / machines)
   }
 
   /// Checks keys against each other.
@@ -137,6 +152,8 @@ struct FSDPOptions {
   }
 
   var dividesWeights = true
+  /// Whether each machine has a copy of the weights.
+  var hasCopies = false
   var recomputes = false
   /// The given keys that have no effect.
   var unused: [String] = []
@@ -155,6 +172,7 @@ struct FSDPOptions {
     let strategies = [older, newer].map { reader.read($0, .shardingStrategy) }
     if let strategy = strategies[1] ?? strategies[0] {
       dividesWeights = Self.divides(strategy, strategies[1] == nil ? older : newer, reader)
+      hasCopies = strategy == .hybrid
       if let other = strategies[0], other != strategy {
         reader.report(older, "is \(other.rawValue), but \(newer) asks for \(strategy.rawValue)")
       }
@@ -171,23 +189,23 @@ struct FSDPOptions {
     reader.finish()
   }
 
-  /// Whether a strategy divides the weights among all ranks. Reports strategies that don't exist
+  /// Whether a strategy divides the weights among ranks. Reports strategies that don't exist
   /// here.
   private static func divides(_ strategy: Strategy, _ key: String, _ reader: SectionReader) -> Bool
   {
     switch strategy {
-    case .full: return true
+    case .full, .hybrid: return true
     case .replicated: return false
     case .gradients:
       reader.report(
         key,
         "asks for SHARD_GRAD_OP, which keeps gathered weights until the backward pass and does not "
           + "exist here. Use FULL_SHARD, or NO_SHARD if each GPU has memory for the whole model")
-    case .hybrid, .hybridGradients:
+    case .hybridGradients:
       reader.report(
         key,
-        "asks for \(strategy.rawValue), which does not exist here. Use FULL_SHARD, which divides the "
-          + "weights among all ranks")
+        "asks for HYBRID_SHARD_ZERO2, which keeps gathered weights until the backward pass and does "
+          + "not exist here. Use HYBRID_SHARD")
     }
     return false
   }

@@ -36,6 +36,8 @@ public struct DistributedSettings: Sendable {
   var mixedPrecision: TrainingConfiguration.Acceleration.MixedPrecision?
   /// Whether the weights are divided among the ranks.
   var dividesWeights = false
+  /// The number of ranks that share a copy of the weights; nil for all.
+  var shardDegree: Int?
   var recomputesActivations = false
   var source = ConfigurationSource()
 
@@ -115,6 +117,9 @@ extension DistributedSettings {
           .weightPlacement,
           "is \(c.acceleration.weightPlacement.rawValue), but \(source.file) divides the weights "
             + "among the ranks. Remove the key, or use a file without FSDP")
+      }
+      if let shardDegree, c.acceleration.shardDegree == nil {
+        overrides.append("\(ConfigurationKey.shardDegree.name)=\(shardDegree)")
       }
     }
     // Blocks with divided weights can't keep their activations.

@@ -136,6 +136,16 @@ import Testing
     #expect(settings.dividesWeights == divides)
   }
 
+  @Test func hybridShardingDividesTheWeightsWithinMachines() throws {
+    let hybrid = "fsdp_config: {fsdp_sharding_strategy: HYBRID_SHARD}\ndistributed_type: FSDP\n"
+    let two = try read(hybrid + "num_machines: 2\nnum_processes: 16\n")
+    #expect(try two.overrides(for: training()).contains("acceleration.shard_degree=8"))
+    let one = try read(hybrid + "num_processes: 8\n")
+    #expect(one.dividesWeights && one.shardDegree == nil)
+    #expect(try !read(hybrid + "num_machines: 2\nnum_processes: 2\n").dividesWeights)
+    #expect(problem(hybrid + "num_machines: 2\n").contains("num_processes is missing"))
+  }
+
   @Test func filesWithoutFSDPsSection() throws {
     for section in ["", "fsdp_config:\n", "fsdp_config: {}\n"] {
       #expect(try read("distributed_type: FSDP\n" + section).dividesWeights)
@@ -264,7 +274,6 @@ import Testing
     ("fsdp_sharding_strategy: SHARD_GRAD_OP", "asks for SHARD_GRAD_OP"),
     ("fsdp_sharding_strategy: 2", "asks for SHARD_GRAD_OP"),
     ("fsdp_reshard_after_forward: false", "asks for SHARD_GRAD_OP"),
-    ("fsdp_sharding_strategy: HYBRID_SHARD", "asks for HYBRID_SHARD"),
     ("fsdp_sharding_strategy: HYBRID_SHARD_ZERO2", "asks for HYBRID_SHARD_ZERO2"),
     ("fsdp_sharding_strategy: FULL_SHAR", "did you mean FULL_SHARD?"),
     ("fsdp_offload_params: true", "fsdp_offload_params is true, but divided weights stay on"),
