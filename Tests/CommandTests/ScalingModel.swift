@@ -95,6 +95,7 @@ struct ScalingModel {
     }
     let update = updated * Self.updateBytesPerGradientByte / Rates.memory
     return Step(
-      seconds: seconds + update, compute: compute, exposed: seconds - compute, sentBytes: sent)
+      seconds: seconds + update, compute: compute, exposed: max(0, seconds - compute),
+      sentBytes: sent)
   }
 }

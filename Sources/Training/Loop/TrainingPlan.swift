@@ -192,7 +192,9 @@ extension TrainingPlan {
     let block = sizes.trainedBlockElements * DType.float32.size
     let all = costs.blocks * block
     let copies = 1 + (c.optimization.emaDecay == nil ? 0 : 1)
-    let state = try optimizerBytes(c, sizes) * all / sizes.trainedBytes
+    // In floating point: the product of two sizes may exceed an integer.
+    let part = Double(all) / Double(sizes.trainedBytes)
+    let state = Int(Double(try optimizerBytes(c, sizes)) * part)
     costs.fixedBytes -= (copies * all + state) * (ranks - 1) / ranks
     costs.gradientBytes /= ranks
     // Two gathered blocks, and the gradients of one, which are put in order before they are sent.
