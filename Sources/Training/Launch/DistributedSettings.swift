@@ -93,7 +93,8 @@ extension DistributedSettings {
       if count > 0 { return count }
       reason = "this machine has no GPU that CUDA can use"
     } catch let error as TorchError {
-      reason = describe(error)
+      // The rest is advice about other options.
+      reason = error.message.components(separatedBy: ". ")[0]
     }
     throw problem(
       "distributed_type",
