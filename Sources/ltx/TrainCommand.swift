@@ -117,7 +117,7 @@ struct TrainCommand: ParsableCommand {
       return try TrainingSession(
         configuration,
         .init(
-          device: device, earlierRun: overwrite && !dryRun ? .overwrite : .resume, isDryRun: dryRun),
+          device: device, earlierRun: overwrite ? .overwrite : .resume, isDryRun: dryRun),
         group: group, warn: { printError("warning: \(SubjectTable.training.message($0))") },
         planned: { lines in
           shown.finish()

@@ -37,10 +37,13 @@ import Testing
       }
     }
 
-    /// The largest difference of two elements.
+    /// The norm of the difference, relative to that of the other elements.
     func distance(to other: TensorBytes) -> Float {
       guard floats.count == other.floats.count else { return .infinity }
-      return zip(floats, other.floats).reduce(0) { max($0, abs($1.0 - $1.1)) }
+      func norm(_ values: some Sequence<Float>) -> Float {
+        values.reduce(0) { $0 + $1 * $1 }.squareRoot()
+      }
+      return norm(zip(floats, other.floats).lazy.map { $0 - $1 }) / norm(other.floats)
     }
   }
 
@@ -89,12 +92,13 @@ import Testing
       "through-host-\(gpus)", gpus: gpus, steps: steps, [Self.resident], environment: Self.gloo)
     let one = try train(
       "one-of-\(gpus)", gpus: 1, steps: steps, accumulation: gpus, [Self.resident])
-    #expect(!direct.errors.contains("note:"), "\(direct.errors)")
+    #expect(!direct.errors.contains("through host memory"), "\(direct.errors)")
 
     #expect(direct.losses == throughHost.losses)
     #expect(direct.weights == throughHost.weights)
     #expect(areClose(direct, one))
-    #expect(direct.weights.distance(to: one.weights) <= 1e-6)
+    // AdamW divides gradients by their size, so that the rounding of small ones counts.
+    #expect(direct.weights.distance(to: one.weights) <= 1e-5)
 
     // Each gradient is sent once per step, and not a byte more than a ring needs.
     let bytes = steps * direct.weights.byteCount
@@ -106,9 +110,12 @@ import Testing
     let calls = direct.collective("all_reduce").map { $0[0] }
     #expect(calls.allSatisfy { $0 == calls[0] && $0 > 0 && $0 <= steps * 5 }, "\(calls)")
     #expect(throughHost.collective("all_reduce").allSatisfy { $0 == [0, 0] })
-    for (a, b) in zip(sorted(direct), sorted(throughHost)) {
-      #expect(b.downloadedBytes - a.downloadedBytes == bytes)
-      #expect(b.pinnedBytes - a.pinnedBytes == bytes)
+    func total(_ run: Run, _ count: (PretendGPU.Report) -> Int) -> Int {
+      run.reports.reduce(0) { $0 + count($1) }
+    }
+    for count in [\PretendGPU.Report.downloadedBytes, \.pinnedBytes] {
+      let more = total(throughHost) { $0[keyPath: count] } - total(direct) { $0[keyPath: count] }
+      #expect(more == gpus * bytes)
     }
   }
 
@@ -163,7 +170,7 @@ import Testing
         "optimization.enable_gradient_checkpointing=true",
       ], in: prepared.path)
     try #require(result.status == 0, "\(result.errors)")
-    #expect(!result.errors.contains("note:"), "\(result.errors)")
+    #expect(!result.errors.contains("through host memory"), "\(result.errors)")
     let gpus = try train("two-gpus", gpus: 2, [Self.resident])
     struct Step: Decodable { let loss: Double }
     let losses = try String(

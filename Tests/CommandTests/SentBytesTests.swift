@@ -29,7 +29,9 @@ import Testing
       }
     }
     let facts = try Program.run(
-      ["train", "\(prepared.path)/sent-bytes-\(ranks)-2.yaml", "--dry-run"], in: shop.path)
+      ["train", "\(prepared.path)/sent-bytes-\(ranks)-2.yaml", "--dry-run", "--overwrite"],
+      in: shop.path)
+    try #require(facts.status == 0, "\(facts.errors)")
     let parameters = try #require(facts.output.firstMatch(of: /parameters: (\d+) in/))
     let gradients = 4 * (try #require(Double(parameters.1)))
     let floor = 2 * Double(ranks - 1) / Double(ranks) * gradients

@@ -35,7 +35,7 @@ extension Trainer {
   /// - Throws: `TorchError`.
   public func summary() throws -> RunSummary {
     let c = configuration
-    let count = parameters.reduce(0) { $0 + $1.tensor.count }
+    let count = parameters.reduce(0) { $0 + $1.shape.reduce(1, *) }
     let saved = try savedShapes()
     let savedCount = saved.reduce(0) { $0 + $1.shape.reduce(1, *) }
     let savedBytes = savedCount * (c.checkpoints.precision == .bfloat16 ? 2 : 4)

@@ -115,7 +115,7 @@ import Testing
     #expect(settings.dividesWeights)
     #expect(settings.device == .cuda(0))
     let notes = settings.notes.joined(separator: "\n")
-    #expect(notes.contains("dynamo_config (line 34) has no effect"), "\(notes)")
+    #expect(notes.contains("dynamo_config (line 33) has no effect"), "\(notes)")
     #expect(notes.contains("fsdp_config.fsdp_use_orig_params"), "\(notes)")
     #expect(!notes.contains("fsdp_version") && !notes.contains("fsdp_reshard"), "\(notes)")
     #expect(

@@ -72,6 +72,7 @@ import Torch
     var c = synthetic.configuration(Strategies.flexible([], []), steps: 2)
     c.model.trainingMode = .full
     c.lora = nil
+    c.optimization.enableGradientCheckpointing = true
     c.acceleration.weightPlacement = .sharded
     c.optimization.optimizerType = .adamw
     let counted = try count(c, ranks: 2)
