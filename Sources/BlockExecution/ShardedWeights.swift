@@ -77,7 +77,8 @@ struct BlockShard: Sendable {
     let placeholder: Tensor
   }
 
-  /// Takes this rank's part of weights that are in host memory, and lets go of the rest.
+  /// Takes this rank's part of weights that are in host memory or in a mapped file, and lets go of
+  /// the rest.
   ///
   /// - Parameters:
   ///   - weights: The frozen weights.
@@ -91,11 +92,12 @@ struct BlockShard: Sendable {
     slots = weights.slots
     layout = BlockLayout(slots)
     let size = BlockLayout.aligned((layout.byteCount + group.worldSize - 1) / group.worldSize)
-    let bytes = try Tensor.zeros([size * group.worldSize], dtype: .uint8)
+    let own = try Tensor.zeros([size], dtype: .uint8)
+    // Only this part of a mapped file is read.
     for (slot, place) in zip(slots, layout.parts) {
-      try slot.tensor.copyBytes(to: bytes, at: place.offset)
+      try slot.tensor.copyOverlap(to: own, at: place.offset - group.rank * size)
     }
-    part = try bytes.viewBytes(at: group.rank * size, as: .uint8, shape: [size]).clone().to(device)
+    part = try own.to(device)
     weights.release()
     placeholders = try layout.parts.map { place in
       let value = try Tensor.full([1], place.dtype.isFloatingPoint ? Scalar(.nan) : 0)

@@ -163,6 +163,25 @@ extension Tensor {
     }
   }
 
+  /// Copies those of the elements' bytes that fall into another tensor's memory, and does not touch
+  /// the others. Both are contiguous and on the CPU.
+  ///
+  /// - Parameter offset: The place of the first byte in that memory, negative if it is before it.
+  public func copyOverlap(to destination: Tensor, at offset: Int) throws {
+    let start = Swift.max(offset, 0)
+    let end = Swift.min(offset + byteCount, destination.byteCount)
+    guard start < end else { return }
+    var address: UnsafeMutableRawPointer?
+    try check(ct_tensor_data(destination.handle, &address))
+    let memory = UnsafeMutableRawBufferPointer(start: address, count: destination.byteCount)
+    try withExtendedLifetime(destination) {
+      try withUnsafeBytes { bytes in
+        UnsafeMutableRawBufferPointer(rebasing: memory[start..<end]).copyMemory(
+          from: UnsafeRawBufferPointer(rebasing: bytes[(start - offset)..<(end - offset)]))
+      }
+    }
+  }
+
   /// Lends the elements' memory. The tensor must be contiguous and on the CPU.
   public func withUnsafeBytes<R>(_ body: (UnsafeRawBufferPointer) throws -> R) throws -> R {
     var address: UnsafeMutableRawPointer?

@@ -153,4 +153,18 @@ final class Witness: Sendable {
     #expect(try a.to(.cpu) === a)
     #expect(try a.to(.cpu, .bfloat16).dtype == .bfloat16)
   }
+
+  @Test func bytesThatFallIntoAnotherTensor() throws {
+    let source = try Tensor([1, 2, 3, 4, 5] as [UInt8])
+    func copied(_ offset: Int) throws -> [UInt8] {
+      let destination = try Tensor([0, 0, 0] as [UInt8])
+      try source.copyOverlap(to: destination, at: offset)
+      return try destination.array()
+    }
+    #expect(try copied(0) == [1, 2, 3])
+    #expect(try copied(-1) == [2, 3, 4])
+    #expect(try copied(-4) == [5, 0, 0])
+    #expect(try copied(2) == [0, 0, 1])
+    #expect(try copied(3) == [0, 0, 0] && copied(-5) == [0, 0, 0] && copied(-9) == [0, 0, 0])
+  }
 }
