@@ -197,9 +197,10 @@ extension TrainingPlan {
     let state = Int(Double(try optimizerBytes(c, sizes)) * part)
     costs.fixedBytes -= (copies * all + state) * (ranks - 1) / ranks
     costs.gradientBytes /= ranks
-    // Two gathered blocks, and the gradients of one, which are put in order before they are sent.
+    // A block, the parts that it was gathered from, and those of the next one. The gradients of a
+    // block, the same in the order of the parts, and those of the block before, which are being sent.
     let gathered = sizes.trainedBlockElements * (autocast ?? .float32).size
-    costs.workBytes += 2 * gathered + 2 * block
+    costs.workBytes += 3 * gathered + 3 * block
   }
 
   private static func optimizerBytes(
