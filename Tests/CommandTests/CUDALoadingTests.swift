@@ -41,7 +41,7 @@ import Testing
   }
 
   private static let hasWheelLayout = FileManager.default.fileExists(
-    atPath: Clips.folder + "/../torch/../nvidia/cu13/lib/libcudart.so.13")
+    atPath: Fixtures.root + "/../../.deps/torch/../nvidia/cu13/lib/libcudart.so.13")
 
   /// NVRTC finds its built-in functions only if they are loaded already (`Sources/CTorch/cuda.cpp`).
   @Test(

@@ -38,7 +38,7 @@ import Testing
 
   /// Whether the libtorch of this clone has no CUDA, which decides what `doctor` finds.
   private static let hasNoCUDA = !FileManager.default.fileExists(
-    atPath: Clips.folder + "/../torch/lib/libtorch_cuda.so")
+    atPath: Fixtures.root + "/../../.deps/torch/lib/libtorch_cuda.so")
 
   // MARK: Without a GPU
 
