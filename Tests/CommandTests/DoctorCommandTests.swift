@@ -1,4 +1,5 @@
 import Foundation
+import TestSupport
 import Testing
 
 /// `ltx doctor` without a GPU and on the pretend GPU.

@@ -102,22 +102,23 @@ import Testing
 
   @Test func processesDivideThePromptsAndWriteTheFilesOfOne() throws {
     let prepared = try Prepared.shared.get()
+    // Images: the bytes of a video depend on the number of cores that its encoder uses.
     let prompts = ["a ball", "a house", "a red boat"].flatMap { ["--prompt", $0] }
     func arguments(_ output: String) -> [String] {
-      prepared.arguments(prompts + ["--num-frames", "9", "--threads", "1", "--output", output])
+      prepared.arguments(prompts + ["--num-frames", "1", "--threads", "1", "--output", output])
     }
-    let alone = try Program.run(arguments("results/alone.mp4"), in: prepared.path)
+    let alone = try Program.run(arguments("results/alone.png"), in: prepared.path)
     #expect(alone.status == 0, "\(alone.errors)")
     let divided = try Program.run(
-      ["launch", "--nproc-per-node", "2", "ltx"] + arguments("results/divided.mp4"),
+      ["launch", "--nproc-per-node", "2", "ltx"] + arguments("results/divided.png"),
       in: prepared.path)
     #expect(divided.status == 0, "\(divided.errors)")
     #expect(
       divided.output.split(separator: "\n").sorted()
-        == ["[1] results/divided-2.mp4", "results/divided-1.mp4", "results/divided-3.mp4"])
+        == ["[1] results/divided-2.png", "results/divided-1.png", "results/divided-3.png"])
     for number in 1...3 {
       let files = ["alone", "divided"].map {
-        FileManager.default.contents(atPath: "\(prepared.path)/results/\($0)-\(number).mp4")
+        FileManager.default.contents(atPath: "\(prepared.path)/results/\($0)-\(number).png")
       }
       #expect(files[0] != nil && files[0] == files[1])
     }
