@@ -73,7 +73,7 @@ struct DeviceChecks {
 
   /// Whether several GPUs can exchange tensors without the host.
   ///
-  /// - Parameter device: A GPU that works; nil if there is none.
+  /// - Parameter device: The GPU to test; nil without a working one.
   private func collectives(_ device: Device?) -> Check {
     func message(_ error: any Error) -> String {
       (error as? TorchError)?.message ?? describe(error)

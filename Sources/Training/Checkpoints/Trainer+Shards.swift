@@ -52,7 +52,7 @@ extension Trainer {
   }
 }
 
-/// What a rank tells the others during a step.
+/// The requests that each rank sends to all ranks during a step.
 struct RankSignals: OptionSet, Sendable {
   let rawValue: Int
 

@@ -85,7 +85,7 @@ extension DistributedSettings {
 
   /// The number of GPUs of this machine, each of which gets a process.
   ///
-  /// - Throws: `ConfigurationProblems` if there are none.
+  /// - Throws: `ConfigurationProblems` if the machine has no GPU.
   public func gpuCount() throws -> Int {
     let reason: String
     do {

@@ -53,7 +53,7 @@ public final class Trainer {
   let warn: @Sendable (String) -> Void
   var order: BatchOrder
   var skippedInARow = 0
-  /// What any of several ranks told during the last step.
+  /// The requests of all ranks in the last step.
   var signals: RankSignals = []
   var lossScale: LossScale?
   let pacing = StatePacing()
