@@ -1,6 +1,8 @@
 import Foundation
+import TensorFiles
 import TestSupport
 import Testing
+import Torch
 
 @testable import Training
 
@@ -66,5 +68,13 @@ import Testing
 
   @Test func otherFilesStay() throws {
     #expect(try pruned(["00010", "mine", "00020"], keeping: 1, upTo: 20) == ["00020", "mine"])
+  }
+
+  @Test func statesOfEarlierVersionsAreNamed() throws {
+    let path = scratch.file("state.safetensors")
+    try writeSafetensors(
+      [(key: "step", tensor: Tensor([3] as [Int64]))],
+      metadata: ["format": "ltx training state 1", "step": "3"], to: path)
+    #expect(message { _ = try TrainingState(path: path) }.contains("of an earlier version of ltx"))
   }
 }

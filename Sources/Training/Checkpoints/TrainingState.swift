@@ -76,6 +76,11 @@ struct TrainingState: Sendable {
   init(path: String) throws {
     let file = try SafetensorsFile(path: path)
     let metadata = file.metadata
+    if metadata["format"] == "ltx training state 1" {
+      throw Issue(
+        [.file(path)], "is a state of an earlier version of ltx, which this one can't resume from",
+        suggestion: "Finish the run with that version, or start a new one from its weights.")
+    }
     guard metadata["format"] == Self.format, let step = metadata["step"].flatMap(Int.init),
       let batches = metadata["batches"].flatMap(Int.init),
       let skipped = metadata["skipped"].flatMap(Int.init), let fingerprint = metadata["fingerprint"]
