@@ -32,14 +32,16 @@ struct RankSupervision {
     }
   }
 
-  /// `checkingInput` for the device of a rank, which is prepared before the rank joins the others.
+  /// `checkingInput` for what a rank needs before it joins the others: its device and settings.
   ///
-  /// If the rank has no usable device, it joins them only to say so: otherwise they would wait for
+  /// If they can't be used, the rank joins the others only to say so: otherwise they would wait for
   /// it.
-  static func checkingDevice<R>(_ names: SubjectTable, _ body: () throws -> R) throws -> R {
+  static func checkingBeforeJoining<R>(_ names: SubjectTable, _ body: () throws -> R) throws -> R {
     let reason: String
     do {
       return try body()
+    } catch let code as ExitCode {
+      throw code
     } catch {
       reason = names.message(of: error)
     }

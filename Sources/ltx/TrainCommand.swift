@@ -80,27 +80,24 @@ struct TrainCommand: ParsableCommand {
   }
 
   mutating func run() throws {
-    let (launched, settings) = try checkingInput {
-      let ranks = try ProcessRanks()
-      return (ranks ?? .single, try distributedSettings(ranks))
-    }
-    if compute.given == nil, let device = settings?.device {
-      compute.given = DeviceChoice(device: device, hasIndex: false)
-    }
+    let launched = try checkingInput { try ProcessRanks() }
     var locks = OutputLocks("ltx train")
     defer { locks.release() }
-    let device = try RankSupervision.checkingDevice(.training) {
-      try compute.prepare()
-      let device = try compute.device(of: launched)
-      try device.prepare()
-      return device
-    }
-    let (configuration, group) = try checkingInput(.training) {
-      let configuration = try read(settings)
-      if launched.rank == 0 {
-        for notice in configuration.notices { printError("note: \(notice)") }
+    let (device, configuration) = try RankSupervision.checkingBeforeJoining(.training) {
+      let settings = try distributedSettings(launched)
+      if compute.given == nil, let device = settings?.device {
+        compute.given = DeviceChoice(device: device, hasIndex: false)
       }
-      return (configuration, try ProcessGroup.fromEnvironment(device: device) ?? .single)
+      try compute.prepare()
+      let device = try compute.device(of: launched ?? .single)
+      try device.prepare()
+      return (device, try read(settings))
+    }
+    let group = try checkingInput(.training) {
+      try ProcessGroup.fromEnvironment(device: device) ?? .single
+    }
+    if group.isMain {
+      for notice in configuration.notices { printError("note: \(notice)") }
     }
     let ranks = try RankSupervision(group)
     defer { ranks.finish() }

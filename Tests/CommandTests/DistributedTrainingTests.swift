@@ -52,6 +52,26 @@ import Testing
     #expect(steps(of: "other-settings") == 0)
   }
 
+  /// It joins the other only to say so.
+  @Test func aRankWhoseConfigurationIsWrongIsNamedByTheOther() throws {
+    let config = try prepared.configure("wrong-settings", steps: 2)
+    let folders = [0, 1].map { "\(shop.path)/rank\($0)" }
+    let start = Date()
+    let processes = try [0, 1].map { rank in
+      try self.start(
+        rank: rank, port: 29714,
+        [config] + (rank == 1 ? ["--set", "optimization.steps=-1"] : []), outputs: folders[rank])
+    }
+    for (process, folder) in zip(processes, folders) {
+      process.waitUntilExit()
+      #expect(process.terminationStatus == 2)
+      let text = try errors(folder)
+      #expect(text.contains("optimization.steps"), "\(text)")
+      #expect(text.contains("error: rank 1 on ") == folder.hasSuffix("0"), "\(text)")
+    }
+    #expect(Date().timeIntervalSince(start) < 60)
+  }
+
   /// A stopped process keeps its connections, so that no collective fails.
   @Test(arguments: [0, 1]) func aRankThatHangsEndsTheOther(hanging: Int) throws {
     let name = "hanging-\(hanging)"
