@@ -1,8 +1,28 @@
 #include "pretend_gpu.h"
 
 #include <algorithm>
+#include <csignal>
 
 namespace pretend {
+namespace {
+
+// PRETEND_GPU_FAULT: the signal that the process gets at a call of an operation.
+struct Fault {
+  int signal = 0;
+  std::string operation;
+  int64_t call = 0;
+
+  Fault() {
+    const char *text = getenv("PRETEND_GPU_FAULT");
+    if (!text) return;
+    char name[128];
+    TORCH_CHECK(sscanf(text, "%d %127s %ld", &signal, name, &call) == 3,
+                "PRETEND_GPU_FAULT must be \"SIGNAL OPERATION CALL\" (got ", text, ")");
+    operation = name;
+  }
+};
+
+} // namespace
 
 const char *&currentOperation() {
   thread_local const char *operation = "";
@@ -21,6 +41,8 @@ void Book::addKernel(const std::string &name, int64_t moved) {
   count.bytes += moved;
   bytes += moved;
   ++kernels;
+  static const Fault fault;
+  if (count.calls == fault.call && name == fault.operation) raise(fault.signal);
 }
 
 void Book::addSync() {
