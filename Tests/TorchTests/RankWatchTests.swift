@@ -102,7 +102,7 @@ import Testing
     watched.watches[1].stop()
     let loss = watched.watches[2].explanation()
     #expect(loss?.message.hasPrefix("rank 1 on ") == true)
-    // This rank throws the cause itself; only the others are told.
+    // This rank throws the error itself. The watch informs only the others.
     #expect(watched.losses(1).keys.sorted() == [0])
     watched.end([0, 1, 2])
   }

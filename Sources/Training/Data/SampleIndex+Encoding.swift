@@ -3,7 +3,8 @@ import Media
 import Support
 
 /// The compact form in which rank 0 sends an index to the others: about 100 bytes for a sample.
-/// Integers are in LEB128, and repeated strings are sent once.
+/// Integers are in LEB128, and repeated strings are sent once. Foundation's coders would need longer
+/// than reading the headers does (docs/decisions.md).
 extension SampleIndex {
   /// The bytes of the index, without the identities.
   ///
