@@ -68,9 +68,10 @@ let package = Package(
     .target(name: "Datasets", dependencies: ["Generation", "Support"]),
     // libcurl, loaded at the first request.
     .target(name: "CCurl"),
+    .target(name: "HTTP", dependencies: ["CCurl", "Support"]),
     // A child that ends processes when their launcher is gone, which takes fork().
     .target(name: "CProcess"),
-    .target(name: "Tracking", dependencies: ["Media", "CCurl", "Support"]),
+    .target(name: "Tracking", dependencies: ["HTTP", "Media", "Support"]),
     .target(
       name: "Training",
       dependencies: [
@@ -90,6 +91,7 @@ let package = Package(
 
     .target(name: "TestSupport", dependencies: ["LoRAFiles"], path: "Tests/TestSupport"),
     .target(name: "MediaTestSupport", dependencies: ["Media"], path: "Tests/MediaTestSupport"),
+    .target(name: "HTTPTestSupport", path: "Tests/HTTPTestSupport"),
     .testTarget(name: "SupportTests", dependencies: ["Support"]),
     .testTarget(name: "TorchTests", dependencies: ["Torch", "TestSupport"]),
     .testTarget(name: "TensorFilesTests", dependencies: ["TensorFiles", "TestSupport"]),
@@ -109,7 +111,10 @@ let package = Package(
     .testTarget(name: "GenerationTests", dependencies: ["Generation"]),
     .testTarget(
       name: "DatasetsTests", dependencies: ["Datasets", "Training", "TestSupport", "Support"]),
-    .testTarget(name: "TrackingTests", dependencies: ["Tracking", "Support"]),
+    .testTarget(
+      name: "HTTPTests", dependencies: ["HTTP", "HTTPTestSupport", "MediaTestSupport", "Support"]),
+    .testTarget(
+      name: "TrackingTests", dependencies: ["HTTPTestSupport", "Tracking", "Support"]),
     .testTarget(name: "TrainingTests", dependencies: ["Training", "TestSupport", "Support"]),
     .testTarget(name: "ProbeTests", dependencies: ["Probe", "TestSupport"]),
     .testTarget(

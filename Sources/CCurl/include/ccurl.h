@@ -1,6 +1,6 @@
 // libcurl, loaded at the first request. If it were linked, every `ltx --help` would load it and its
 // eight dependencies, and building would need its development package. Contains only the parts that
-// Tracking's HTTPClient uses.
+// `HTTPClient` uses.
 //
 // The numbers are part of libcurl's ABI, which has not changed since libcurl.so.4 (2006).
 #ifndef CCURL_H
@@ -56,6 +56,10 @@ enum {
   CCURL_OK = 0,
   CCURL_UNSUPPORTED_PROTOCOL = 1,
   CCURL_MALFORMED_URL = 3,
+  CCURL_UNKNOWN_PROXY = 5,
+  CCURL_UNKNOWN_HOST = 6,
+  CCURL_NO_CONNECTION = 7,
+  CCURL_TIMEOUT = 28,
   CCURL_ABORTED_BY_CALLBACK = 42,
   CCURL_SSL_CONNECT = 35,
   CCURL_PEER_VERIFICATION = 60,

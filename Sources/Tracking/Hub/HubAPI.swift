@@ -1,4 +1,5 @@
 import Foundation
+import HTTP
 import Support
 
 /// Requests to the Hub itself.

@@ -1,4 +1,5 @@
 import Foundation
+import HTTP
 import Support
 
 /// Uploads a run's files to a repository of the Hugging Face Hub, all in one commit. Calls block.

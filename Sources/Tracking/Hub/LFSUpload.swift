@@ -1,4 +1,5 @@
 import Foundation
+import HTTP
 import Support
 
 /// Sends large files to the Hub's storage. They don't belong to a commit yet.

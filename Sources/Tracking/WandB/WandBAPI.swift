@@ -1,4 +1,5 @@
 import Foundation
+import HTTP
 import Support
 
 /// The requests that a run makes of the server: GraphQL, its stream of rows, uploads. Calls block.

@@ -1,12 +1,15 @@
 import Foundation
+import HTTP
+import HTTPTestSupport
+import MediaTestSupport
 import Support
 import Synchronization
 import Testing
 
-@testable import Tracking
-
 @Suite struct HTTPClientTests {
-  private let folder = TemporaryFolder()
+  private let folder: TemporaryFolder
+
+  init() throws { folder = try TemporaryFolder() }
 
   private func client(_ environment: [String: String] = [:]) throws -> HTTPClient {
     try HTTPClient(environment: environment)
@@ -97,7 +100,7 @@ import Testing
     #expect(
       #expect(throws: HTTPFailure.self) { try client().send(HTTPRequest(url: server.address)) }?
         .kind
-        == .connection)
+        == .unreachable)
     let missing = HTTPRequest(
       method: "PUT", url: server.address, body: .file(path: folder.path + "/nothing", range: 0..<1))
     #expect(#expect(throws: HTTPFailure.self) { try client().send(missing) }?.kind == .unusable)
@@ -121,7 +124,7 @@ import Testing
     }
     let begin = Date()
     let request = HTTPRequest(url: server.address, timeLimit: 0.2)
-    #expect(#expect(throws: HTTPFailure.self) { try client().send(request) }?.kind == .connection)
+    #expect(#expect(throws: HTTPFailure.self) { try client().send(request) }?.kind == .timeout)
     let other = try client()
     DispatchQueue.global().asyncAfter(deadline: .now() + 0.2) { other.cancel() }
     #expect(
@@ -213,6 +216,83 @@ import Testing
       try RetryPolicy(delays: [0.01]).send(HTTPRequest(url: server.address), with: client()).status
         == 200)
     #expect(Date().timeIntervalSince(begin) >= 1)
+  }
+
+  @Test(
+    arguments: [
+      ("3", 3), ("0", 0), ("-5", 0), ("9999", RetryPolicy.longestDelay), ("nan", 0),
+      ("soon", nil), ("Thu, 01 Jan 1970 00:00:00 GMT", 0),
+      ("Fri, 01 Jan 2100 00:00:00 GMT", RetryPolicy.longestDelay),
+    ] as [(String, Double?)])
+  func theTimeToWaitIsANumberOrADate(text: String, seconds: Double?) throws {
+    let server = try LocalServer { _ in .init(status: 503, headers: ["Retry-After": text]) }
+    let response = try client().send(HTTPRequest(url: server.address))
+    #expect(RetryPolicy.requestedDelay(response) == seconds)
+  }
+
+  @Test func timeoutsAreRetriedOnlyIfThePolicySaysSo() throws {
+    let count = Mutex(0)
+    let server = try LocalServer { _ in
+      count.withLock { $0 += 1 }
+      Thread.sleep(forTimeInterval: 5)
+      return .init()
+    }
+    let request = HTTPRequest(url: server.address, timeLimit: 0.2)
+    for (retries, total) in [(false, 1), (true, 3)] {
+      let policy = RetryPolicy(delays: [0.01], retriesTimeouts: retries)
+      #expect(
+        #expect(throws: HTTPFailure.self) { try policy.send(request, with: client()) }?.kind
+          == .timeout)
+      #expect(count.withLock { $0 } == total)
+    }
+  }
+
+  @Test func waitingForARetryEndsWhenCancelled() throws {
+    let server = try LocalServer { _ in .init(status: 503) }
+    let client = try self.client()
+    DispatchQueue.global().asyncAfter(deadline: .now() + 0.2) { client.cancel() }
+    let begin = Date()
+    #expect(
+      #expect(throws: HTTPFailure.self) {
+        try RetryPolicy(delays: [30]).send(HTTPRequest(url: server.address), with: client)
+      }?.kind == .cancelled)
+    #expect(Date().timeIntervalSince(begin) < 10)
+  }
+
+  @Test func answersThatEndEarlyOrDripAreFailures() throws {
+    let cut = try LocalServer { _ in .init(body: Data(count: 100), hangUpAfter: 10) }
+    #expect(
+      #expect(throws: HTTPFailure.self) { try client().send(HTTPRequest(url: cut.address)) }?.kind
+        == .connection)
+    let slow = try LocalServer { _ in .init(body: Data(count: 100), dripInterval: 0.1) }
+    #expect(
+      #expect(throws: HTTPFailure.self) {
+        try client().send(HTTPRequest(url: slow.address, timeLimit: 0.5))
+      }?.kind == .timeout)
+  }
+
+  @Test func aPoolSendsRequestsAtTheSameTime() throws {
+    let running = Mutex((now: 0, most: 0))
+    let server = try LocalServer { _ in
+      running.withLock { state in
+        state.now += 1
+        state.most = max(state.most, state.now)
+      }
+      Thread.sleep(forTimeInterval: 0.2)
+      running.withLock { $0.now -= 1 }
+      return .init()
+    }
+    let pool = try HTTPClientPool(environment: [:])
+    let address = server.address
+    DispatchQueue.concurrentPerform(iterations: 2) { _ in
+      let status = try? pool.withClient { try $0.send(HTTPRequest(url: address)).status }
+      #expect(status == 200)
+    }
+    #expect(running.withLock(\.most) == 2)
+    pool.cancel()
+    #expect(throws: HTTPFailure.self) {
+      try pool.withClient { try $0.send(HTTPRequest(url: address)) }
+    }
   }
 }
 

@@ -8,7 +8,7 @@ import Synchronization
 /// Certificates are verified against the system's authorities, or those in the file that
 /// `SSL_CERT_FILE` names. The proxies of `https_proxy`, `http_proxy` and `no_proxy` are used.
 /// Redirects are followed, without credentials if they lead to another host.
-final class HTTPClient: Sendable {
+package final class HTTPClient: Sendable {
   private struct Handle: @unchecked Sendable { let pointer: UnsafeMutableRawPointer }
 
   private let handle: Mutex<Handle>
@@ -17,7 +17,7 @@ final class HTTPClient: Sendable {
   private let userAgent: String
 
   /// - Throws: `HTTPFailure` if libcurl is not installed.
-  init(environment: [String: String], userAgent: String = "swift-ltx") throws {
+  package init(environment: [String: String], userAgent: String = "swift-ltx") throws {
     if let problem = ccurl_load() {
       throw HTTPFailure(
         kind: .unusable, url: "network",
@@ -38,10 +38,23 @@ final class HTTPClient: Sendable {
 
   /// Makes the current request and all later ones fail with `.cancelled`. Called from another
   /// thread.
-  func cancel() { isCancelled.store(true, ordering: .relaxed) }
+  package func cancel() { isCancelled.store(true, ordering: .relaxed) }
+
+  /// Waits between two attempts.
+  ///
+  /// - Throws: `HTTPFailure` of kind `.cancelled` as soon as `cancel()` is called.
+  package func pause(_ seconds: Double, before request: HTTPRequest) throws {
+    let end = Date().addingTimeInterval(seconds)
+    repeat {
+      guard !isCancelled.load(ordering: .relaxed) else {
+        throw HTTPFailure(kind: .cancelled, url: request.url, problem: "the request was cancelled")
+      }
+      Thread.sleep(forTimeInterval: min(0.1, max(0, end.timeIntervalSinceNow)))
+    } while end.timeIntervalSinceNow > 0
+  }
 
   /// - Throws: `HTTPFailure` if there is no response; a response with an error status is returned.
-  func send(_ request: HTTPRequest) throws -> HTTPResponse {
+  package func send(_ request: HTTPRequest) throws -> HTTPResponse {
     try handle.withLock { handle in
       let transfer = try HTTPTransfer(request) { self.isCancelled.load(ordering: .relaxed) }
       return try withExtendedLifetime(transfer) { try perform(transfer, handle.pointer) }
@@ -147,44 +160,9 @@ final class HTTPClient: Sendable {
     case CCURL_PEER_VERIFICATION, CCURL_CA_FILE: .certificate
     case CCURL_ABORTED_BY_CALLBACK: .cancelled
     case CCURL_UNSUPPORTED_PROTOCOL, CCURL_MALFORMED_URL: .unusable
+    case CCURL_UNKNOWN_PROXY, CCURL_UNKNOWN_HOST, CCURL_NO_CONNECTION: .unreachable
+    case CCURL_TIMEOUT: .timeout
     default: .connection
     }
-  }
-}
-
-/// The delays between attempts of a request that fails temporarily: no connection, too many
-/// requests (429), an error of the server (5xx).
-struct RetryPolicy: Sendable {
-  /// The seconds before the second, third, … attempt.
-  var delays: [Double]
-
-  /// About a minute in total, for work that a user waits for.
-  static let patient = RetryPolicy(delays: [1, 2, 4, 8, 16, 30])
-  /// A few seconds, for checks before training.
-  static let brief = RetryPolicy(delays: [1, 3])
-
-  static func isPassing(_ status: Int) -> Bool { status == 408 || status == 429 || status >= 500 }
-
-  static func isPassing(_ error: any Error) -> Bool { (error as? HTTPFailure)?.kind == .connection }
-
-  /// The delay that a busy server asks for, in seconds.
-  static func requestedDelay(_ response: HTTPResponse) -> Double? {
-    response.headers["retry-after"].flatMap(Double.init).map { min(max($0, 0), 120) }
-  }
-
-  /// Sends a request until the response is not a temporary failure, and returns the last response.
-  ///
-  /// - Throws: `HTTPFailure` if the last attempt gets no response.
-  func send(_ request: HTTPRequest, with client: HTTPClient) throws -> HTTPResponse {
-    for delay in delays {
-      var wait = delay
-      do {
-        let response = try client.send(request)
-        guard Self.isPassing(response.status) else { return response }
-        wait = max(wait, Self.requestedDelay(response) ?? 0)
-      } catch  where Self.isPassing(error) {}
-      Thread.sleep(forTimeInterval: wait)
-    }
-    return try client.send(request)
   }
 }

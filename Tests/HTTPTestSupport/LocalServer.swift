@@ -3,32 +3,44 @@ import Synchronization
 
 /// An HTTP/1.1 server on 127.0.0.1 that stands in for real services: bodies with a length or in
 /// chunks, persistent connections, and one thread per connection.
-final class LocalServer: Sendable {
-  struct Request: Sendable {
-    let method: String
+package final class LocalServer: Sendable {
+  package struct Request: Sendable {
+    package let method: String
     /// The path as it was sent, including the query.
-    let target: String
+    package let target: String
     /// The headers by lowercase name.
-    let headers: [String: String]
-    let body: Data
+    package let headers: [String: String]
+    package let body: Data
 
-    var path: String { String(target.prefix { $0 != "?" }) }
+    package var path: String { String(target.prefix { $0 != "?" }) }
   }
 
-  struct Response: Sendable {
-    var status = 200
-    var headers: [String: String] = [:]
-    var body = Data()
+  package struct Response: Sendable {
+    package var status: Int
+    package var headers: [String: String]
+    package var body: Data
+    /// The seconds between two bytes of the body; nil to send it at once.
+    package var dripInterval: Double?
+    /// The number of bytes of the body after which the connection is closed; nil to send them all.
+    package var hangUpAfter: Int?
 
-    static func json(_ text: String, status: Int = 200) -> Response {
+    package init(
+      status: Int = 200, headers: [String: String] = [:], body: Data = Data(),
+      dripInterval: Double? = nil, hangUpAfter: Int? = nil
+    ) {
+      (self.status, self.headers, self.body) = (status, headers, body)
+      (self.dripInterval, self.hangUpAfter) = (dripInterval, hangUpAfter)
+    }
+
+    package static func json(_ text: String, status: Int = 200) -> Response {
       Response(status: status, headers: ["Content-Type": "application/json"], body: Data(text.utf8))
     }
   }
 
   struct Failure: Error { let reason: String }
 
-  let port: UInt16
-  var address: String { "http://127.0.0.1:\(port)" }
+  package let port: UInt16
+  package var address: String { "http://127.0.0.1:\(port)" }
 
   private let listener: Int32
   private let hasStopped = Mutex(false)
@@ -36,7 +48,7 @@ final class LocalServer: Sendable {
   private let handler: @Sendable (Request) -> Response?
 
   /// - Parameter handler: Called on any thread; nil closes the connection without a response.
-  init(port: UInt16 = 0, handler: @escaping @Sendable (Request) -> Response?) throws {
+  package init(port: UInt16 = 0, handler: @escaping @Sendable (Request) -> Response?) throws {
     self.handler = handler
     listener = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
     var yes: Int32 = 1
@@ -70,7 +82,7 @@ final class LocalServer: Sendable {
   deinit { stop() }
 
   /// Stops responding.
-  func stop() {
+  package func stop() {
     let isFirst = hasStopped.withLock { hasStopped in
       defer { hasStopped = true }
       return !hasStopped
@@ -91,11 +103,18 @@ final class LocalServer: Sendable {
     while let request = reader.request(), let response = handler(request) {
       var head = "HTTP/1.1 \(response.status) Status\r\nContent-Length: \(response.body.count)\r\n"
       for (name, value) in response.headers { head += "\(name): \(value)\r\n" }
-      guard
-        send(
-          Data((head + "\r\n").utf8) + (request.method == "HEAD" ? Data() : response.body),
-          on: connection)
-      else { return }
+      let body = request.method == "HEAD" ? Data() : response.body
+      let sent = body.prefix(response.hangUpAfter ?? body.count)
+      if let interval = response.dripInterval {
+        guard send(Data((head + "\r\n").utf8), on: connection) else { return }
+        for byte in sent {
+          Thread.sleep(forTimeInterval: interval)
+          guard send(Data([byte]), on: connection) else { return }
+        }
+      } else {
+        guard send(Data((head + "\r\n").utf8) + sent, on: connection) else { return }
+      }
+      if response.hangUpAfter != nil { return }
     }
   }
 
