@@ -61,6 +61,7 @@ package enum JPEGImage {
     var frame: UnsafeMutablePointer<AVFrame>? = try ImageEncoder.frame(
       AV_PIX_FMT_YUVJ420P, width: size.width, height: size.height, file: file)
     defer { av_frame_free(&frame) }
+    silenceFFmpeg()
     let filter = source == size ? SWS_BICUBIC : SWS_AREA
     guard let frame,
       let scaler = sws_getContext(
