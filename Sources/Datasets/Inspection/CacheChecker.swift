@@ -131,6 +131,7 @@ public struct CacheChecker {
     problems += silence(reading)
     if let note = reading.silentAudio.note { notes.append(note) }
     problems += captions(reading)
+    notes += similarCaptions(reading)
     problems += repeats()
     problems += rows()
     if !options.skipsSources { problems += sources(reading, progress) }
@@ -287,6 +288,11 @@ public struct CacheChecker {
             "the caption was \(Self.short(prompt)) when it was encoded and is now "
               + "\(Self.short(row.caption)). Run `ltx preprocess` again"))
       }
+      if let caption = row?.caption ?? prompts[name],
+        let text = CaptionQuality.problem(of: caption)
+      {
+        problems.append(problem("the caption \(text)"))
+      }
       if let text = row.map({ trigger.prompt($0.caption) }) ?? prompts[name],
         let tokens = count(text)
       {
@@ -304,6 +310,22 @@ public struct CacheChecker {
       }
     }
     return problems
+  }
+
+  /// Returns notes on captions that are nearly the same, which may be intended.
+  private func similarCaptions(_ reading: CacheReading) -> [String] {
+    let rows = listing?.byName ?? [:]
+    let captions = cache.samples.compactMap { name -> (String, String)? in
+      let prompt = reading[.conditions, name]?.metadata[Fingerprint.Key.prompt.rawValue]
+      return (rows[name]?.caption ?? prompt).map { (name, $0) }
+    }
+    let groups = NearDuplicates.groups(of: captions.map(\.1))
+    let lines = groups.map { group in
+      let names = capped(group.map { captions[$0].0 }, at: 5) { "\($0) more" }
+      return "\(group.count) samples have nearly the same caption: "
+        + names.joined(separator: ", ")
+    }
+    return capped(lines, at: 10) { "\($0) more groups of samples have nearly the same caption" }
   }
 
   /// Returns the number of tokens of a prompt; nil without a tokenizer.
