@@ -90,6 +90,12 @@ public struct DerivedColumnPlan: Sendable {
     for (row, entry) in dataset.rows.enumerated() {
       // In a folder, audio without a clip is a separate sample.
       if entry.line == nil, entry.values[mediaColumn] == nil { continue }
+      do {
+        guard try ReviewMark.of(entry) != .leftOut else { continue }
+      } catch {
+        failures.append(error.prefixed(by: place(ofRow: row)))
+        continue
+      }
       guard case .string(let value)? = entry.values[mediaColumn],
         case let media = value.trimmingCharacters(in: .whitespacesAndNewlines), !media.isEmpty
       else {

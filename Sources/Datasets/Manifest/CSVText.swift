@@ -56,6 +56,19 @@ struct CSVText: Sendable {
     records[row + 1].fields[column] = Self.written(value)
   }
 
+  mutating func insert(_ values: [(column: String, value: String)], at row: Int) {
+    let lineEnd = records[0].end.starts(with: "\r\n".utf8) ? Array("\r\n".utf8) : Array("\n".utf8)
+    let isLast = row == rowCount
+    if isLast, records[row].end.isEmpty {
+      records[row].end = lineEnd
+      records.append(Record(fields: [[]], end: []))
+    } else {
+      records.insert(Record(fields: [[]], end: lineEnd), at: row + 1)
+    }
+    pad(row + 1, to: names.count)
+    for (column, value) in values { set(column, row: row, to: value) }
+  }
+
   mutating func remove(_ name: String, row: Int) -> Bool {
     guard let column = names.firstIndex(of: name), column < records[row + 1].fields.count,
       !records[row + 1].fields[column].isEmpty, records[row + 1].fields.count > 1

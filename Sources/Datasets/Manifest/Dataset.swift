@@ -33,17 +33,20 @@ public struct Dataset: Sendable {
   /// The problems of rows that can't be used. A problem's subject is the line and, if it concerns
   /// one sample, its media file.
   public let problems: [Issue]
+  /// The number of rows that are marked as left out (`ReviewMark`).
+  public let leftOut: Int
   /// The files of a folder that are skipped, with the reason; empty for a dataset file.
   public let skipped: SkippedFiles
   /// The folder that paths in the dataset are relative to.
   private let root: String
+  /// The number of rows, without those that are left out.
   public var rowCount: Int { samples.count + problems.count }
 
   /// - Parameters:
   ///   - path: a `.json`, `.jsonl` or `.csv` file, or a folder of media with captions beside them.
   ///   - columns: the columns that the user names; the others are found by their names.
   /// - Throws: `Issue` for a file that is not a dataset, is empty, or has no columns of media and
-  ///   captions, and for a named column that it does not have.
+  ///   captions, for a named column that it does not have, and if all rows are left out.
   public init(path: String, columns named: [Role: String] = [:]) throws {
     let file = try DatasetFile(path: path)
     self.path = path
@@ -53,8 +56,13 @@ public struct Dataset: Sendable {
     var samples: [DatasetSample] = []
     var problems = file.problems
     var places: [[UInt8]: DatasetRow] = [:]
+    var leftOut = 0
     for (index, row) in file.rows.enumerated() {
       do {
+        guard try ReviewMark.of(row) != .leftOut else {
+          leftOut += 1
+          continue
+        }
         let sample = try Self.sample(row, index, columns, file.root, file.nearCaptions)
         if let first = places[Array(sample.name.utf8)] {
           throw Issue(
@@ -68,7 +76,13 @@ public struct Dataset: Sendable {
         problems.append(row.line.map { issue.within(.line($0)) } ?? issue)
       }
     }
+    guard leftOut == 0 || !samples.isEmpty || !problems.isEmpty else {
+      throw Issue(
+        [.file(path)], "has no rows that are used: all are marked as left out",
+        suggestion: "Remove the mark in \(ReviewMark.column) from some of them.")
+    }
     self.samples = samples
+    self.leftOut = leftOut
     self.problems = problems.sorted { ($0.line ?? 0) < ($1.line ?? 0) }
   }
 

@@ -71,6 +71,6 @@ public struct DatasetColumns: Equatable, Sendable {
     // In a folder, each clip may or may not have a caption file.
     if file.rows.contains(where: { $0.line != nil }) { try require([.caption], "captions") }
     self.names = names
-    unused = file.columns.filter { !names.values.contains($0) }
+    unused = file.columns.filter { !names.values.contains($0) && $0 != ReviewMark.column }
   }
 }

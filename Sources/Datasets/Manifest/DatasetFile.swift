@@ -4,39 +4,42 @@ import NN
 import Support
 
 /// A row of a dataset: the values of its columns.
-struct DatasetRow: Equatable, Sendable {
+package struct DatasetRow: Equatable, Sendable {
   /// The line on which the row starts, from 1; nil for files of a folder.
-  let line: Int?
-  let values: [String: JSON]
+  package let line: Int?
+  package let values: [String: JSON]
 }
 
 /// The rows of a dataset: JSON (a list of objects), JSONL (one object per line), CSV (a header and
 /// rows), or a folder of media with their captions beside them.
 ///
 /// Rows that can't be read are reported, and the rest are used.
-struct DatasetFile: Sendable {
-  let path: String
+package struct DatasetFile: Sendable {
+  package let path: String
   /// The columns of all rows, in alphabetical order.
-  let columns: [String]
-  let rows: [DatasetRow]
-  let problems: [Issue]
+  package let columns: [String]
+  package let rows: [DatasetRow]
+  package let problems: [Issue]
   /// The files of a folder that are skipped; empty for a dataset file.
   let skipped: SkippedFiles
   /// Likely captions, as in `MediaFolder`; empty for a dataset file.
   let nearCaptions: [String: String]
   /// The folder that media paths are relative to.
-  let root: String
-  let isFolder: Bool
+  package let root: String
+  package let isFolder: Bool
 
+  /// - Parameter bytes: The content of the file, if it has been read already.
   /// - Throws: `Issue` for a file that is missing, is not a dataset, or has no rows.
-  init(path: String) throws {
+  package init(path: String, bytes: [UInt8]? = nil) throws {
     self.path = path
     let content: Content
-    isFolder = try Self.isFolder(path)
+    isFolder = try bytes == nil && Self.isFolder(path)
     if isFolder {
       root = absolutePath(path)
       let folder = try MediaFolder(path: path)
-      content = Content(rows: folder.rows, problems: folder.problems)
+      let marks = try ReviewMark.values(ofFolder: path)
+      content = Content(
+        rows: folder.rows.map { $0.marked(by: marks) }, problems: folder.problems)
       skipped = folder.skipped
       nearCaptions = folder.nearCaptions
     } else {
@@ -44,9 +47,9 @@ struct DatasetFile: Sendable {
       nearCaptions = [:]
       root = absolutePath((path as NSString).deletingLastPathComponent)
       switch (path as NSString).pathExtension.lowercased() {
-      case "json": content = try Self.json(Self.read(path), path)
-      case "jsonl": content = Self.jsonLines(try Self.read(path))
-      case "csv": content = try Self.csv(Self.read(path), path)
+      case "json": content = try Self.json(Self.text(bytes, path), path)
+      case "jsonl": content = Self.jsonLines(try Self.text(bytes, path))
+      case "csv": content = try Self.csv(Self.text(bytes, path), path)
       default:
         throw Issue(
           [.file(path)],
@@ -79,10 +82,11 @@ struct DatasetFile: Sendable {
     return Support.isFolder(path)
   }
 
-  private static func read(_ path: String) throws -> [UInt8] {
+  /// Returns the content of the file without its byte order mark.
+  private static func text(_ given: [UInt8]?, _ path: String) throws -> [UInt8] {
     var bytes: [UInt8]
     do {
-      bytes = try Array(Data(contentsOf: URL(fileURLWithPath: path)))
+      bytes = try given ?? Array(Data(contentsOf: URL(fileURLWithPath: path)))
     } catch {
       throw Issue([.file(path)], "can't be read: \(reason(of: error))")
     }
@@ -152,6 +156,15 @@ struct DatasetFile: Sendable {
     }
     content.problems.sort { ($0.line ?? 0) < ($1.line ?? 0) }
     return content
+  }
+}
+
+extension DatasetRow {
+  /// Returns the row of a folder with its mark, if it has one.
+  fileprivate func marked(by marks: JSONObject) -> DatasetRow {
+    let media = values[Role.video.name] ?? values[Role.audio.name]
+    guard let mark = media?.string.flatMap({ marks[$0] }), mark != .null else { return self }
+    return DatasetRow(line: line, values: values.merging([ReviewMark.column: mark]) { $1 })
   }
 }
 

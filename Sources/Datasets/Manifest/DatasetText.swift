@@ -16,13 +16,21 @@ public struct DatasetText: Sendable {
 
   /// - Throws: `Issue` for a file that can't be read or is not well formed.
   public init(path: String) throws {
-    self.path = path
     let bytes: [UInt8]
     do {
       bytes = try Array(Data(contentsOf: URL(fileURLWithPath: path)))
     } catch {
       throw Issue([.file(path)], "can't be read: \(reason(of: error))")
     }
+    try self.init(bytes, path: path)
+  }
+
+  /// - Parameters:
+  ///   - bytes: The content of the file.
+  ///   - path: The path, whose extension says which format the content has.
+  /// - Throws: `Issue` for content that is not well formed.
+  public init(_ bytes: [UInt8], path: String) throws {
+    self.path = path
     switch (path as NSString).pathExtension.lowercased() {
     case "csv": content = .csv(try CSVText(bytes, file: path))
     case "json": content = .json(try JSONText(list: bytes, file: path))
@@ -52,6 +60,24 @@ public struct DatasetText: Sendable {
       content = .json(text)
     case .csv(var text):
       text.set(column, row: row, to: value)
+      content = .csv(text)
+    }
+  }
+
+  /// Inserts a row before another one, in the layout of its neighbors. New columns come last.
+  ///
+  /// - Parameters:
+  ///   - values: The values in the order of their keys; a table has its own order.
+  ///   - row: The position of the new row; the number of rows for a new last row.
+  /// - Precondition: the position is between 0 and the number of rows.
+  public mutating func insert(_ values: [(column: String, value: String)], at row: Int) {
+    hasChanged = true
+    switch content {
+    case .json(var text):
+      text.insert(values, at: row)
+      content = .json(text)
+    case .csv(var text):
+      text.insert(values, at: row)
       content = .csv(text)
     }
   }

@@ -11,6 +11,7 @@ struct JSONText: Sendable {
 
   /// The rows at odd positions, and the text between them at even ones.
   private var pieces: [[UInt8]] = []
+  private let isList: Bool
   private let file: String
 
   var rowCount: Int { pieces.count / 2 }
@@ -18,7 +19,7 @@ struct JSONText: Sendable {
 
   /// - Throws: `Issue` if the text is not a list of objects.
   init(list bytes: [UInt8], file: String) throws {
-    try self.init(bytes, file: file) { cursor throws(JSONError) in
+    try self.init(bytes, file: file, isList: true) { cursor throws(JSONError) in
       try cursor.beginArray()
       var rows: [Range<Int>] = []
       var isFirst = true
@@ -30,7 +31,7 @@ struct JSONText: Sendable {
 
   /// - Throws: `Issue` if a line is neither an object nor blank.
   init(lines bytes: [UInt8], file: String) throws {
-    try self.init(bytes, file: file) { cursor throws(JSONError) in
+    try self.init(bytes, file: file, isList: false) { cursor throws(JSONError) in
       var rows: [Range<Int>] = []
       while cursor.peek() != nil { rows.append(try Self.row(&cursor)) }
       return rows
@@ -39,9 +40,11 @@ struct JSONText: Sendable {
 
   /// - Parameter rows: finds the places of the rows.
   private init(
-    _ bytes: [UInt8], file: String, rows: (inout JSONCursor) throws(JSONError) -> [Range<Int>]
+    _ bytes: [UInt8], file: String, isList: Bool,
+    rows: (inout JSONCursor) throws(JSONError) -> [Range<Int>]
   ) throws {
     self.file = file
+    self.isList = isList
     let mark = bytes.starts(with: [0xEF, 0xBB, 0xBF]) ? 3 : 0
     let found = Self.reading(bytes[mark...], rows)
     var last = 0
@@ -115,6 +118,64 @@ struct JSONText: Sendable {
   private func isTight(_ row: Int) -> Bool {
     guard let member = members(ofRow: row).first else { return false }
     return pieces[2 * row + 1][member.value.lowerBound - 1] == UInt8(ascii: ":")
+  }
+
+  mutating func insert(_ values: [(column: String, value: String)], at row: Int) {
+    let object = object(of: values, near: min(row, rowCount - 1))
+    guard rowCount > 0 else { return insertFirst(object) }
+    let separator = separator
+    if row < rowCount {
+      pieces.insert(contentsOf: [object, separator], at: 2 * row + 1)
+    } else {
+      pieces.insert(contentsOf: [separator, object], at: 2 * row)
+    }
+  }
+
+  private mutating func insertFirst(_ object: [UInt8]) {
+    guard isList, let bracket = pieces[0].firstIndex(of: UInt8(ascii: "[")) else {
+      pieces += [object, Array("\n".utf8)]
+      return
+    }
+    let end = pieces[0][(bracket + 1)...].drop { $0 != UInt8(ascii: "]") }
+    pieces = [pieces[0][...bracket] + Array("\n  ".utf8), object, Array("\n".utf8) + end]
+  }
+
+  /// The text between two rows.
+  private var separator: [UInt8] {
+    if rowCount > 1 { return pieces[2] }
+    guard isList else {
+      return Array((pieces[2].starts(with: "\r\n".utf8) ? "\r\n" : "\n").utf8)
+    }
+    let start = pieces[0].firstIndex(of: UInt8(ascii: "[")).map { $0 + 1 } ?? pieces[0].endIndex
+    return [UInt8(ascii: ",")] + pieces[0][start...]
+  }
+
+  /// Returns a new object in the layout of a row.
+  ///
+  /// Without another row that has members, the layout is that of Python's `json.dump` with
+  /// `indent=2`, and of `json.dumps` in lines.
+  ///
+  /// - Parameter row: The row; negative if there is none.
+  private func object(of values: [(column: String, value: String)], near row: Int) -> [UInt8] {
+    var start = Array((isList ? "\n    " : "").utf8)
+    var separator = Array((isList ? ",\n    " : ", ").utf8)
+    var colon = Array(": ".utf8)
+    var end = Array((isList ? "\n  " : "").utf8)
+    let candidates = row < 0 ? [] : [row] + (0..<rowCount)
+    let model = candidates.first { !members(ofRow: $0).isEmpty }
+    if let row = model, let first = members(ofRow: row).first, let last = members(ofRow: row).last {
+      let (text, members) = (pieces[2 * row + 1], members(ofRow: row))
+      start = Array(text[1..<first.place.lowerBound])
+      separator =
+        members.count > 1
+        ? Array(text[first.value.upperBound..<members[1].place.lowerBound])
+        : [UInt8(ascii: ",")] + (start.isEmpty && !isTight(row) ? [UInt8(ascii: " ")] : start)
+      colon = Array(text[first.place.upperBound..<first.value.lowerBound])
+      end = Array(text[last.value.upperBound..<text.count - 1])
+    }
+    let parts = values.map { Self.quoted($0.column) + colon + Self.quoted($0.value) }
+    return [UInt8(ascii: "{")] + start + parts.joined(separator: separator) + end
+      + [UInt8(ascii: "}")]
   }
 
   mutating func remove(_ key: String, row: Int) -> Bool {

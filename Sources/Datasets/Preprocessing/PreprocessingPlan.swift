@@ -239,6 +239,10 @@ public struct PreprocessingPlan: Sendable {
     if !dataset.columns.unused.isEmpty {
       notes.append("columns that nothing reads: " + dataset.columns.unused.joined(separator: ", "))
     }
+    if dataset.leftOut > 0 {
+      notes.append(
+        "\(dataset.leftOut) rows are marked as left out in \(ReviewMark.column) and not used")
+    }
     for artifact in Artifacts.all {
       guard let column = artifact.column.flatMap({ dataset.columns[$0] }),
         !dataset.samples.contains(where: { artifact.suits($0, options) })
