@@ -19,6 +19,7 @@ let package = Package(
     .library(name: "Media", targets: ["Media"]),
     .library(name: "SceneDetection", targets: ["SceneDetection"]),
     .library(name: "Datasets", targets: ["Datasets"]),
+    .library(name: "Captions", targets: ["Captions"]),
     .library(name: "Tracking", targets: ["Tracking"]),
     .library(name: "Training", targets: ["Training"]),
   ],
@@ -69,6 +70,7 @@ let package = Package(
     // libcurl, loaded at the first request.
     .target(name: "CCurl"),
     .target(name: "HTTP", dependencies: ["CCurl", "Support"]),
+    .target(name: "Captions", dependencies: ["Datasets", "HTTP", "Media", "Support"]),
     // A child that ends processes when their launcher is gone, which takes fork().
     .target(name: "CProcess"),
     .target(name: "Tracking", dependencies: ["HTTP", "Media", "Support"]),
@@ -84,8 +86,8 @@ let package = Package(
     .executableTarget(
       name: "ltx",
       dependencies: [
-        "Diagnostics", "Probe", "Training", "Datasets", "Generation", "LoRAFiles", "SceneDetection",
-        "Media", "Support",
+        "Captions", "Diagnostics", "Probe", "Training", "Datasets", "Generation", "LoRAFiles",
+        "SceneDetection", "Media", "Support",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ]),
 
@@ -114,13 +116,16 @@ let package = Package(
     .testTarget(
       name: "HTTPTests", dependencies: ["HTTP", "HTTPTestSupport", "MediaTestSupport", "Support"]),
     .testTarget(
+      name: "CaptionsTests",
+      dependencies: ["Captions", "HTTPTestSupport", "MediaTestSupport", "Support", "TestSupport"]),
+    .testTarget(
       name: "TrackingTests", dependencies: ["HTTPTestSupport", "Tracking", "Support"]),
     .testTarget(name: "TrainingTests", dependencies: ["Training", "TestSupport", "Support"]),
     .testTarget(name: "ProbeTests", dependencies: ["Probe", "TestSupport"]),
     .testTarget(
       name: "CommandTests",
       dependencies: [
-        "ltx", "Support", "Training", "Tracking", "TestSupport",
+        "ltx", "HTTPTestSupport", "Support", "Training", "Tracking", "TestSupport",
         .product(name: "Yams", package: "Yams"),
       ]),
   ]

@@ -32,6 +32,10 @@ public final class ReadAhead<Element: Sendable>: Sendable {
     queue.submit { [make] in try make(number) }
   }
 
+  /// Makes no further elements; `next` returns nil from now on, also to callers that wait. Called
+  /// from any thread.
+  public func cancel() { queue.cancel() }
+
   /// Waits for the next element and returns it; nil after the last one.
   ///
   /// - Throws: the error of `make`. The next call returns the element after it.
