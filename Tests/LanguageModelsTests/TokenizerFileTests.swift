@@ -59,7 +59,13 @@ import Testing
       #""type": "Replace", "pattern": {"Regex": " "}"#,
       "normalizer.pattern", "a regular expression"
     ),
-    (#""type": "Split""#, #""type": "ByteLevel""#, "pre_tokenizer", "pre-tokenizer ByteLevel"),
+    (#""type": "Split""#, #""type": "ByteLevel""#, "pre_tokenizer.add_prefix_space", "true"),
+    (#""type": "Split""#, #""type": "Digits""#, "pre_tokenizer", "pre-tokenizer Digits"),
+    (
+      #""type": "Split", "pattern": {"String": " "}"#,
+      #""type": "Split", "pattern": {"Regex": "\s+"}"#,
+      "pre_tokenizer.pattern.Regex", "a regular expression other than Qwen2's"
+    ),
     (#""Isolated""#, #""Random""#, "pre_tokenizer.behavior", "split behavior Random"),
     (
       #""TemplateProcessing""#, #""RobertaProcessing""#, "post_processor",
@@ -81,7 +87,7 @@ import Testing
       try error(replacing: part, with: other)
         == Problem(
           [.file("t.json"), .name(key)], "\(kind) is not supported",
-          suggestion: "Only the parts that Gemma's tokenizers use are supported."))
+          suggestion: "Only the parts that Gemma's and Qwen's tokenizers use are supported."))
   }
 
   @Test(arguments: [

@@ -118,7 +118,7 @@ struct JSONField {
   func unsupported(_ kind: String) -> Issue {
     Issue(
       tokenizer: file, key, "\(kind) is not supported",
-      suggestion: "Only the parts that Gemma's tokenizers use are supported.")
+      suggestion: "Only the parts that Gemma's and Qwen's tokenizers use are supported.")
   }
 }
 

@@ -1,11 +1,30 @@
 // The other steps of a tokenizer.json: normalizer, pre-tokenizer, post-processor, decoder.
 
-/// Replacements of literal text, applied in order.
+import Foundation
+
+/// Changes of the text before it is split, applied in order.
 struct Normalizer: Sendable {
-  var replacements: [Replacement]
+  enum Step: Sendable {
+    case replace(Replacement)
+    /// Unicode's canonical composition (NFC).
+    case compose
+  }
+
+  var steps: [Step]
 
   func normalize(_ text: ArraySlice<UInt8>) -> [UInt8] {
-    replacements.reduce(Array(text)) { $1.apply(to: $0) }
+    steps.reduce(Array(text)) { text, step in
+      switch step {
+      case .replace(let replacement): replacement.apply(to: text)
+      case .compose: Self.composed(text)
+      }
+    }
+  }
+
+  private static func composed(_ text: [UInt8]) -> [UInt8] {
+    // Nothing below U+0300, the first combining mark, changes.
+    guard text.contains(where: { $0 >= 0xCC }) else { return text }
+    return Array(String(decoding: text, as: UTF8.self).precomposedStringWithCanonicalMapping.utf8)
   }
 }
 
@@ -75,6 +94,23 @@ struct Splitter: Sendable {
   }
 }
 
+/// One step from normalized text to the pieces that are encoded separately.
+enum PreTokenizingStep: Sendable {
+  case split(Splitter)
+  /// Splits into words (`WordSplitter`).
+  case words
+  /// Spells the bytes of a piece in `ByteAlphabet`.
+  case byteLevel
+
+  func apply(to text: ArraySlice<UInt8>) -> [ArraySlice<UInt8>] {
+    switch self {
+    case .split(let splitter): splitter.split(text)
+    case .words: WordSplitter.split(text)
+    case .byteLevel: [ByteAlphabet.spell(text)[...]]
+    }
+  }
+}
+
 /// The ids that the post-processor adds around a single text.
 struct Template: Sendable {
   var prefix: [UInt32] = []
@@ -86,12 +122,15 @@ enum DecodingStep: Sendable {
   case replace(Replacement)
   /// Joins runs of byte tokens into text; in a run that isn't UTF-8, each byte becomes U+FFFD.
   case byteFallback
+  /// Joins the bytes that tokens spell in `ByteAlphabet`.
+  case byteLevel
   case fuse
 
   func apply(to tokens: [[UInt8]]) -> [[UInt8]] {
     switch self {
     case .replace(let replacement): return tokens.map { replacement.apply(to: $0) }
     case .fuse: return [Array(tokens.joined())]
+    case .byteLevel: return [tokens.flatMap { ByteAlphabet.bytes(of: $0) ?? $0 }]
     case .byteFallback:
       var result: [[UInt8]] = []
       var run: [UInt8] = []

@@ -3,10 +3,10 @@ import Support
 
 /// A text tokenizer from a Hugging Face `tokenizer.json`, with the ids of the `tokenizers` library.
 ///
-/// Supports the features that Gemma's tokenizers use: byte-pair encoding with byte fallback,
-/// literal replacements and splits, added tokens, and a template of special tokens. Text is
-/// compared scalar by scalar and normalized only as the file says. A tokenizer is immutable and may
-/// be used from any thread.
+/// Supports the features that Gemma's and Qwen's tokenizers use: byte-pair encoding over scalars with
+/// byte fallback, or over bytes; literal replacements and splits, NFC, Qwen2's words; added tokens,
+/// and a template of special tokens. Text is compared scalar by scalar and normalized only as the
+/// file says. A tokenizer is immutable and may be used from any thread.
 public struct Tokenizer: Sendable {
   let file: String
   private let parts: TokenizerFile
@@ -23,6 +23,24 @@ public struct Tokenizer: Sendable {
       throw Issue([.file(url.path)], "can't read the tokenizer: \(reason(of: error))")
     }
     try self.init(json: Array(data), file: url.path)
+  }
+
+  /// Reads the tokenizer of a model folder: `tokenizer.json`, or else Qwen's `vocab.json`,
+  /// `merges.txt` and `tokenizer_config.json`.
+  ///
+  /// - Throws: `Issue` as above, or if the folder has neither.
+  public init(folder: String) throws(Issue) {
+    let file = "\(folder)/tokenizer.json"
+    if FileManager.default.fileExists(atPath: file) {
+      try self.init(contentsOf: URL(fileURLWithPath: file))
+    } else {
+      self.init(file: "\(folder)/vocab.json", parts: try TokenizerFile(tablesIn: folder))
+    }
+  }
+
+  private init(file: String, parts: TokenizerFile) {
+    self.file = file
+    self.parts = parts
   }
 
   /// Reads the text of a `tokenizer.json` from elsewhere, such as a tensor of a packed text
@@ -116,7 +134,7 @@ public struct Tokenizer: Sendable {
           continue
         }
         var pieces = [normalized[range]]
-        for splitter in parts.splitters { pieces = pieces.flatMap(splitter.split) }
+        for step in parts.preTokenizer { pieces = pieces.flatMap(step.apply) }
         for piece in pieces { parts.model.encode(piece, into: &ids) }
       }
     }

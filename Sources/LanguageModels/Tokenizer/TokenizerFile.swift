@@ -2,16 +2,29 @@ import Support
 
 /// A Hugging Face `tokenizer.json`, parsed into the parts of a `Tokenizer`.
 ///
-/// Accepts the same values as the `tokenizers` library for the components that Gemma's files use;
-/// anything else is an error that names it. `truncation` and `padding` are ignored: the caller sets
+/// Accepts the same values as the `tokenizers` library for the components that Gemma's and Qwen's
+/// files use; anything else is an error that names it. `truncation` and `padding` are ignored: the caller sets
 /// the length of a prompt.
 struct TokenizerFile {
   let model: BytePairEncoding
   let addedTokens: AddedTokens
   let normalizer: Normalizer
-  let splitters: [Splitter]
+  let preTokenizer: [PreTokenizingStep]
   let template: Template
   let decoding: [DecodingStep]?
+
+  /// The parts of a tokenizer whose tables come from other files.
+  init(
+    model: BytePairEncoding, addedTokens: AddedTokens, normalizer: Normalizer,
+    preTokenizer: [PreTokenizingStep], decoding: [DecodingStep]
+  ) {
+    self.model = model
+    self.addedTokens = addedTokens
+    self.normalizer = normalizer
+    self.preTokenizer = preTokenizer
+    self.decoding = decoding
+    template = Template()
+  }
 
   init(_ bytes: [UInt8], file: String) throws(Issue) {
     let read = bytes.withUnsafeBytes { bytes in
@@ -26,7 +39,7 @@ struct TokenizerFile {
     var model: BytePairEncoding?
     try reader.forEachMember { (key, reader) throws(Issue) in
       if key.elementsEqual("model".utf8) {
-        model = try ModelReader(&reader).model
+        model = try TokenizerModelReader(&reader).model
       } else {
         let key = String(decoding: key, as: UTF8.self)
         guard parts.insert(key, try reader.value()) else { throw reader.duplicate(key) }
@@ -39,8 +52,8 @@ struct TokenizerFile {
       throw root["version"].unsupported("version \(try root["version"].string())")
     }
     self.model = model
-    normalizer = Normalizer(replacements: try Self.normalizer(root["normalizer"]))
-    splitters = try Self.preTokenizer(root["pre_tokenizer"])
+    normalizer = Normalizer(steps: try Self.normalizer(root["normalizer"]))
+    preTokenizer = try Self.preTokenizer(root["pre_tokenizer"])
     template = try Self.postProcessor(root["post_processor"])
     decoding = root["decoder"].isNull ? nil : try Self.decoder(root["decoder"])
     let list = try Self.addedTokens(root["added_tokens"])
@@ -58,52 +71,76 @@ struct TokenizerFile {
       try element.requireObject()
       // The id must be valid, but isn't used: like `tokenizers`, AddedTokens uses the vocabulary's.
       _ = try element["id"].id()
-      tokens.append(
-        AddedTokens.Token(
-          content: Array(try element["content"].string().utf8),
-          singleWord: try element["single_word"].bool(), leftStrip: try element["lstrip"].bool(),
-          rightStrip: try element["rstrip"].bool(), normalized: try element["normalized"].bool(),
-          special: try element["special"].bool()))
+      tokens.append(try AddedTokens.Token(element))
     }
     return tokens
   }
 
-  private static func normalizer(_ field: JSONField) throws(Issue) -> [Replacement] {
+  private static func normalizer(_ field: JSONField) throws(Issue) -> [Normalizer.Step] {
     guard !field.isNull else { return [] }
     switch try field["type"].string() {
-    case "Replace": return [try replacement(field)]
+    case "Replace": return [.replace(try replacement(field))]
+    case "NFC": return [.compose]
     case "Sequence":
-      var steps: [Replacement] = []
+      var steps: [Normalizer.Step] = []
       for element in try field["normalizers"].elements() { steps += try normalizer(element) }
       return steps
     case let kind: throw field.unsupported("normalizer \(kind)")
     }
   }
 
-  private static func preTokenizer(_ field: JSONField) throws(Issue) -> [Splitter] {
+  private static func preTokenizer(_ field: JSONField) throws(Issue) -> [PreTokenizingStep] {
     guard !field.isNull else { return [] }
     switch try field["type"].string() {
+    case "Split" where !field["pattern"]["Regex"].isNull:
+      return [try words(field)]
+    case "ByteLevel":
+      // The first would put a space before the text, the second would split it once more.
+      for option in ["add_prefix_space", "use_regex"] where try field[option].bool(default: true) {
+        throw field[option].unsupported("true")
+      }
+      return [.byteLevel]
     case "Split":
       let name = try field["behavior"].string()
       guard let behavior = Splitter.Behavior(rawValue: name) else {
         throw field["behavior"].unsupported("split behavior \(name)")
       }
       return [
-        Splitter(
-          pattern: try pattern(field["pattern"]), behavior: behavior,
-          inverted: try field["invert"].bool())
+        .split(
+          Splitter(
+            pattern: try pattern(field["pattern"]), behavior: behavior,
+            inverted: try field["invert"].bool()))
       ]
     case "Sequence":
-      var steps: [Splitter] = []
+      var steps: [PreTokenizingStep] = []
       for element in try field["pretokenizers"].elements() { steps += try preTokenizer(element) }
       return steps
     case let kind: throw field.unsupported("pre-tokenizer \(kind)")
     }
   }
 
+  /// A split by Qwen2's regular expression, the only one that is supported. The expression matches
+  /// all of the text, so that its matches are the pieces.
+  private static func words(_ field: JSONField) throws(Issue) -> PreTokenizingStep {
+    let regex = field["pattern"]["Regex"]
+    guard try regex.string() == WordSplitter.pattern else {
+      throw regex.unsupported("a regular expression other than Qwen2's")
+    }
+    let behavior = field["behavior"]
+    guard try behavior.string() == Splitter.Behavior.isolated.rawValue else {
+      throw behavior.unsupported("split behavior \(try behavior.string()) of a regular expression")
+    }
+    guard try !field["invert"].bool() else {
+      throw field["invert"].unsupported("an inverted regular expression")
+    }
+    return .words
+  }
+
   private static func postProcessor(_ field: JSONField) throws(Issue) -> Template {
     guard !field.isNull else { return Template() }
     let kind = try field["type"].string()
+    // It changes only the offsets of tokens, which are not used.
+    if kind == "ByteLevel" { return Template() }
     guard kind == "TemplateProcessing" else { throw field.unsupported("post-processor \(kind)") }
     var template = Template()
     var sequences = 0
@@ -132,6 +169,7 @@ struct TokenizerFile {
     switch try field["type"].string() {
     case "Replace": return [.replace(try replacement(field))]
     case "ByteFallback": return [.byteFallback]
+    case "ByteLevel": return [.byteLevel]
     case "Fuse": return [.fuse]
     case "Sequence":
       var steps: [DecodingStep] = []
@@ -155,8 +193,19 @@ struct TokenizerFile {
   }
 }
 
+extension AddedTokens.Token {
+  /// Reads a token's text and options.
+  init(_ field: JSONField) throws(Issue) {
+    self.init(
+      content: Array(try field["content"].string().utf8),
+      singleWord: try field["single_word"].bool(), leftStrip: try field["lstrip"].bool(),
+      rightStrip: try field["rstrip"].bool(), normalized: try field["normalized"].bool(),
+      special: try field["special"].bool())
+  }
+}
+
 /// Reads the `model` of a tokenizer file entry by entry, because its tables are large.
-private struct ModelReader {
+struct TokenizerModelReader {
   let model: BytePairEncoding
 
   init(_ reader: inout JSONReader) throws(Issue) {
@@ -211,15 +260,17 @@ private struct ModelReader {
       ignoresMerges: try root["ignore_merges"].bool(default: false))
   }
 
-  private static func vocabulary(_ reader: inout JSONReader) throws(Issue) -> [[UInt8]:
-    UInt32]
-  {
+  /// Reads an object of tokens and their ids.
+  static func vocabulary(
+    _ reader: inout JSONReader, key: String = "model.vocab"
+  ) throws(Issue) -> [[UInt8]: UInt32] {
     let file = reader.file
     var ids: [[UInt8]: UInt32] = [:]
     try reader.forEachMember { (token, reader) throws(Issue) in
       guard case .number(let number) = try reader.value(), let id = UInt32(number.text) else {
         throw Issue(
-          tokenizer: file, "model.vocab.\(String(decoding: token, as: UTF8.self))",
+          tokenizer: file,
+          (key.isEmpty ? "" : "\(key).") + String(decoding: token, as: UTF8.self),
           "a token id (0 to \(UInt32.max)) is wanted here")
       }
       ids[token] = id
