@@ -66,6 +66,10 @@ public final class CombinedTensors: TensorSource {
     if let place = places[key] { place.source.prepareToRead(place.key) }
   }
 
+  public func prepareToReadOnly(_ key: String) {
+    if let place = places[key] { place.source.prepareToReadOnly(place.key) }
+  }
+
   public func release(_ key: String) {
     if let place = places[key] { place.source.release(place.key) }
   }

@@ -60,9 +60,13 @@ public final class SafetensorsFile: TensorSource {
     }
   }
 
+  public func prepareToReadOnly(_ key: String) {
+    if let entry = entries[key] { file.advise(MADV_WILLNEED, entry.range) }
+  }
+
   public func prepareToRead(_ key: String) {
     guard let entry = entries[key] else { return }
-    file.advise(MADV_WILLNEED, entry.range)
+    prepareToReadOnly(key)
     // The tensors that follow are usually needed next, so the disk reads ahead while this tensor is
     // converted.
     let end = entry.range.upperBound

@@ -70,6 +70,10 @@ public final class ShardedSafetensors: TensorSource {
     if let shard = shardOfKey[key] { shards[shard].prepareToRead(key) }
   }
 
+  public func prepareToReadOnly(_ key: String) {
+    if let shard = shardOfKey[key] { shards[shard].prepareToReadOnly(key) }
+  }
+
   public func release(_ key: String) {
     if let shard = shardOfKey[key] { shards[shard].release(key) }
   }

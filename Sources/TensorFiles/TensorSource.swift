@@ -30,6 +30,8 @@ public protocol TensorSource: AnyObject, Sendable {
   func tensor(_ key: String) throws -> Tensor
   /// Announces that a tensor will soon be read in full, so that the disk can start reading it.
   func prepareToRead(_ key: String)
+  /// The same for a tensor whose neighbors in the file are not needed next.
+  func prepareToReadOnly(_ key: String)
   /// Announces that a tensor has been copied elsewhere, so its pages need not stay in this
   /// process's memory. If it is read again, the system loads them again.
   func release(_ key: String)
@@ -42,6 +44,7 @@ public protocol TensorSource: AnyObject, Sendable {
 extension TensorSource {
   public func metadata(of key: String) -> [String: String] { metadata }
   public func prepareToRead(_ key: String) {}
+  public func prepareToReadOnly(_ key: String) { prepareToRead(key) }
   public func release(_ key: String) {}
   public func file(of key: String) -> String { name }
 }

@@ -34,6 +34,8 @@ struct ScaledWeight: StoredWeight {
       ?? (elements.tensor.dtype == .int8 && (scale?.tensor.rank == 2 || rotation != nil))
   }
 
+  /// Whether the layer's inputs are rotated.
+  var isRotated: Bool { rotation != nil }
   /// [O, I]
   var elements: Tensor { elementSlot.tensor }
   /// [1] or [O, 1], float32

@@ -81,6 +81,10 @@ package final class DescribedTensors: TensorSource {
   package func prepareToRead(_ key: String) {
     if descriptions[key] == nil { base.prepareToRead(key) }
   }
+
+  package func prepareToReadOnly(_ key: String) {
+    if descriptions[key] == nil { base.prepareToReadOnly(key) }
+  }
   package func release(_ key: String) { if descriptions[key] == nil { base.release(key) } }
   package func file(of key: String) -> String { base.file(of: key) }
 }

@@ -27,6 +27,15 @@ public struct WeightStorage: Sendable {
   public static let int8 = WeightStorage(
     .quantized(RowQuantizer(elementType: .int8, arithmetic: .float32)))
 
+  /// Like `int8`, without the layers at some paths.
+  ///
+  /// - Parameter isExcluded: Whether the weight of the layer at a path stays in the file's format.
+  public static func int8(
+    excluding isExcluded: @escaping @Sendable (String) -> Bool
+  ) -> WeightStorage {
+    WeightStorage(int8.form, isExcluded: isExcluded)
+  }
+
   /// Like `int8`, but with the values of optimum-quanto, which computes scales and quotients in the
   /// weight's own dtype, and also in `.float8E4M3`.
   ///

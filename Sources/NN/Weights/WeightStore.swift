@@ -25,6 +25,8 @@ package final class WeightStore: Sendable {
     var placedPrefixes: [String] = []
     /// Those of blocks whose weights are divided among the ranks.
     var shardedPrefixes: [String] = []
+    /// The tensors that are read when they are needed, in no order.
+    var deferredKeys: Set<String> = []
     /// Keyed by group size: all layers share one.
     var rotations: [Int: HadamardRotation] = [:]
   }
@@ -53,6 +55,20 @@ package final class WeightStore: Sendable {
   var linearLayers: [String] { record.withLock { $0.linears } }
 
   func markUsed(_ key: String) { record.withLock { _ = $0.usedKeys.insert(key) } }
+
+  /// Marks a weight and the tensors beside it as used, and lets them be read without the tensors
+  /// that follow them in the file.
+  func `defer`(_ key: String) {
+    let keys = [key] + index.companionKeys(of: key)
+    record.withLock { record in
+      record.usedKeys.formUnion(keys)
+      record.deferredKeys.formUnion(keys)
+    }
+  }
+
+  private func isDeferred(_ key: String) -> Bool {
+    record.withLock { $0.deferredKeys.contains(key) }
+  }
 
   /// Keeps the tensors whose keys start with a prefix in host memory when they are read.
   func place(_ prefix: String, _ placement: WeightPlacement) {
@@ -93,7 +109,11 @@ package final class WeightStore: Sendable {
     func load() throws -> Tensor {
       // Without a dtype models are built only to check whether everything fits.
       let isUsed = policy.dtype != nil && !policy.isInspected
-      if isUsed { source.prepareToRead(key) }
+      if isDeferred(key) {
+        source.prepareToReadOnly(key)
+      } else if isUsed {
+        source.prepareToRead(key)
+      }
       let stored = try source.tensor(key)
       let tensor = try stored.to(device, dtype)
       if isUsed { try requireFinite(tensor, key) }

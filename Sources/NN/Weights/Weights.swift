@@ -100,6 +100,17 @@ public struct Weights: Sendable {
     return weight
   }
 
+  /// The weight of a linear layer, to be read when it is needed.
+  ///
+  /// - Parameter shape: As in `tensor(_:shape:)`, which throws the same errors.
+  public func deferredWeight(_ name: String, shape: [Int]) throws -> DeferredWeight {
+    let format = try format(of: name, shape: shape)
+    let storage = store.policy.storage
+    var quantizer: (any WeightQuantizer)?
+    if case .quantized(let chosen) = storage.form, !storage.isExcluded(path) { quantizer = chosen }
+    return DeferredWeight(key(name), format, quantizer: quantizer, store)
+  }
+
   private func tensor(_ name: String, _ format: any WeightFormat, dtype: DType?) throws -> Tensor {
     let fused = fusedAdapters(of: name)
     guard fused.isEmpty else { return try tensor(name, format, fusing: fused, dtype: dtype) }
