@@ -11,6 +11,10 @@ public struct Probe {
   public struct Options: Sendable {
     public var model: String?
     public var textEncoder: String?
+    /// The model folder of a captioner.
+    public var captionerModel: String?
+    /// Whether the captioner's language model has int8 weights.
+    public var use8Bit = false
     public var loras: [LoRARef] = []
     public var config: String?
     public var inputs: String?
@@ -30,6 +34,13 @@ public struct Probe {
         throw Issue(["textEncoder"], "is missing, but this component needs it")
       }
       return textEncoder
+    }
+
+    func requireCaptionerModel() throws -> String {
+      guard let captionerModel else {
+        throw Issue(["captionerModel"], "is missing, but this component needs it")
+      }
+      return captionerModel
     }
   }
 
@@ -55,7 +66,15 @@ public struct Probe {
     ("timestep-sampler", probeTimestepSampler),
     ("training-inputs", probeTrainingInputs),
     ("training-run", probeTrainingRun),
+    ("caption-processor", probeCaptionProcessor),
+    ("caption-towers", probeCaptionTowers),
+    ("caption-logits", probeCaptionLogits),
+    ("caption-generate", probeCaptionGenerate),
+    ("caption-text", probeCaptionText),
   ]
+
+  /// The components that read JSON themselves; all others read tensors.
+  private static let componentsOfJSON: Set = ["tokenize", "caption-processor", "caption-text"]
 
   public static var componentNames: [String] { components.map(\.name) }
 
@@ -69,8 +88,7 @@ public struct Probe {
       )
     }
     try options.device.prepare()
-    // `tokenize` reads JSON; all others read tensors.
-    let inputs = try ProbeInputs(path: name == "tokenize" ? nil : options.inputs)
+    let inputs = try ProbeInputs(path: componentsOfJSON.contains(name) ? nil : options.inputs)
     let outputs = try component.run(options, inputs)
     try inputs.requireAllUsed()
     return try outputs.map { key, tensor in

@@ -26,6 +26,13 @@ struct ProbeCommand: ParsableCommand {
   @Option(help: ArgumentHelp("The folder of the text encoder.", valueName: "folder"))
   var textEncoder: String?
 
+  @Option(help: ArgumentHelp("The model folder of the captioner.", valueName: "folder"))
+  var captionerModel: String?
+
+  @Flag(
+    name: .customLong("use-8bit"), help: "Store the captioner's language model in int8.")
+  var use8Bit = false
+
   @Option(
     name: .customLong("lora"),
     help: ArgumentHelp(
@@ -37,7 +44,8 @@ struct ProbeCommand: ParsableCommand {
 
   @Option(
     help: ArgumentHelp(
-      "The input tensors, safetensors; for tokenize, a JSON array of strings.", valueName: "file"))
+      "The input tensors, safetensors; for tokenize, caption-processor and caption-text, JSON.",
+      valueName: "file"))
   var inputs: String?
 
   @Option(help: ArgumentHelp("The file of the output tensors, safetensors.", valueName: "file"))
@@ -54,6 +62,8 @@ struct ProbeCommand: ParsableCommand {
     var options = Probe.Options()
     options.model = model
     options.textEncoder = textEncoder
+    options.captionerModel = captionerModel
+    options.use8Bit = use8Bit
     options.loras = loras.map(\.lora)
     options.config = config
     options.inputs = inputs
@@ -61,7 +71,7 @@ struct ProbeCommand: ParsableCommand {
     options.device = compute.device
     let names: SubjectTable = [
       ["model"]: "--model", ["textEncoder"]: "--text-encoder", ["loras"]: "--lora",
-      ["configuration"]: "--config", ["inputs"]: "--inputs",
+      ["captionerModel"]: "--captioner-model", ["configuration"]: "--config", ["inputs"]: "--inputs",
     ]
     let outputs = try checkingInput(names) { try Probe.run(component, options) }
     try working { try writeSafetensors(outputs, to: output) }
