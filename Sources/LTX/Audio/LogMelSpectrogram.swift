@@ -1,6 +1,6 @@
 // B batch, C channels, N samples, T spectrogram frames, M mel frequencies.
 
-import Foundation
+import NN
 import Support
 import Torch
 
@@ -22,7 +22,7 @@ public struct LogMelSpectrogram: Sendable {
     hopLength = configuration.hopLength
     fftLength = configuration.fftLength
     melBins = configuration.melBins
-    window = try Self.hannWindow(fftLength).to(device)
+    window = try MelFilters.hannWindow(fftLength).to(device)
     filters = try MelFilters.slaney(sampleRate: sampleRate, fftLength: fftLength, melBins: melBins)
       .to(device)
   }
@@ -53,48 +53,5 @@ public struct LogMelSpectrogram: Sendable {
       .shortTimeFourier(size: fftLength, hop: hopLength, window: window, complex: true).abs()
     let mel = try magnitude.transpose(1, 2).matmul(filters).clamped(min: 1e-5).log()
     return try mel.unflatten(0, [given[0], given[1]])
-  }
-
-  static func hannWindow(_ length: Int) throws -> Tensor {
-    let angle =
-      try Tensor.arange(to: Scalar(length), dtype: .float32) * (2 * Double.pi / Double(length))
-    return try angle.cos() * -0.5 + 0.5
-  }
-}
-
-/// Triangular filters, evenly spaced on the mel scale.
-enum MelFilters {
-  /// Slaney's scale: linear below 1000 Hz, logarithmic above; each filter divided by its width.
-  ///
-  /// - Returns: [fftLength / 2 + 1, M], from 0 Hz to half the sample rate.
-  static func slaney(sampleRate: Int, fftLength: Int, melBins: Int) throws -> Tensor {
-    let highest = Double(sampleRate) / 2
-    let frequencies = try Tensor.linspace(
-      from: 0, to: Double(sampleRate / 2), steps: fftLength / 2 + 1)
-    let mels = try Tensor.linspace(from: 0, to: mel(hertz: highest), steps: melBins + 2)
-    let corners = try hertz(mels)
-    let widths = try corners.slice(0, from: 1) - corners.slice(0, to: -1)
-    let slopes = try corners.unsqueeze(0) - frequencies.unsqueeze(1)
-    let falling = try slopes.slice(1, to: -2).negated() / widths.slice(0, to: -1)
-    let rising = try slopes.slice(1, from: 2) / widths.slice(0, from: 1)
-    let triangles = try Tensor.minimum(falling, rising).clamped(min: 0)
-    let scales = try (corners.slice(0, from: 2) - corners.slice(0, to: melBins)).reciprocal() * 2
-    return try triangles * scales.unsqueeze(0)
-  }
-
-  private static let linearStep = 200.0 / 3
-  private static let firstLogarithmic = 1000.0
-  private static let firstLogarithmicMel = 1000 / linearStep
-  private static let logarithmicStep = log(6.4) / 27
-
-  private static func mel(hertz: Double) -> Double {
-    hertz < firstLogarithmic
-      ? hertz / linearStep : firstLogarithmicMel + log(hertz / firstLogarithmic) / logarithmicStep
-  }
-
-  private static func hertz(_ mels: Tensor) throws -> Tensor {
-    let above = try ((mels - firstLogarithmicMel) * logarithmicStep).exp() * firstLogarithmic
-    return try Tensor.select(
-      where: mels.greaterOrEqual(to: Scalar(firstLogarithmicMel)), above, else: mels * linearStep)
   }
 }

@@ -109,7 +109,7 @@ struct TinyBandwidthExtendingVocoder {
     let frequencies = try Tensor.arange(to: Scalar(fftLength / 2 + 1), dtype: .float64).unsqueeze(1)
     let angles = try frequencies * times * (2 * Double.pi / Double(fftLength))
     let waves = try Tensor.cat([angles.cos(), angles.sin().negated()], 0).to(.float32)
-    return try (waves * LogMelSpectrogram.hannWindow(fftLength)).unsqueeze(1)
+    return try (waves * MelFilters.hannWindow(fftLength)).unsqueeze(1)
   }
 
   var config: String {
