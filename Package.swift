@@ -65,6 +65,7 @@ let package = Package(
     .target(name: "SceneDetection", dependencies: ["Media", "Support"]),
 
     // The work.
+    .target(name: "LocalCaptioning", dependencies: ["LanguageModels", "Media", "Support"]),
     .target(name: "Generation", dependencies: ["LTX", "LoRAFiles", "Media", "Support"]),
     .target(name: "Datasets", dependencies: ["Generation", "Support"]),
     // libcurl, loaded at the first request.
@@ -80,7 +81,7 @@ let package = Package(
         "CProcess", "Datasets", "Optimizers", "Support", "Tracking",
         .product(name: "Yams", package: "Yams"),
       ]),
-    .target(name: "Probe", dependencies: ["Training", "Support"]),
+    .target(name: "Probe", dependencies: ["LocalCaptioning", "Training", "Support"]),
     // Whether this machine has what the commands need, and how fast it is.
     .target(name: "Diagnostics", dependencies: ["LTX", "Media", "Support"]),
     .executableTarget(
@@ -110,6 +111,9 @@ let package = Package(
       name: "MediaTests", dependencies: ["Media", "MediaTestSupport", "SceneDetection", "Support"]),
     .testTarget(
       name: "SceneDetectionTests", dependencies: ["SceneDetection", "MediaTestSupport", "Support"]),
+    .testTarget(
+      name: "LocalCaptioningTests",
+      dependencies: ["LocalCaptioning", "MediaTestSupport", "Support"]),
     .testTarget(name: "GenerationTests", dependencies: ["Generation"]),
     .testTarget(
       name: "DatasetsTests", dependencies: ["Datasets", "Training", "TestSupport", "Support"]),

@@ -1,14 +1,33 @@
-/// Audio with one channel, for models that listen.
+/// Audio as speech and audio models hear it: one channel, at a low sample rate, rounded to 16 bits.
 public enum MonoAudio {
-  /// Reads a file's audio, each sample at its time (`AudioTimeline`): gaps and a late start are
-  /// silence, and audio before the start of the file is dropped. FFmpeg mixes the channels and
-  /// changes the sample rate.
+  /// Decodes an audio track to one channel, with the samples of `ffmpeg -ac 1 -ar <rate>` in 16
+  /// bits: channels are mixed so that nothing clips, and all that is decoded is joined, whatever
+  /// its time stamps. 16-bit mono audio that has the sample rate is unchanged.
   ///
-  /// - Returns: The samples, nominally -1 to 1; empty for audio that ends before the file starts.
-  /// - Throws: `MediaError` for a file without audio (`.noStream`), or audio that can't be decoded.
-  public static func read(path: String, sampleRate: Int) throws -> [Float] {
-    let reader = try AudioReader(path: path, channels: .count(1), sampleRate: sampleRate)
-    let placed = try PlacedAudio(AudioTimeline(reader), from: .file(plus: 0), count: nil)
-    return placed.channels.first ?? []
+  /// - Returns: The samples, from -1 to below 1.
+  /// - Throws: `MediaError` for a file without audio (`.noStream`), for one that decodes to no
+  ///   samples, or for samples that are not finite.
+  public static func read(
+    path: String, sampleRate: Int, track: AudioTrackChoice = .automatic
+  ) throws -> [Float] {
+    let reader = try AudioReader(
+      path: path, track: track, channels: .count(1), sampleRate: sampleRate)
+    var samples: [Float] = []
+    while let chunk = try reader.next() {
+      guard chunk.channels[0].allSatisfy(\.isFinite) else {
+        throw MediaError(
+          .decoding, file: path, "its audio has samples that are not finite",
+          remedy: "Convert the audio again.")
+      }
+      samples += chunk.channels[0].map { sample in
+        min(32767, max(-32768, (sample * 32768).rounded(.toNearestOrEven))) / 32768
+      }
+    }
+    guard !samples.isEmpty else {
+      throw MediaError(
+        .decoding, file: path, "not one sample of its audio can be decoded",
+        remedy: "Copy or convert the file again.")
+    }
+    return samples
   }
 }
