@@ -81,14 +81,14 @@ let package = Package(
         "CProcess", "Datasets", "Optimizers", "Support", "Tracking",
         .product(name: "Yams", package: "Yams"),
       ]),
-    .target(name: "Probe", dependencies: ["LocalCaptioning", "Training", "Support"]),
+    .target(name: "Probe", dependencies: ["Captions", "LocalCaptioning", "Training", "Support"]),
     // Whether this machine has what the commands need, and how fast it is.
     .target(name: "Diagnostics", dependencies: ["LTX", "Media", "Support"]),
     .executableTarget(
       name: "ltx",
       dependencies: [
-        "Captions", "Diagnostics", "Probe", "Training", "Datasets", "Generation", "LoRAFiles",
-        "SceneDetection", "Media", "Support",
+        "Captions", "LocalCaptioning", "Diagnostics", "Probe", "Training", "Datasets", "Generation",
+        "LoRAFiles", "SceneDetection", "Media", "Support",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ]),
 

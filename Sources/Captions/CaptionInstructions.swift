@@ -91,6 +91,6 @@ public struct CaptionInstructions: Equatable, Sendable {
 
     Answer with a JSON object that has exactly one key:
 
-    {"\(CaptionText.key)": "the caption"}
+    {"\(CaptionAnswer.key)": "the caption"}
     """
 }

@@ -3,112 +3,14 @@ import Support
 
 /// Turns the answer of a model into a caption.
 public enum CaptionText {
-  /// The key of the JSON object that the default instructions ask for. It is the official trainer's,
-  /// so that models that were tuned for it are understood.
-  public static let key = "combined_caption_english"
-
   /// The caption without what models put around it: thoughts, JSON, code fences, an introduction
   /// such as "Sure! Here is the caption:", a closing offer, quotation marks.
   ///
   /// - Returns: The caption without surrounding whitespace; empty only for an empty answer.
   public static func cleaned(_ answer: String) -> String {
-    let caption = extracted(from: answer)
-    let bare = trimmed(Wrapping.removed(from: caption))
+    let caption = CaptionAnswer(answer).caption
+    let bare = Wrapping.removed(from: caption).strippedLikePython
     return bare.isEmpty ? caption : bare
-  }
-
-  /// The caption in an answer by the rules of the official trainer, in this order: every
-  /// `<think>…</think>` is removed; after a lone `</think>`, the rest counts; if nothing is left,
-  /// the whole answer. Then the value of `key` in a JSON object, in the first pair of braces
-  /// without inner braces that holds the key, or in text that ends in the middle of the value.
-  /// Otherwise the text itself.
-  public static func extracted(from answer: String) -> String {
-    var text = trimmed(withoutThoughts(answer))
-    if let end = text.range(of: "</think>", options: [.backwards, .literal]) {
-      text = trimmed(String(text[end.upperBound...]))
-    }
-    if text.isEmpty { return trimmed(answer) }
-    let bytes = Array(text.utf8)
-    let found = value(inObject: bytes[...]) ?? valueInBraces(bytes) ?? valueOfKey(bytes)
-    return found.map(trimmed) ?? text
-  }
-
-  private static func trimmed(_ text: String) -> String {
-    text.trimmingCharacters(in: .whitespacesAndNewlines)
-  }
-
-  private static func withoutThoughts(_ answer: String) -> String {
-    var result = ""
-    var rest = answer[...]
-    while let start = rest.range(of: "<think>", options: .literal),
-      let end = rest[start.upperBound...].range(of: "</think>", options: .literal)
-    {
-      result += rest[..<start.lowerBound]
-      rest = rest[end.upperBound...]
-    }
-    return result + rest
-  }
-
-  private static func value(inObject text: ArraySlice<UInt8>) -> String? {
-    // Text that isn't JSON is read by the next rule.
-    (try? JSON(parsing: text))?[key]?.string
-  }
-
-  /// The value in the first `{…}` without inner braces that holds the quoted key.
-  private static func valueInBraces(_ text: [UInt8]) -> String? {
-    let quotedKey = Array("\"\(key)\"".utf8)
-    var start: Int?
-    for (index, byte) in text.enumerated() {
-      switch byte {
-      case UInt8(ascii: "{"): start = index
-      case UInt8(ascii: "}"):
-        if let first = start, text[first...index].firstRange(of: quotedKey) != nil {
-          return value(inObject: text[first...index])
-        }
-        start = nil
-      default: break
-      }
-    }
-    return nil
-  }
-
-  /// The string after the quoted key and a colon, up to its closing quote or the end of the text.
-  private static func valueOfKey(_ text: [UInt8]) -> String? {
-    let quotedKey = Array("\"\(key)\"".utf8)
-    var rest = text[...]
-    while let found = rest.firstRange(of: quotedKey) {
-      rest = rest[found.upperBound...]
-      var value = rest.drop(while: isBlank)
-      guard value.first == UInt8(ascii: ":") else { continue }
-      value = value.dropFirst().drop(while: isBlank)
-      guard value.first == UInt8(ascii: "\"") else { continue }
-      return unescaped(stringContent(value.dropFirst()))
-    }
-    return nil
-  }
-
-  private static func isBlank(_ byte: UInt8) -> Bool {
-    byte == UInt8(ascii: " ") || (9...13).contains(byte)
-  }
-
-  /// The text up to a quote that is not escaped, without an escape that was cut.
-  private static func stringContent(_ text: ArraySlice<UInt8>) -> ArraySlice<UInt8> {
-    var index = text.startIndex
-    while index < text.endIndex, text[index] != UInt8(ascii: "\"") {
-      if text[index] == UInt8(ascii: "\\") {
-        guard index + 1 < text.endIndex, text[index + 1] != UInt8(ascii: "\n") else { break }
-        index += 1
-      }
-      index += 1
-    }
-    return text[..<index]
-  }
-
-  private static func unescaped(_ text: ArraySlice<UInt8>) -> String {
-    let quote = [UInt8(ascii: "\"")]
-    // Invalid escapes and line ends stay as the model wrote them.
-    return (try? JSON(parsing: quote + text + quote))?.string
-      ?? String(decoding: text, as: UTF8.self)
   }
 }
 

@@ -38,9 +38,6 @@ public final class QwenOmniCaptioner: Sendable {
     /// Whether the limit on tokens ended the answer.
     public let isTruncated: Bool
     public let tokenCount: Int
-
-    /// The caption in the answer.
-    public var caption: String { CaptionAnswer(text).caption }
   }
 
   private let model: QwenOmniModel
@@ -62,10 +59,11 @@ public final class QwenOmniCaptioner: Sendable {
 
   /// Reads a clip. May be called on any thread, while the model answers for others.
   ///
+  /// - Parameter instruction: Returns the instruction for a clip that has been read.
   /// - Throws: `MediaError` for a file that can't be decoded, `Issue` for one that the model can't
   ///   take.
   public func request(
-    path: String, instruction: String, _ options: Options = Options()
+    path: String, _ options: Options = Options(), instruction: (CaptionClip) -> String
   ) throws -> Request {
     var settings = QwenOmniProcessor.Options()
     settings.fps = options.fps
@@ -74,7 +72,7 @@ public final class QwenOmniCaptioner: Sendable {
     let clip = try CaptionClip.read(path: path, processor: processor, options: settings)
     // Without audio or without frames there is nothing to interleave.
     settings.isInterleaved = options.isInterleaved && clip.audio != nil && clip.frames != nil
-    let parts = clip.parts(isInterleaved: settings.isInterleaved) + [.text(instruction)]
+    let parts = clip.parts(isInterleaved: settings.isInterleaved) + [.text(instruction(clip))]
     return Request(
       inputs: try processor([[QwenOmniMessage(role: "user", parts)]], settings),
       notes: clip.notes)

@@ -1,5 +1,6 @@
 // B conversations, S tokens, V vocabulary, M merged tokens, P patches, A audio tokens.
 
+import Captions
 import Foundation
 import LanguageModels
 import NN

@@ -3,6 +3,8 @@
 import ArgumentParser
 import Captions
 import Foundation
+import LTX
+import LocalCaptioning
 import Support
 
 /// The clips to caption, and the instruction for the model.
@@ -136,7 +138,11 @@ struct CaptionModelOptions: ParsableArguments {
   @Option(help: "The dtype of a model in this process.")
   var dtype: ComputeDType = .bfloat16
 
-  @OptionGroup var memory: MemoryOptions
+  @Option(
+    help: ArgumentHelp(
+      "The memory for a model in this process, such as 24GB. Weights that don't fit are read from the file when they are needed. (default: what is free on a GPU)",
+      valueName: "size"))
+  var memory: MemoryBudget?
 
   @OptionGroup var compute: ComputeOptions
 
@@ -206,7 +212,7 @@ struct CaptionModelOptions: ParsableArguments {
     switch type {
     case .qwenOmni:
       if let vllmUrl { return try serverCaptioner(vllmUrl, isVLLM: true) }
-      return try openLocalCaptioner(local)
+      return try LocalCaptioner(local)
     case .openAI:
       return try serverCaptioner(vllmUrl ?? "http://127.0.0.1:8001/v1", isVLLM: false)
     case .geminiFlash:
@@ -230,10 +236,14 @@ struct CaptionModelOptions: ParsableArguments {
   }
 
   private var local: LocalCaptionerOptions {
-    LocalCaptionerOptions(
+    var answers = QwenOmniCaptioner.Options()
+    answers.fps = fps
+    answers.maxTokens = maxTokens ?? 4096
+    answers.thinks = thinking == .on
+    answers.isInterleaved = useAudioInVideo
+    return LocalCaptionerOptions(
       folder: captionerModel ?? "", compute: compute, dtype: dtype, memory: memory,
-      uses8Bit: use8Bit, maxTokens: maxTokens ?? 4096, fps: fps, thinks: thinking == .on,
-      interleaves: useAudioInVideo)
+      uses8Bit: use8Bit, answers: answers)
   }
 
   /// Overwrites the key among the arguments of this process, which all users of a machine can read.

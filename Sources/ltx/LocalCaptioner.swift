@@ -1,5 +1,9 @@
 import Captions
+import LTX
+import LocalCaptioning
 import Support
+import Synchronization
+import Torch
 
 /// What a model in this process is opened with.
 struct LocalCaptionerOptions {
@@ -7,21 +11,63 @@ struct LocalCaptionerOptions {
   let folder: String
   let compute: ComputeOptions
   let dtype: ComputeDType
-  let memory: MemoryOptions
+  /// The device's memory to use; nil for what is free on a GPU, and no limit on a CPU.
+  let memory: MemoryBudget?
   let uses8Bit: Bool
-  let maxTokens: Int
-  /// The frames of a second that the model sees.
-  let fps: Double
-  let thinks: Bool
-  /// Whether the tokens of a video and its audio are interleaved by their times.
-  let interleaves: Bool
+  let answers: QwenOmniCaptioner.Options
 }
 
-/// Opens a model that runs in this process.
-///
-/// - Throws: `Issue` for a folder that is not such a model.
-func openLocalCaptioner(_ options: LocalCaptionerOptions) throws -> any Captioner {
-  throw Issue(
-    ["captionerModel", .file(options.folder)], "this build has no models that run in this process",
-    suggestion: "Start a server and name its address with --vllm-url.")
+/// A model that runs in this process. It answers for one clip at a time.
+final class LocalCaptioner: Captioner {
+  let summary: String
+  var maxConcurrency: Int { 1 }
+
+  private let model: QwenOmniCaptioner
+  private let options: QwenOmniCaptioner.Options
+  private let isCancelled = Atomic(false)
+
+  /// - Throws: `Issue` and others for a device or a folder that can't be used.
+  init(_ options: LocalCaptionerOptions) throws {
+    let device = try options.compute.device(of: ProcessRanks() ?? .single)
+    try device.prepare()
+    options.compute.threads?.apply()
+    try options.compute.require(options.dtype)
+    let limit = try MemorySettings(memory: options.memory).limitBytes(on: device)
+    do {
+      model = try QwenOmniCaptioner(
+        folder: options.folder, device: device, dtype: options.dtype.dtype,
+        use8Bit: options.uses8Bit, memoryLimit: limit)
+    } catch let issue as Issue {
+      throw issue.within("captionerModel")
+    }
+    self.options = options.answers
+    summary = "\(options.folder) on \(device)" + (options.uses8Bit ? " in int8" : "")
+  }
+
+  func request(for clip: MediaClip, _ instructions: CaptionInstructions) throws -> CaptionRequest {
+    let request = try model.request(path: clip.path, options) { clip in
+      instructions.text(for: CaptionInstructions.Content(clip))
+    }
+    return CaptionRequest { [model, options] progress in
+      let answer = try model.answer(request, options) { count in
+        if self.isCancelled.load(ordering: .relaxed) { throw CancellationError() }
+        progress(count)
+      }
+      return ModelAnswer(text: answer.text, isCut: answer.isTruncated, notes: request.notes)
+    }
+  }
+
+  func cancel() { isCancelled.store(true, ordering: .relaxed) }
+}
+
+extension CaptionInstructions.Content {
+  fileprivate init(_ clip: CaptionClip) {
+    if clip.image != nil {
+      self = .image
+    } else if clip.frames != nil {
+      self = .video(hasAudio: clip.audio != nil)
+    } else {
+      self = .audio
+    }
+  }
 }

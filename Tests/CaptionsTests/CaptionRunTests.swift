@@ -78,7 +78,7 @@ import Testing
       case "b.mp4":
         throw MediaError(.decoding, file: clip.path, "is damaged", remedy: "Copy it again.")
       case "c.mp4": return ModelAnswer(text: "I'm sorry, but I can't help with that.")
-      case "d.mp4": return ModelAnswer(text: "{\"\(CaptionText.key)\": \"It ends in", isCut: true)
+      case "d.mp4": return ModelAnswer(text: "{\"\(CaptionAnswer.key)\": \"It ends in", isCut: true)
       case "e.mp4": return ModelAnswer(text: " \n")
       default: return ModelAnswer(text: "fine", notes: ["has no audio"])
       }

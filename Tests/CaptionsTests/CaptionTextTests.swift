@@ -3,7 +3,7 @@ import Testing
 @testable import Captions
 
 @Suite struct CaptionTextTests {
-  private static let key = CaptionText.key
+  private static let key = CaptionAnswer.key
 
   @Test(
     arguments: [
@@ -28,9 +28,11 @@ import Testing
       ("a</think>b</think> c ", "c"),
       ("", ""), (" \n", ""), ("</think>", "</think>"),
       ("{\"\(key)\": \"raw\nline end\"}", "raw\nline end"),
+      // A value that is not text is not a caption.
+      ("{\"\(key)\": [\"A boat.\"]}", "{\"\(key)\": [\"A boat.\"]}"),
     ] as [(String, String)])
   func answersAreReadByTheRulesOfTheOfficialTrainer(answer: String, caption: String) {
-    #expect(CaptionText.extracted(from: answer) == caption)
+    #expect(CaptionAnswer(answer).caption == caption)
   }
 
   @Test(
@@ -62,7 +64,7 @@ import Testing
     ]
     let texts = contents.map { CaptionInstructions().text(for: $0) }
     #expect(Set(texts).count == 4)
-    #expect(texts.allSatisfy { $0.contains("\"\(CaptionText.key)\"") })
+    #expect(texts.allSatisfy { $0.contains("\"\(CaptionAnswer.key)\"") })
     #expect(texts.map { $0.contains("speech") } == [true, false, false, true])
     #expect(CaptionInstructions(custom: "Why?").text(for: .image) == "Why?")
   }

@@ -253,7 +253,7 @@ import Testing
     let server = try ChatStandIn()
     let captioner = try captioner(server)
     server.change {
-      $0.answer = "{\"\(CaptionText.key)\": \"It ends in the"
+      $0.answer = "{\"\(CaptionAnswer.key)\": \"It ends in the"
       $0.finishReason = "length"
     }
     let answer = try answer(captioner, "b.png")

@@ -17,7 +17,7 @@ extension Tokenizer {
   public func encodePrompt(
     _ prompt: String, maxLength: Int = Tokenizer.promptLimit
   ) throws(Issue) -> (ids: [Int], mask: [Int]) {
-    let ids = try framed(Self.stripped(prompt), maxLength: maxLength).map(Int.init)
+    let ids = try framed(prompt.strippedLikePython, maxLength: maxLength).map(Int.init)
     let pad: Int
     if let id = id(of: "<pad>") ?? id(of: "<eos>") {
       pad = id
@@ -33,15 +33,6 @@ extension Tokenizer {
 
   /// The number of tokens of a prompt before truncation.
   public func promptLength(_ prompt: String) throws(Issue) -> Int {
-    try framed(Self.stripped(prompt), maxLength: nil).count
-  }
-
-  /// The text after Python's `str.strip()`.
-  static func stripped(_ text: String) -> String {
-    let scalars = text.unicodeScalars
-    guard let first = scalars.firstIndex(where: { !$0.isPythonSpace }),
-      let last = scalars.lastIndex(where: { !$0.isPythonSpace })
-    else { return "" }
-    return String(scalars[first...last])
+    try framed(prompt.strippedLikePython, maxLength: nil).count
   }
 }

@@ -35,10 +35,4 @@ extension Unicode.Scalar {
     default: false
     }
   }
-
-  /// Whether Python's `str.strip` removes it: Unicode's white space and four information
-  /// separators.
-  var isPythonSpace: Bool {
-    properties.isWhitespace || (0x1C...0x1F).contains(value)
-  }
 }

@@ -6,7 +6,8 @@ import Support
 /// The rules are those of the official trainer (`ltx_trainer/captioning.py`): thoughts are removed,
 /// and a caption in JSON, even one that was cut, is unwrapped.
 public struct CaptionAnswer: Sendable {
-  /// The key of the caption in an answer in JSON.
+  /// The key of the caption in an answer in JSON, which the default instructions ask for. It is the
+  /// official trainer's, so that models that were tuned for it are understood.
   public static let key = "combined_caption_english"
 
   private static let thoughtStart = "<think>"
@@ -19,11 +20,11 @@ public struct CaptionAnswer: Sendable {
 
   /// The caption, without white space at its ends.
   public var caption: String {
-    let answer = Tokenizer.stripped(Self.withoutThoughts(text))
-    guard !answer.isEmpty else { return Tokenizer.stripped(text) }
-    return Tokenizer.stripped(
+    let answer = Self.withoutThoughts(text).strippedLikePython
+    guard !answer.isEmpty else { return text.strippedLikePython }
+    let caption =
       Self.caption(inObject: answer) ?? Self.captionInBraces(answer) ?? Self.captionInString(answer)
-        ?? answer)
+    return (caption ?? answer).strippedLikePython
   }
 
   /// Removes complete thoughts, and everything up to the end of a thought that the prompt began.
