@@ -71,7 +71,8 @@ struct ProbeCommand: ParsableCommand {
     options.device = compute.device
     let names: SubjectTable = [
       ["model"]: "--model", ["textEncoder"]: "--text-encoder", ["loras"]: "--lora",
-      ["captionerModel"]: "--captioner-model", ["configuration"]: "--config", ["inputs"]: "--inputs",
+      ["captionerModel"]: "--captioner-model", ["configuration"]: "--config",
+      ["inputs"]: "--inputs",
     ]
     let outputs = try checkingInput(names) { try Probe.run(component, options) }
     try working { try writeSafetensors(outputs, to: output) }

@@ -101,9 +101,10 @@ extension QwenOmniTokens {
     video = try id("video_token_id", "video_token_index")
     audio = try id("audio_token_id", "audio_token_index")
     visionStart = try id("vision_start_token_id")
-    visionEnd = try id("vision_end_token_id")
     audioStart = try id("audio_start_token_id")
-    audioEnd = try id("audio_end_token_id")
+    // Where a file names only the starts, the ends are the tokens after them.
+    visionEnd = try thinker.int("vision_end_token_id", default: visionStart + 1, in: ids)
+    audioEnd = try thinker.int("audio_end_token_id", default: audioStart + 1, in: ids)
     let sources = [generation, thinker, config].compactMap { $0 }
     let ends = try sources.first { $0.has("eos_token_id") }
       .map { try Self.ends($0, "eos_token_id", in: ids) }
