@@ -14,7 +14,8 @@ struct ExpertFeedForward: Sendable {
     case resident(StackedExperts)
   }
 
-  private let router: Linear
+  /// [E, D] in float32: a choice that is close must not depend on the rounding of logits.
+  private let router: WeightSlot
   private let storage: Storage
   private let sizes: DecoderConfiguration.Experts
   private let layer: Int
@@ -23,7 +24,7 @@ struct ExpertFeedForward: Sendable {
   init(
     _ w: Weights, width: Int, _ sizes: DecoderConfiguration.Experts, layer: Int, cache: ExpertCache
   ) throws {
-    router = try Linear(w / "gate", inputs: width, outputs: sizes.count, bias: false)
+    router = try (w / "gate").slot("weight", shape: [sizes.count, width]) { try $0.to(.float32) }
     let experts = try (0..<sizes.count).map {
       try DeferredExpert(w / "experts" / $0, width: width, inner: sizes.width)
     }
@@ -78,7 +79,7 @@ struct ExpertFeedForward: Sendable {
 
   /// The weights of the chosen experts and their indices, [R, P] each.
   private func route(_ rows: Tensor) throws -> (weights: Tensor, choices: Tensor) {
-    let (sorted, order) = try router(rows).softmax(-1, dtype: .float32)
+    let (sorted, order) = try rows.to(.float32).linear(router.tensor).softmax(-1)
       .sort(stable: nil, -1, descending: true)
     var weights = try sorted.narrow(1, 0, sizes.perToken)
     if sizes.isNormalized { weights = try weights / weights.sum([-1], keepdim: true) }
