@@ -47,11 +47,16 @@ struct FixtureCase: Sendable, CustomTestStringConvertible {
         of: "{case}", with: path)
     }[...]
     while let flag = arguments.popFirst() {
+      if flag == "--use-8bit" {
+        options.use8Bit = true
+        continue
+      }
       let value = arguments.popFirst() ?? ""
       switch flag {
       case "--model": options.model = value
       case "--text-encoder": options.textEncoder = value
       case "--config": options.config = value
+      case "--captioner-model": options.captionerModel = value
       case "--lora":
         let parts = value.split(separator: ":")
         options.loras.append(
