@@ -1,4 +1,5 @@
 import Foundation
+import NN
 import Torch
 
 /// The vocoder of the tiny LTX-2.3 model: BigVGAN v2 to 16 kHz, and a second one that extends its
