@@ -30,7 +30,7 @@ import Torch
     let captioner = try captioner(name)
     var options = QwenOmniCaptioner.Options()
     options.maxTokens = 5
-    let request = try captioner.request(path: path, instruction: "Describe it.", options)
+    let request = try captioner.request(path: path, options) { _ in "Describe it." }
     #expect(request.tokenCount > 20)
     var counts: [Int] = []
     let answer = try captioner.answer(request, options) { counts.append($0) }
@@ -47,8 +47,8 @@ import Torch
       var options = QwenOmniCaptioner.Options()
       options.isInterleaved = isInterleaved
       return try captioner.request(
-        path: clip(in: folder, hasAudio: hasAudio), instruction: "What?", options
-      ).tokenCount
+        path: clip(in: folder, hasAudio: hasAudio), options
+      ) { _ in "What?" }.tokenCount
     }
     let (apart, mixed) = (
       try count(hasAudio: true, isInterleaved: false),
