@@ -66,7 +66,7 @@ import Torch
     let captioner = try captioner("qwen25_omni")
     var options = QwenOmniCaptioner.Options()
     options.maxTokens = 12
-    let request = try captioner.request(path: path, instruction: "What?", options)
+    let request = try captioner.request(path: path, options) { _ in "What?" }
     func text(_ seed: UInt64) throws -> String {
       options.sampling = Sampling(temperature: 2, seed: seed)
       return try captioner.answer(request, options).text
