@@ -63,7 +63,7 @@ import Testing
     (#""type": "Split""#, #""type": "Digits""#, "pre_tokenizer", "pre-tokenizer Digits"),
     (
       #""type": "Split", "pattern": {"String": " "}"#,
-      #""type": "Split", "pattern": {"Regex": "\s+"}"#,
+      #""type": "Split", "pattern": {"Regex": "\\s+"}"#,
       "pre_tokenizer.pattern.Regex", "a regular expression other than Qwen2's"
     ),
     (#""Isolated""#, #""Random""#, "pre_tokenizer.behavior", "split behavior Random"),

@@ -168,6 +168,8 @@ def logits_cases(family: str) -> None:
     prompts.add(prompts.text(9)).add(prompts.text(15))
     inputs = prompts.inputs()
     expected, _ = language_model(model, prompts, inputs, {})
+    # Without media, transformers leaves padding out of the delta, and out of the indices that it is added to.
+    expected["delta"] = expected["position_ids"].amax((0, 2))[:, None] + 1 - inputs["input_ids"].shape[1]
     write_case(
         "caption-logits", f"{family}_padded", inputs, expected, source=SOURCE, args=args, exact=exact,
         what="two texts of different lengths",
@@ -194,6 +196,9 @@ def logits_cases(family: str) -> None:
     )  # fmt: skip
     prompts, inputs, embeddings, expected = mixed("narrow")
     narrow = captioner_models.load(family, torch.bfloat16)
+    if family == "qwen3":
+        # The fused experts need widths that are multiples of 8.
+        narrow.set_experts_implementation("eager")
     rounded, _ = language_model(narrow, prompts, inputs, embeddings)
     write_case(
         "caption-logits", f"{family}_bf16", inputs | embeddings, rounded, source=SOURCE, args=args, exact=exact,
