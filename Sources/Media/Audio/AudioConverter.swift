@@ -6,6 +6,8 @@ final class AudioConverter {
   private let file: String
   private let channels: AudioReader.Channels
   private let rate: Int32
+  /// The format of the converted samples.
+  private let sampleFormat: AVSampleFormat
   /// The input format; empty before the first frame.
   private var source = AVChannelLayout()
   private var sourceRate: Int32 = 0
@@ -14,8 +16,11 @@ final class AudioConverter {
   private var target = AVChannelLayout()
   private var resampler: OpaquePointer?
 
-  init(file: String, channels: AudioReader.Channels, rate: Int) {
+  /// - Parameter roundsTo16Bits: Whether samples are rounded to 16 bits, with FFmpeg's own arithmetic
+  ///   for audio that has no more.
+  init(file: String, channels: AudioReader.Channels, rate: Int, roundsTo16Bits: Bool = false) {
     (self.file, self.channels, self.rate) = (file, channels, Int32(rate))
+    sampleFormat = roundsTo16Bits ? AV_SAMPLE_FMT_S16P : AV_SAMPLE_FMT_FLTP
   }
 
   deinit {
@@ -68,16 +73,28 @@ final class AudioConverter {
     let remedy = "Convert the audio to AAC or WAV."
     let room = sourceRate == rate ? count : swr_get_out_samples(resampler, count)
     try check(room, .decoding, file: file, "its audio can't be converted", remedy: remedy)
+    if sampleFormat == AV_SAMPLE_FMT_S16P {
+      let planes: [[Int16]] = try planes(input, count, room: Int(room), remedy)
+      return planes.map { $0.map { Float($0) / 32768 } }
+    }
+    return try planes(input, count, room: Int(room), remedy)
+  }
+
+  /// Samples in the resampler's output format.
+  private func planes<Sample: BitwiseCopyable>(
+    _ input: UnsafeMutablePointer<UnsafePointer<UInt8>?>?, _ count: Int32, room: Int,
+    _ remedy: String
+  ) throws -> [[Sample]] {
     let planeCount = Int(target.nb_channels)
-    let storage = UnsafeMutablePointer<Float>.allocate(capacity: max(1, Int(room) * planeCount))
+    let storage = UnsafeMutablePointer<Sample>.allocate(capacity: max(1, room * planeCount))
     defer { storage.deallocate() }
     var planes = (0..<planeCount).map { plane -> UnsafeMutablePointer<UInt8>? in
-      UnsafeMutableRawPointer(storage + plane * Int(room)).assumingMemoryBound(to: UInt8.self)
+      UnsafeMutableRawPointer(storage + plane * room).assumingMemoryBound(to: UInt8.self)
     }
-    let written = swr_convert(resampler, &planes, room, input, count)
+    let written = swr_convert(resampler, &planes, Int32(room), input, count)
     try check(written, .decoding, file: file, "its audio can't be converted", remedy: remedy)
     return (0..<planeCount).map { plane in
-      Array(UnsafeBufferPointer(start: storage + plane * Int(room), count: Int(written)))
+      Array(UnsafeBufferPointer(start: storage + plane * room, count: Int(written)))
     }
   }
 
@@ -98,7 +115,10 @@ final class AudioConverter {
     try check(
       av_channel_layout_copy(&input, &source), .decoding, file: file, unusable, remedy: remedy)
     let mixes = channels != .own || !isFirst
-    if mixes, input.order == AV_CHANNEL_ORDER_UNSPEC, input.nb_channels > 2 || !isFirst {
+    let isCounted = if case .count = channels { true } else { false }
+    if mixes, input.order == AV_CHANNEL_ORDER_UNSPEC,
+      input.nb_channels > 2 || !isFirst || isCounted
+    {
       av_channel_layout_default(&input, source.nb_channels)
     }
     let isKnown = input.order == AV_CHANNEL_ORDER_NATIVE
@@ -116,7 +136,7 @@ final class AudioConverter {
       av_channel_layout_default(&target, count)
     }
     let status = swr_alloc_set_opts2(
-      &resampler, &target, AV_SAMPLE_FMT_FLTP, rate, &input, AVSampleFormat(sourceFormat),
+      &resampler, &target, sampleFormat, rate, &input, AVSampleFormat(sourceFormat),
       sourceRate, 0, nil)
     try check(status, .decoding, file: file, unusable, remedy: remedy)
     if channels != .own || !isFirst, let resampler {

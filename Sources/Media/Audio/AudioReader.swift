@@ -65,12 +65,13 @@ public final class AudioReader {
   ///   - track: The track to read.
   ///   - sampleRate: The sample rate of the chunks; nil for the file's own.
   ///   - failsOnChange: Whether a change of sample rate or channels within the track is an error.
+  ///   - roundsTo16Bits: Whether samples are rounded to 16 bits, as in a file that FFmpeg writes.
   /// - Throws: `MediaError` if the file is missing, is not a media file, has no audio that can be
   ///   decoded, or does not have the track.
   public init(
     path: String, track: AudioTrackChoice = .automatic, channels: Channels = .own,
     sampleRate: Int? = nil,
-    failsOnChange: Bool = false
+    failsOnChange: Bool = false, roundsTo16Bits: Bool = false
   ) throws {
     let decoder = try StreamDecoder(file: path, kind: AVMEDIA_TYPE_AUDIO, audioTrack: track)
     self.path = path
@@ -98,7 +99,8 @@ public final class AudioReader {
     channelCount = count
     loudnessWeights = LoudnessMeter.weights(
       of: first?.pointee.ch_layout ?? decoder.codec.pointee.ch_layout)
-    converter = AudioConverter(file: path, channels: channels, rate: self.sampleRate)
+    converter = AudioConverter(
+      file: path, channels: channels, rate: self.sampleRate, roundsTo16Bits: roundsTo16Bits)
   }
 
   /// The next chunk; nil at the end, when `ending` says whether the stream was complete.

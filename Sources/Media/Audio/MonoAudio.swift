@@ -5,24 +5,14 @@ public enum MonoAudio {
   /// its time stamps. 16-bit mono audio that has the sample rate is unchanged.
   ///
   /// - Returns: The samples, from -1 to below 1.
-  /// - Throws: `MediaError` for a file without audio (`.noStream`), for one that decodes to no
-  ///   samples, or for samples that are not finite.
+  /// - Throws: `MediaError` for a file without audio (`.noStream`), or one that decodes to no samples.
   public static func read(
     path: String, sampleRate: Int, track: AudioTrackChoice = .automatic
   ) throws -> [Float] {
     let reader = try AudioReader(
-      path: path, track: track, channels: .count(1), sampleRate: sampleRate)
+      path: path, track: track, channels: .count(1), sampleRate: sampleRate, roundsTo16Bits: true)
     var samples: [Float] = []
-    while let chunk = try reader.next() {
-      guard chunk.channels[0].allSatisfy(\.isFinite) else {
-        throw MediaError(
-          .decoding, file: path, "its audio has samples that are not finite",
-          remedy: "Convert the audio again.")
-      }
-      samples += chunk.channels[0].map { sample in
-        min(32767, max(-32768, (sample * 32768).rounded(.toNearestOrEven))) / 32768
-      }
-    }
+    while let chunk = try reader.next() { samples += chunk.channels[0] }
     guard !samples.isEmpty else {
       throw MediaError(
         .decoding, file: path, "not one sample of its audio can be decoded",
