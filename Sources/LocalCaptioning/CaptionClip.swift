@@ -44,12 +44,12 @@ public struct CaptionClip: Sendable {
     readsAudio: Bool = true
   ) throws -> CaptionClip {
     // Audio files may have a cover image, which is not what they are about.
-    if MediaExtension(ofFile: path)?.kind == .audio { return try audioOnly(path) }
+    if MediaExtension(ofFile: path)?.kind == .audio { return try audioOnly(path, processor) }
     let reader: VideoReader
     do {
       reader = try VideoReader(path: path)
     } catch let error as MediaError where error.kind == .noStream {
-      return try audioOnly(path)
+      return try audioOnly(path, processor)
     }
     if reader.isImage {
       guard let image = try reader.next() else {
@@ -69,6 +69,7 @@ public struct CaptionClip: Sendable {
         let samples = try MonoAudio.read(path: path, sampleRate: sampleRate)
         if samples.count >= shortestAudio {
           audio = samples
+          notes += cutNotes(samples, processor)
         } else {
           notes.append("its audio of \(samples.count * 1000 / sampleRate) ms was left out")
         }
@@ -82,14 +83,21 @@ public struct CaptionClip: Sendable {
   /// The sample rate of the audio that omni models hear.
   public static let sampleRate = 16_000
 
-  private static func audioOnly(_ path: String) throws -> CaptionClip {
+  private static func audioOnly(
+    _ path: String, _ processor: QwenOmniProcessor
+  ) throws -> CaptionClip {
     let samples = try MonoAudio.read(path: path, sampleRate: sampleRate)
     guard samples.count >= shortestAudio else {
       throw MediaError(
         .decoding, file: path, "has only \(samples.count * 1000 / sampleRate) ms of audio",
         remedy: "Leave it out.")
     }
-    return CaptionClip(path: path, audio: samples)
+    return CaptionClip(path: path, audio: samples, notes: cutNotes(samples, processor))
+  }
+
+  private static func cutNotes(_ samples: [Float], _ processor: QwenOmniProcessor) -> [String] {
+    guard let limit = processor.heardSeconds, samples.count > limit * sampleRate else { return [] }
+    return ["the model hears only the first \(limit) s of its audio"]
   }
 
   /// The chosen frames of a clip.

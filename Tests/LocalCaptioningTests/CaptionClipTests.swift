@@ -89,6 +89,17 @@ import Torch
     #expect(throws: MediaError.self) { try read(short) }
   }
 
+  /// The fixture hears three seconds.
+  @Test func audioThatIsTooLongIsNoted() throws {
+    let folder = try TemporaryFolder()
+    for (seconds, count) in [(3, 0), (4, 1)] {
+      let path = folder.file("\(seconds).wav")
+      try WAVWriter.write(
+        [[Float](repeating: 0.25, count: seconds * 16_000)], sampleRate: 16_000, to: path)
+      #expect(try read(path).notes.count == count)
+    }
+  }
+
   @Test func filesThatAreNotMediaAreRefused() throws {
     let folder = try TemporaryFolder()
     let path = folder.file("text.mp4")

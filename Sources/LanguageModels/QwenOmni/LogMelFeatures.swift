@@ -45,6 +45,9 @@ struct LogMelFeatures: Sendable {
 
   static let supportedRate = 16_000
 
+  /// The seconds of a recording that are heard; nil for all.
+  var heardSeconds: Int? { limit.map { $0 / sampleRate } }
+
   /// - Parameter recordings: Mono samples, -1 to 1, at the sample rate.
   /// - Returns: The spectrograms, [N, F, R], 0 behind the end of each recording, and the number of
   ///   frames of each.

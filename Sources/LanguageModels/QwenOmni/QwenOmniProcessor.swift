@@ -76,6 +76,9 @@ public struct QwenOmniProcessor: Sendable {
     logMel = try LogMelFeatures(c, family: configuration.family)
   }
 
+  /// The seconds of a recording that the model hears; nil for all.
+  public var heardSeconds: Int? { logMel.heardSeconds }
+
   private static func file(in folder: String) throws -> Configuration {
     let path = "\(folder)/\(configurationName)"
     guard isFile(path) else {
