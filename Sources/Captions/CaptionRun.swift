@@ -87,12 +87,13 @@ public struct CaptionRun: Sendable {
       }
     }
     var running = workers
+    func stop() {
+      reader.cancel()
+      captioner.cancel()
+    }
     defer {
       // After an error, nobody waits for the answers in progress.
-      if running > 0 {
-        reader.cancel()
-        captioner.cancel()
-      }
+      if running > 0 { stop() }
       askers.cancel()
     }
     progress(CaptionProgress(done: 0, total: clips.count, clip: "", tokens: nil))
@@ -104,11 +105,13 @@ public struct CaptionRun: Sendable {
           CaptionProgress(
             done: state.done, total: clips.count, clip: clips[clip].name, tokens: count))
       case .answer(let clip, let result):
+        let wasInterrupted = state.summary.interruption != nil
         try state.finish(clips[clip], result)
         progress(
           CaptionProgress(
             done: state.done, total: clips.count, clip: clips[clip].name, tokens: nil))
-        if state.summary.interruption != nil { return state.sorted(by: clips) }
+        // Answers that have arrived by now are still saved.
+        if !wasInterrupted, state.summary.interruption != nil { stop() }
       }
     }
     return state.sorted(by: clips)
@@ -124,6 +127,9 @@ public struct CaptionRun: Sendable {
         try request.get().answer { mailbox.post(.tokens(clip: clip, count: $0)) }
       }
       mailbox.post(.answer(clip: clip, answer))
+      if case .failure(let error as CaptionFailure) = answer, error.scope == .run {
+        reader.cancel()
+      }
     }
   }
 
@@ -145,6 +151,8 @@ public struct CaptionRun: Sendable {
       case .success(let answer):
         serverFailures = 0
         try save(answer, of: clip)
+      case .failure where summary.interruption != nil:
+        done -= 1  // a rerun asks again
       case .failure(let error):
         let failure = error as? CaptionFailure
         let issue = Issue(describing: error)

@@ -54,7 +54,7 @@ import Testing
     #expect(one.clips.map(\.name) == ["c.mov"])
     // The link's own name is kept, not its target's.
     try FileManager.default.createSymbolicLink(
-      atPath: folder.file("z.mp4"), withDestinationPath: "/dev/null")
+      atPath: folder.file("z.mp4"), withDestinationPath: folder.file("x.docx"))
     #expect(try plan().clips.map(\.name).last == "z.mp4")
   }
 
@@ -106,7 +106,7 @@ import Testing
     #expect(refusal { $0.extensions = ["avi"] }.contains("has no files with the extensions avi"))
     #expect(refusal { $0.input = folder.file("x.docx") }.contains("is not a media file"))
     #expect(refusal { $0.output = folder.file("d.yaml") }.contains("unknown extension"))
-    #expect(refusal { $0.output = folder.file("sub") }.contains("unknown extension"))
+    #expect(refusal { $0.output = folder.file("sub") }.contains("is a folder; name a file"))
     try folder.write("[]", to: "none.json")
     #expect(refusal { $0.input = folder.file("none.json") }.contains("lists no clips"))
   }

@@ -104,7 +104,7 @@ import Testing
     }
     #expect(summary.captioned == 1 && summary.failures.isEmpty)
     #expect(summary.interruption?.problem == "no more")
-    #expect(asked.withLock { $0 } <= 3)
+    #expect(asked.withLock { $0 } == 2)
     #expect(try plan().clips.count == 5)
   }
 

@@ -95,7 +95,8 @@ import Testing
     #expect(requests.allSatisfy { $0.headers["authorization"] == "Bearer \(key)" })
     let sent = String(decoding: try #require(requests.last).body, as: UTF8.self)
     #expect(sent.contains("Describe it."))
-    #expect(try shop.lines("out.csv").count == 2)
+    let table = try String(contentsOfFile: shop.path + "/out.csv", encoding: .utf8)
+    #expect(table == "caption,media_path\r\nA fine clip.,a.mp4\r\n")
   }
 
   @Test(
