@@ -26,6 +26,7 @@ let package = Package(
   dependencies: [
     .package(path: "Sources/CTorch"),
     .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
+    .package(url: "https://github.com/apple/swift-nio", from: "2.101.2"),
     .package(url: "https://github.com/jpsim/Yams", from: "6.2.2"),
   ],
   targets: [
@@ -72,6 +73,15 @@ let package = Package(
     .target(name: "CCurl"),
     .target(name: "HTTP", dependencies: ["CCurl", "Support"]),
     .target(name: "Captions", dependencies: ["Datasets", "HTTP", "Media", "Support"]),
+    // The web page on which captions are read and edited.
+    .target(
+      name: "CaptionReview",
+      dependencies: [
+        "Captions", "Datasets", "Media", "Support",
+        .product(name: "NIOCore", package: "swift-nio"),
+        .product(name: "NIOHTTP1", package: "swift-nio"),
+        .product(name: "NIOPosix", package: "swift-nio"),
+      ]),
     // A child that ends processes when their launcher is gone, which takes fork().
     .target(name: "CProcess"),
     .target(name: "Tracking", dependencies: ["HTTP", "Media", "Support"]),
@@ -87,8 +97,8 @@ let package = Package(
     .executableTarget(
       name: "ltx",
       dependencies: [
-        "Captions", "LocalCaptioning", "Diagnostics", "Probe", "Training", "Datasets", "Generation",
-        "LoRAFiles", "SceneDetection", "Media", "Support",
+        "CaptionReview", "Captions", "LocalCaptioning", "Diagnostics", "Probe", "Training",
+        "Datasets", "Generation", "LoRAFiles", "SceneDetection", "Media", "Support",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ]),
 
@@ -122,6 +132,9 @@ let package = Package(
     .testTarget(
       name: "CaptionsTests",
       dependencies: ["Captions", "HTTPTestSupport", "MediaTestSupport", "Support", "TestSupport"]),
+    .testTarget(
+      name: "CaptionReviewTests",
+      dependencies: ["CaptionReview", "Captions", "Datasets", "Media", "Support", "TestSupport"]),
     .testTarget(
       name: "TrackingTests", dependencies: ["HTTPTestSupport", "Tracking", "Support"]),
     .testTarget(name: "TrainingTests", dependencies: ["Training", "TestSupport", "Support"]),
