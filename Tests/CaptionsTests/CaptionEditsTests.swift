@@ -64,7 +64,7 @@ import Testing
   @Test(arguments: [("a.json", "{}"), ("a.jsonl", "x"), ("a.csv", ""), ("a.xml", "")])
   func contentThatIsNotWellFormedIsReported(path: String, text: String) {
     let found = message { _ = try CaptionEdits(Array(text.utf8), path: path) }
-    #expect(found.hasPrefix("\(path): "), "\(found)")
+    #expect(found.hasPrefix("\(path):"), "\(found)")
   }
 
   @Test func otherEncodingsAreReported() {
