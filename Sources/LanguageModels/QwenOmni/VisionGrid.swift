@@ -56,9 +56,6 @@ struct VisionGrid: Sendable {
     self.order = c.family == .qwen25 ? order : nil
   }
 
-  /// The number of patches.
-  static func patches(of item: [Int]) -> Int { item.reduce(1, *) }
-
   static func require(_ item: [Int], at index: Int, _ c: VisionConfiguration) throws {
     guard item.count == 3, item.allSatisfy({ (1...Self.maxSide).contains($0) }),
       item[1].isMultiple(of: c.mergeSize), item[2].isMultiple(of: c.mergeSize)
