@@ -44,6 +44,7 @@ public final class QwenOmniCaptioner: Sendable {
   private let processor: QwenOmniProcessor
   /// Answers are written one at a time: they share the device's memory and streamed weights.
   private let turn = Mutex(())
+  private let isCancelled = Atomic(false)
 
   /// - Parameters: Those of `QwenOmniModel`.
   /// - Throws: `Issue`, `TensorFileError` or `WeightError` for a folder that can't be used.
@@ -82,7 +83,8 @@ public final class QwenOmniCaptioner: Sendable {
   ///
   /// - Parameter onToken: Called with the number of tokens so far. An error that it throws ends the
   ///   answer.
-  /// - Throws: `Issue` for a prompt that is too long; `TorchError` if memory is exhausted.
+  /// - Throws: `Issue` for a prompt that is too long; `TorchError` if memory is exhausted;
+  ///   `CancellationError` after `cancel()`.
   public func answer(
     _ request: Request, _ options: Options = Options(),
     onToken: (_ count: Int) throws -> Void = { _ in }
@@ -93,8 +95,10 @@ public final class QwenOmniCaptioner: Sendable {
       ends: Set(tokens.ends), pad: tokens.pad, sampling: options.sampling)
     return try turn.withLock { _ in
       var count = 0
+      try requireNotCancelled()
       let result = try model.generate(request.inputs, settings) { _ in
         count += 1
+        try requireNotCancelled()
         try onToken(count)
       }
       let ids = result.tokens.first ?? []
@@ -102,5 +106,13 @@ public final class QwenOmniCaptioner: Sendable {
         text: processor.tokenizer.decode(ids, skipSpecialTokens: true),
         isTruncated: result.isTruncated.first ?? false, tokenCount: ids.count)
     }
+  }
+
+  /// Ends the answer that is being written at its next token, and all that follow. Called from
+  /// another thread.
+  public func cancel() { isCancelled.store(true, ordering: .relaxed) }
+
+  private func requireNotCancelled() throws {
+    if isCancelled.load(ordering: .relaxed) { throw CancellationError() }
   }
 }

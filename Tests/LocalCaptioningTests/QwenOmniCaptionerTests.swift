@@ -75,6 +75,22 @@ import Torch
     #expect(try text(1) != text(2))
   }
 
+  @Test func answersCanBeCancelled() throws {
+    let folder = try TemporaryFolder()
+    let captioner = try captioner("qwen25_omni")
+    let request = try captioner.request(
+      path: clip(in: folder, hasAudio: false), instruction: "What?")
+    var count = 0
+    #expect(throws: CancellationError.self) {
+      _ = try captioner.answer(request) {
+        count = $0
+        if count == 2 { captioner.cancel() }
+      }
+    }
+    #expect(count == 2)
+    #expect(throws: CancellationError.self) { _ = try captioner.answer(request) }
+  }
+
   @Test func aFolderWithoutAModelIsRefused() {
     let error = #expect(throws: Support.Issue.self) {
       _ = try QwenOmniCaptioner(folder: "/nowhere", device: .cpu, dtype: .float32)
