@@ -151,6 +151,28 @@ import Torch
     #expect(cache.count == 305)
   }
 
+  /// Experts that a GPU holds in one tensor give the results of those that are read one by one.
+  @Test(arguments: [false, true]) func stackedExpertsAgree(use8Bit: Bool) throws {
+    let source = try ShardedSafetensors(folder: Self.folder("qwen3_omni"))
+    let policy = LoadPolicy(dtype: .float32, storage: use8Bit ? .int8 : .asStored)
+    let w = Weights(source, policy) / "thinker" / "model" / "layers" / 1 / "mlp" / "experts"
+    let c = try open("qwen3_omni").configuration.text
+    guard case .experts(let sizes) = c.layers[1] else { return }
+    let experts = try (0..<sizes.count).map {
+      try DeferredExpert(w / $0, width: c.width, inner: sizes.width)
+    }
+    let stacked = try #require(try StackedExperts(experts))
+    let choices = [4, 0, 5, 0]
+    let x = try Generator(seed: 3).normal([choices.count, c.width])
+    let got = try stacked(x, choices: Tensor(choices))
+    for (row, expert) in choices.enumerated() {
+      let input = try x.narrow(0, row, 1)
+      let want = try experts[expert].load()(input)
+      #expect(try difference(got.narrow(0, row, 1), want) < 1e-5)
+      #expect(try difference(stacked.expert(expert)(input), want) < 1e-5)
+    }
+  }
+
   @Test func pairsAreGroupedByExpert() {
     let assignment = ExpertAssignment([3, 0, 1, 3, 0, 3], perToken: 2)
     #expect(assignment.rows == [0, 2, 1, 0, 1, 2])
