@@ -25,19 +25,20 @@ public struct QwenOmniModel: Sendable {
   ///     they are loaded. Its embeddings, its last layer, routers and the towers are not.
   ///   - memoryLimit: The memory of the device, in bytes, that weights, the cache of keys and values,
   ///     and activations should take together. If not all weights fit, layers are streamed from the
-  ///     file, and of a mixture of experts only those that were used last are kept. Nil for no
-  ///     limit.
+  ///     file, and of a mixture of experts only those that were used last are kept. Nil for the
+  ///     memory that is free on a GPU, and for no limit on the CPU.
   /// - Throws: `Issue` for the configuration, `TensorFileError` for a file that is missing or
   ///   damaged, `WeightError` for a tensor that is missing or doesn't fit the configuration.
   public init(
     folder: String, device: Device, dtype: DType, use8Bit: Bool = false, memoryLimit: Int? = nil
   ) throws {
     let c = try QwenOmniConfiguration(folder: folder)
+    try device.prepare()
     let source = try DescribedTensors.describing(ShardedSafetensors(folder: folder))
     let storage: WeightStorage = use8Bit ? .int8(excluding: Self.isKept) : .asStored
     let plan = QwenOmniMemory(
-      source, c, dtype: dtype, storage: storage, limit: memoryLimit
-    )
+      source, c, dtype: dtype, storage: storage,
+      limit: try memoryLimit ?? device.gpu()?.freeBytes)
     let policy = LoadPolicy(
       dtype: dtype, device: device, storage: storage, placements: plan.placements)
     let root = Weights(source, policy)
