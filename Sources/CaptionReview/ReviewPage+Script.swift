@@ -30,6 +30,7 @@ extension ReviewPage {
 
     function adopt(listing) {
       version = listing.version;
+      declined = '';
       rows = listing.rows.map(makeRow);
       undo = null;
       get('undo').disabled = true;

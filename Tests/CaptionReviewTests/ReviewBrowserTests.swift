@@ -199,8 +199,9 @@ struct ReviewBrowserTests {
   }
 
   @Test func aServerThatHasEndedIsReported() throws {
-    let server = try ReviewServer(dataset: folder.file("data.jsonl"))
+    // The browser is started first, because it inherits sockets that are open.
     let browser = try DevTools()
+    let server = try ReviewServer(dataset: folder.file("data.jsonl"))
     try browser.open(server.address)
     try browser.wait("document.querySelectorAll('#list button').length === 5")
     server.close()

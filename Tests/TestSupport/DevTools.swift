@@ -87,7 +87,7 @@ public final class DevTools {
       if try run("return Boolean(\(condition))") as? Bool == true { return }
       usleep(50_000)
     }
-    throw Failure(description: "this did not become true: \(condition)")
+    throw Failure(description: "this did not become true: \(condition); errors: \(errors)")
   }
 
   /// Types a text where the focus is.
