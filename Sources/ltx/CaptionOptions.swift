@@ -140,7 +140,7 @@ struct CaptionModelOptions: ParsableArguments {
 
   @Option(
     help: ArgumentHelp(
-      "The memory for a model in this process, such as 24GB. Weights that don't fit are read from the file when they are needed. (default: what is free on a GPU)",
+      "The device's memory to use, such as 24GB, or auto for what is free. Weights that don't fit are streamed. (default: auto on a GPU)",
       valueName: "size"))
   var memory: MemoryBudget?
 
