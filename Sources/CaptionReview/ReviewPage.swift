@@ -1,6 +1,9 @@
 /// The page of the review. It is the same for every dataset: its script loads the rows, so that no
 /// caption is ever part of HTML.
 enum ReviewPage {
+  static let script = [rowsScript, searchScript, savingScript, eventsScript]
+    .joined(separator: "\n\n")
+
   static let html = """
     <!doctype html>
     <html lang="en">

@@ -64,7 +64,7 @@ struct ReviewResponse: Sendable {
     }
   }
 
-  /// The head as it is sent. The page may load only what this server has, and nothing may show it in
+  /// The complete head. The page may load only resources of this server, and nothing may show it in
   /// a frame, learn its address, or read its resources.
   func head(version: HTTPVersion, keepsAlive: Bool) -> HTTPResponseHead {
     var headers = headers

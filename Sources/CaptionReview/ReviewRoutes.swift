@@ -52,7 +52,7 @@ struct ReviewRoutes: Sendable {
       case "media":
         return try await media(query: parts.count > 1 ? parts[1] : "", headers: head.headers)
       case "save": return try await save(body)
-      default: return .text("There is no such page.", status: .notFound)
+      default: return .text("This page does not exist.", status: .notFound)
       }
     } catch {
       return .text(Issue(describing: error).description, status: .internalServerError)
