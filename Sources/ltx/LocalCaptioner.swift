@@ -2,7 +2,6 @@ import Captions
 import LTX
 import LocalCaptioning
 import Support
-import Synchronization
 import Torch
 
 /// What a model in this process is opened with.
@@ -24,7 +23,6 @@ final class LocalCaptioner: Captioner {
 
   private let model: QwenOmniCaptioner
   private let options: QwenOmniCaptioner.Options
-  private let isCancelled = Atomic(false)
 
   /// - Throws: `Issue` and others for a device or a folder that can't be used.
   init(_ options: LocalCaptionerOptions) throws {
@@ -49,15 +47,12 @@ final class LocalCaptioner: Captioner {
       instructions.text(for: CaptionInstructions.Content(clip))
     }
     return CaptionRequest { [model, options] progress in
-      let answer = try model.answer(request, options) { count in
-        if self.isCancelled.load(ordering: .relaxed) { throw CancellationError() }
-        progress(count)
-      }
+      let answer = try model.answer(request, options) { progress($0) }
       return ModelAnswer(text: answer.text, isCut: answer.isTruncated, notes: request.notes)
     }
   }
 
-  func cancel() { isCancelled.store(true, ordering: .relaxed) }
+  func cancel() { model.cancel() }
 }
 
 extension CaptionInstructions.Content {
