@@ -79,7 +79,8 @@ import Torch
     let folder = try TemporaryFolder()
     let captioner = try captioner("qwen25_omni")
     let request = try captioner.request(
-      path: clip(in: folder, hasAudio: false)) { _ in "What?" }
+      path: clip(in: folder, hasAudio: false)
+    ) { _ in "What?" }
     var count = 0
     #expect(throws: CancellationError.self) {
       _ = try captioner.answer(request) {
