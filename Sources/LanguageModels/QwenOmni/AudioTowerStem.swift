@@ -61,12 +61,12 @@ struct AudioTowerStem: Sendable {
       let part = chunks[start..<Swift.min(start + Self.batch, chunks.count)]
       let padded = try Tensor.stack(part.map { try $0.pad([0, longest - $0.size(1)]) })
       let lengths = part.map { $0.size(1) }
-      let encoded =
-        try
-        (configuration.family == .qwen25
-        ? encoded(padded, lengths: lengths) : encoded(padded)) + positions
+      let output =
+        try configuration.family == .qwen25
+        ? encoded(padded, lengths: lengths) : encoded(padded)
+      let placed = try output + positions
       for (index, length) in lengths.enumerated() {
-        tokens.append(try encoded.select(0, index).narrow(0, 0, configuration.convolved(length)))
+        tokens.append(try placed.select(0, index).narrow(0, 0, configuration.convolved(length)))
       }
     }
     return try Tensor.cat(tokens)
