@@ -31,13 +31,9 @@ final class LocalCaptioner: Captioner {
     options.compute.threads?.apply()
     try options.compute.require(options.dtype)
     let limit = try MemorySettings(memory: options.memory).limitBytes(on: device)
-    do {
-      model = try QwenOmniCaptioner(
-        folder: options.folder, device: device, dtype: options.dtype.dtype,
-        use8Bit: options.uses8Bit, memoryLimit: limit)
-    } catch let issue as Issue {
-      throw issue.within("captionerModel")
-    }
+    model = try QwenOmniCaptioner(
+      folder: options.folder, device: device, dtype: options.dtype.dtype,
+      use8Bit: options.uses8Bit, memoryLimit: limit)
     self.options = options.answers
     summary = "\(options.folder) on \(device)" + (options.uses8Bit ? " in int8" : "")
   }
