@@ -2,7 +2,7 @@ import Support
 
 /// A clip without a caption, for a reason that lies with the model or its server.
 public struct CaptionFailure: IssueConvertible, CustomStringConvertible {
-  /// What else a failure concerns.
+  /// The other work that a failure concerns.
   public enum Scope: Sendable {
     /// Only this clip: the model refuses it, or it is too large.
     case clip

@@ -19,7 +19,7 @@ public struct CaptionFile: Sendable {
   /// The position of each clip in the list of clips, by its identity.
   private var order: [String: Int] = [:]
 
-  /// What became of a caption.
+  /// The result of adding a caption.
   public enum Outcome: Equatable, Sendable {
     case written
     /// Somebody else has written another caption meanwhile.

@@ -1,6 +1,6 @@
-/// What a model is asked.
+/// The instructions for a model.
 public struct CaptionInstructions: Equatable, Sendable {
-  /// What a model sees and hears.
+  /// The media of a clip.
   public enum Content: Equatable, Sendable {
     case video(hasAudio: Bool)
     case image

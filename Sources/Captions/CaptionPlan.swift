@@ -3,7 +3,7 @@ import Foundation
 import Media
 import Support
 
-/// What `CaptionPlan` is made from.
+/// The options of `CaptionPlan`.
 public struct CaptionOptions: Sendable {
   /// A folder of media, a media file, or a dataset file that lists clips.
   public var input: String

@@ -133,7 +133,7 @@ public struct CaptionRun: Sendable {
     }
   }
 
-  /// What the run knows, on the caller's thread.
+  /// The state of the run, on the caller's thread.
   private struct State {
     var file: CaptionFile
     var summary: CaptionSummary

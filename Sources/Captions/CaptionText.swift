@@ -14,7 +14,7 @@ public enum CaptionText {
   }
 }
 
-/// What chat models put around a caption.
+/// The text that chat models put around a caption.
 private enum Wrapping {
   static func removed(from caption: String) -> String {
     var text = withoutFence(caption.trimmingCharacters(in: .whitespacesAndNewlines))

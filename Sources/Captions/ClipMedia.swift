@@ -1,7 +1,7 @@
 import Foundation
 import Media
 
-/// What a model sees and hears of a clip, in the formats that servers accept.
+/// The frames and the audio of a clip, in the formats that servers accept.
 enum ClipMedia {
   /// The limit on the frames of a clip; longer clips are sampled at a lower rate.
   static let maxFrames = 64

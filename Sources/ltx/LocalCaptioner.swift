@@ -4,7 +4,7 @@ import LocalCaptioning
 import Support
 import Torch
 
-/// What a model in this process is opened with.
+/// The options of a model in this process.
 struct LocalCaptionerOptions {
   /// The folder of a Qwen2.5-Omni or Qwen3-Omni model.
   let folder: String

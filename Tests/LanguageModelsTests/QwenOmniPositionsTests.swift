@@ -5,7 +5,7 @@ import Torch
 @testable import LanguageModels
 
 /// Single rules, and prompts that don't match their media. The cases in
-/// Tests/Fixtures/caption-processor compare positions with the reference.
+/// Tests/Fixtures/caption-processor compare positions with those of transformers.
 @Suite struct QwenOmniPositionsTests {
   private func positions(
     _ name: String, _ ids: (QwenOmniTokens) -> [Int], images: [[Int]] = [], videos: [[Int]] = [],
@@ -56,7 +56,7 @@ import Torch
     #expect(rows[0] == [0, 1, 1 + step, 2 + step] && rows[1] == [0, 1, 1, 2 + step])
   }
 
-  /// Both start tokens share a position in Qwen2.5-Omni, and text goes on from the last token, not
+  /// Both start tokens share a position in Qwen2.5-Omni, and text continues from the last token, not
   /// from the widest frame.
   @Test(arguments: [("qwen25_omni", Float(0)), ("qwen3_omni", Float(1))])
   func interleavedClipsEndWithTheirLastToken(name: String, step: Float) throws {

@@ -3,7 +3,8 @@ import HTTP
 import Media
 import Support
 
-/// What an OpenAI-compatible server takes, found out with a tiny clip before the work.
+/// The kinds of media that an OpenAI-compatible server accepts, found with a tiny clip before the
+/// work.
 struct ServerAbilities: Equatable, Sendable {
   /// The form of a video.
   enum Video: Equatable, Sendable {
@@ -28,7 +29,7 @@ struct ServerAbilities: Equatable, Sendable {
   var video: Video
   var audio: Audio
 
-  /// What the server takes, to be read after "which".
+  /// The kinds of media that the server accepts, to be read after "which".
   var description: String {
     let seen: String
     switch video {

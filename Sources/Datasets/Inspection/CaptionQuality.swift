@@ -34,7 +34,7 @@ package enum CaptionQuality {
     return text.hasPrefix("{\"") || text.hasPrefix("```") || text.hasPrefix("<think>")
   }
 
-  /// What is wrong with a caption, to be read after "the caption"; nil if nothing is known.
+  /// The problem of a caption, to be read after "the caption"; nil without one.
   package static func problem(of caption: String) -> String? {
     if isRefusal(caption) { return "is a refusal. Write it by hand, or caption the clip again" }
     if isWrapped(caption) {

@@ -8,7 +8,7 @@ import Torch
 /// a time, which the compiler can't check; hence `@unchecked Sendable`.
 final class KeyValueCache: @unchecked Sendable {
   private let configuration: DecoderConfiguration
-  /// By layer: [N, K, C, E].
+  /// The keys and values of each layer: [N, K, C, E].
   private var keys: [Tensor?]
   private var values: [Tensor?]
   /// The number of tokens that all layers have.

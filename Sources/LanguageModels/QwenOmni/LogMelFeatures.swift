@@ -54,7 +54,7 @@ struct LogMelFeatures: Sendable {
   /// - Throws: `Issue` for a recording that is too short.
   func callAsFunction(_ recordings: [[Float]]) throws -> (features: Tensor, frames: [Int]) {
     let longest = recordings.reduce(0) { max($0, $1.count) }
-    // The length of the signals that the reference transforms.
+    // The length of the signals that transformers processes.
     let length = limit ?? longest
     let counts = recordings.map { samples in
       min((min(samples.count, length) + hop - 1) / hop, length / hop)

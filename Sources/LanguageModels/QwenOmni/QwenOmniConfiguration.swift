@@ -102,7 +102,7 @@ extension QwenOmniTokens {
     audio = try id("audio_token_id", "audio_token_index")
     visionStart = try id("vision_start_token_id")
     audioStart = try id("audio_start_token_id")
-    // Where a file names only the starts, the ends are the tokens after them.
+    // If a file names only the starts, the ends are the tokens after them.
     visionEnd = try thinker.int("vision_end_token_id", default: visionStart + 1, in: ids)
     audioEnd = try thinker.int("audio_end_token_id", default: audioStart + 1, in: ids)
     let sources = [generation, thinker, config].compactMap { $0 }

@@ -46,7 +46,7 @@ public struct QwenOmniModel: Sendable {
     guard thinker.isPresent else {
       throw WeightError(
         file: source.name, key: Self.scope,
-        problem: "has no tensors; this is no omni model in a layout of transformers")
+        problem: "has no tensors, so the file is not of an omni model")
     }
     let table = Weights(source) / Self.scope / "model" / "embed_tokens"
     decoder = try Decoder(
@@ -154,9 +154,9 @@ public struct QwenOmniModel: Sendable {
 
 /// The rows that stand for the tokens of conversations.
 struct MediaPlaces {
-  /// By token, the row of the embeddings of text, images, frames and audio, one after the other.
+  /// The row of each token in the embeddings of text, images, frames and audio, in this order.
   private(set) var embeddings: [Int]
-  /// By token, the row of the additions: a row for all other tokens, then images, then frames.
+  /// The row of each token in the additions: a row for all other tokens, then images, then frames.
   private(set) var additions: [Int]
 
   /// - Throws: `Issue` if there are more or fewer placeholders than embeddings.
