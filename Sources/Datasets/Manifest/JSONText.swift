@@ -155,7 +155,7 @@ struct JSONText: Sendable {
   /// Without another row that has members, the layout is that of Python's `json.dump` with
   /// `indent=2`, and of `json.dumps` in lines.
   ///
-  /// - Parameter row: The row; negative if there is none.
+  /// - Parameter row: The row; negative for no row.
   private func object(of values: [(column: String, value: String)], near row: Int) -> [UInt8] {
     var start = Array((isList ? "\n    " : "").utf8)
     var separator = Array((isList ? ",\n    " : ", ").utf8)

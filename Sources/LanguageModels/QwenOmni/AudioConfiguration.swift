@@ -74,8 +74,8 @@ public struct AudioConfiguration: Sendable {
     return Array(repeating: chunkFrames, count: frames / chunkFrames) + (rest > 0 ? [rest] : [])
   }
 
-  /// The number of tokens of the language model for a spectrogram of so many frames. Qwen2.5-Omni
-  /// has none for one or two frames.
+  /// The number of the language model's tokens for a spectrogram of a number of frames. In
+  /// Qwen2.5-Omni, one or two frames have no token.
   public func tokens(ofFrames frames: Int) -> Int {
     let encoded = chunks(of: frames).reduce(0) { $0 + convolved($1) }
     return family == .qwen25 ? encoded / 2 : encoded
