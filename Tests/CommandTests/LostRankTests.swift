@@ -5,7 +5,8 @@ import Testing
 /// A rank that is lost in a chosen phase of a step: the launcher starts all ranks again, and the
 /// result is that of an undisturbed run. `RandomKillTests` adds kills while files are written.
 @Suite struct LostRankTests {
-  /// An operation of the pretend GPU that only this phase calls.
+  /// An operation of the pretend GPU that marks a phase. Recomputing calls attention again in the
+  /// backward pass, but the first call of a step is in its forward pass.
   enum Phase: String, CaseIterable, Sendable {
     case forward = "aten::_scaled_dot_product_efficient_attention"
     case backward = "aten::_scaled_dot_product_efficient_attention_backward"
@@ -42,11 +43,11 @@ import Testing
     try #require(calm.result.status == 0, "\(calm.result.errors)")
     let expected = try weights("no-rank-lost")
     // A rank that is stopped keeps its connections, which only the other's time limit ends.
-    let faults = Phase.allCases.map { (SIGKILL, $0) } + [(SIGSTOP, .scatterGradients)]
+    let faults = [SIGKILL, SIGSTOP].flatMap { signal in Phase.allCases.map { (signal, $0) } }
     for (signal, phase) in faults {
       let counts = calm.reports.map { report in report.operations[phase.rawValue]?[0] ?? 0 }
       let calls = counts.min() ?? 0
-      // In the middle of a step in the middle of the run.
+      // The first call of the run's second half, in the fourth step.
       try #require(calls >= 2 * Self.steps, "\(phase): \(calls) calls")
       let script = """
         if [ $RANK = 1 ] && [ $TORCHELASTIC_RESTART_COUNT = 0 ]; then
