@@ -12,14 +12,14 @@ struct ModelShape {
   let audioVAE: AudioVAEConfiguration?
   private let file: String
 
-  var factors: CompressionFactors { vae.compression }
+  let factors: CompressionFactors
 
   init(_ checkpoint: Checkpoint) throws {
     file = checkpoint.source.name
-    (transformer, vae) = try Issue.within("checkpoint") {
+    (transformer, vae, factors) = try Issue.within("checkpoint") {
       (
         try TransformerConfiguration(checkpoint.config),
-        try VideoVAEConfiguration.Decoder(checkpoint.config)
+        try VideoVAEConfiguration.Decoder(checkpoint.config), try checkpoint.videoCompression()
       )
     }
     guard vae.latentChannels == transformer.sizes.video.inputs,

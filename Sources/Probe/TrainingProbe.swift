@@ -22,7 +22,7 @@ func probeTrainingInputs(_ options: Probe.Options, _ inputs: ProbeInputs) throws
 )] {
   let configuration = try options.trainingConfiguration()
   let strategies = configuration.trainingStrategy.modalities
-  let factors = try Checkpoint(path: options.requireModel()).videoCompression()
+  let factors = try options.trainer(configuration).videoCompression()
   var reader = TrainingBatchInputs(inputs, strategies: strategies, options: options)
   let batch = try reader.batch(prefix: "")
   let draws = try reader.draws(batch)
@@ -86,7 +86,7 @@ func probeTrainingRun(_ options: Probe.Options, _ inputs: ProbeInputs) throws ->
   var losses: [Float] = []
   var norms: [Float] = []
   var rates: [Float] = []
-  let factors = try checkpoint.videoCompression()
+  let factors = try options.trainer(configuration).videoCompression()
   for (index, number) in order.enumerated() {
     guard let (batch, contexts) = batches[number] else { continue }
     let flow = try FlowMatching(
@@ -110,6 +110,12 @@ func probeTrainingRun(_ options: Probe.Options, _ inputs: ProbeInputs) throws ->
 }
 
 extension Probe.Options {
+  /// The files that the trainer would use: the model, and the video VAE of the configuration.
+  fileprivate func trainer(_ configuration: TrainingConfiguration) throws -> Checkpoint {
+    try Checkpoint(
+      ModelFiles(unified: requireModel(), videoVAE: configuration.model.videoVAEPath))
+  }
+
   /// The trainer's configuration; its paths are not opened.
   func trainingConfiguration() throws -> TrainingConfiguration {
     guard let config else {

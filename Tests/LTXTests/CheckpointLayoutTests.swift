@@ -103,6 +103,43 @@ import Torch
     #expect(message { _ = try partial.videoDecoder() }.contains("video VAE"))
   }
 
+  @Test func aFileThatOnlyDescribesAComponentIsNotItsFile() throws {
+    let path = try write("empty.safetensors", ["vocoder."], config: ["vae", "transformer"])
+    for models in [
+      ModelFiles(videoVAE: path), ModelFiles(unified: files.checkpoint, videoVAE: path),
+    ] {
+      let text = message { _ = try Checkpoint(models) }
+      #expect(
+        text.contains("empty.safetensors: has no tensors of the video VAE, but this file is given"))
+    }
+    #expect(
+      message { _ = try Checkpoint(ModelFiles(durationHead: path)) }.contains(
+        "config.duration_head: is missing, but this file is given"))
+    // Of a transformer without tensors, nothing can be built.
+    let described = try Checkpoint(path: path)
+    #expect(message { try described.require("transformer") }.contains("config.transformer"))
+  }
+
+  @Test func eachComponentHasTheVersionAndTheMetadataOfItsFile() throws {
+    let transformer = try write(
+      "t.safetensors", ["model."], config: ["transformer"], version: "2.5-rc3")
+    let vae = try write("v.safetensors", ["vae."], config: ["vae"], version: "2.3.0")
+    let split = try Checkpoint(ModelFiles(transformer: transformer, videoVAE: vae))
+    #expect(split.version(of: .transformer)?.parts == [2, 5] && split.version?.parts == [2, 5])
+    #expect(split.version(of: .videoVAE)?.parts == [2, 3, 0])
+    #expect(split.version(of: .audioVAE) == nil)
+    #expect(split.metadata(of: .videoVAE)["model_version"] == "2.3.0")
+    // The transformer may be given as the checkpoint, and a unified one is every component's file.
+    let same = try Checkpoint(ModelFiles(unified: transformer, videoVAE: vae))
+    #expect(same.version?.parts == [2, 5] && same.version(of: .videoVAE)?.parts == [2, 3, 0])
+    let mixed = try Checkpoint(ModelFiles(unified: files.checkpoint, videoVAE: vae))
+    #expect(mixed.version == nil && mixed.version(of: .audioVAE) == nil)
+    #expect(mixed.version(of: .videoVAE)?.parts == [2, 3, 0])
+    let alone = try Checkpoint(path: vae)
+    #expect(alone.version?.parts == [2, 3, 0] && alone.isTransformerAlone == false)
+    #expect(try Checkpoint(path: transformer).isTransformerAlone)
+  }
+
   @Test func errorsNameTheFileThatIsAtFault() throws {
     let transformer = try write("t.safetensors", ["model."], config: ["transformer"])
     let vae = path("v.safetensors")
@@ -198,7 +235,8 @@ import Torch
 @Suite struct ModelVersionTests {
   @Test(arguments: [
     ("2.3.0", [2, 3, 0]), ("2.3.rc1", [2, 3]), ("2.3-rc1", [2, 3]), ("2.0", [2, 0]), ("3", [3]),
-    ("", nil), ("beta", nil), ("99999999999999999999", nil),
+    ("", nil), ("beta", nil), ("99999999999999999999", nil), ("2..5", [2]), (".5", nil),
+    ("2.5-", [2, 5]),
   ])
   func versions(text: String, parts: [Int]?) { #expect(ModelVersion(text)?.parts == parts) }
 

@@ -91,14 +91,14 @@ import Torch
     let json = try #require(checkpoint.source.metadata["config"])
     let unnoticed = try unnoticed(json, file: files.checkpoint) { config in
       let changed = Checkpoint(
-        files: checkpoint.files, source: checkpoint.source, config: config,
-        version: checkpoint.version)
+        files: checkpoint.files, source: checkpoint.source, config: config)
       _ = try TransformerConfiguration(config)
       _ = try TextConfiguration(config)
       _ = try VideoVAEConfiguration.Decoder(config)
       _ = try VideoVAEConfiguration.Encoder(config)
       _ = try AudioVAEConfiguration(config)
       _ = try VocoderConfiguration(config)
+      _ = try DurationHeadConfiguration(config)
       // Configurations without an error are compared with the weights.
       if let problem = CheckpointInspection(changed).problems.first {
         throw Refused(description: problem)
@@ -112,9 +112,11 @@ import Torch
       "num_train_timesteps", "variables.mel_bins", "n_mel_channels", "mel_fmin", "mel_fmax",
       "win_length",
       "max_wav_value", "audio.duration", "causal_padding", "dropout", "win_size",
+      "default_num_inference_steps",
     ]
-    // LTX-2.3 projects text before the transformer, whose own projection is then not described.
-    let unread = generation == .ltx23 ? ["caption_channels"] : []
+    // Since LTX-2.3, text is projected before the transformer, whose own projection is then not
+    // described.
+    let unread = generation == .ltx2 ? [] : ["caption_channels"]
     for (number, places) in unnoticed {
       let bad = places.filter { place in !(free + unread).contains { place.contains($0) } }
       #expect(bad.isEmpty, "\(number): \(bad.sorted())")

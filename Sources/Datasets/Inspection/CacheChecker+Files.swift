@@ -18,7 +18,7 @@ struct CacheModel {
           (artifact.folder, try FileIdentity.identity(of: $0))
         }
       })
-    factors = try VideoVAEConfiguration.Encoder(checkpoint.config).compression
+    factors = try checkpoint.videoCompression()
     audio =
       checkpoint.config.has("audio_vae")
       ? try AudioVAEConfiguration(checkpoint.config).tokens : AudioTokens()

@@ -69,7 +69,7 @@ extension CacheDecoder {
       return path
     }
     try video.require("vae")
-    let factors = try VideoVAEConfiguration.Decoder(video.config).compression
+    let factors = try video.videoCompression()
     let path = job.output + (shape[0] == 1 ? ".png" : ".mp4")
     try makeFolder(of: path)
     let rate = try job.rateFile.map { try frameRate(SampleFile(path: $0), $0) } ?? Rational(24)

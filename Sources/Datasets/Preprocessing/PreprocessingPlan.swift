@@ -34,8 +34,7 @@ public struct PreprocessingPlan: Sendable {
     checkpoint = try Checkpoint(options.models)
     try Self.requireModels(checkpoint, options, dataset)
     let factors =
-      hasVideo
-      ? try VideoVAEConfiguration.Encoder(checkpoint.config).compression : CompressionFactors.usual
+      hasVideo ? try checkpoint.videoCompression() : CompressionFactors.usual
     let referenceBuckets = try Self.requireSizes(options, dataset, checkpoint, factors)
 
     outputFolder = options.outputFolder ?? Self.defaultOutput(options.dataset)
@@ -165,7 +164,15 @@ public struct PreprocessingPlan: Sendable {
     guard !buckets.isEmpty else {
       throw Issue(["buckets"], "is empty", suggestion: "Give at least one, such as 768x768x49.")
     }
-    let padding = try VideoVAEConfiguration.Encoder(checkpoint.config).padding
+    let encoder = try VideoVAEConfiguration.Encoder(checkpoint.config)
+    guard encoder.compression == factors else {
+      func words(_ f: CompressionFactors) -> String { "\(f.time) x \(f.height) x \(f.width)" }
+      throw Issue(
+        [.file(options.models.path(of: .videoVAE) ?? options.models.name)],
+        "the video VAE's encoder compresses by \(words(encoder.compression)) (expected "
+          + "\(words(factors)), which a nested configuration means)")
+    }
+    let padding = encoder.padding
     func requireFit(_ bucket: ResolutionBucket) throws {
       try bucket.requireFit(factors)
       if padding == .reflect, min(bucket.height / factors.height, bucket.width / factors.width) < 2

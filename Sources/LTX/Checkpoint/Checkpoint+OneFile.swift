@@ -19,7 +19,7 @@ extension Checkpoint {
     }
     let named = try DescribedTensors.describing(
       Self.named(source, as: Self.transformerNames(source.entries.keys)))
-    self.init(files: ModelFiles(unified: path), source: named, config: config, version: nil)
+    self.init(files: ModelFiles(unified: path), source: named, config: config)
     isInferred = true
   }
 
@@ -46,7 +46,7 @@ extension Checkpoint {
       )
     else { return { _ in nil } }
     return { key in
-      let others = [scope, "\(Prefix.textProjection).", "vae.", "audio_vae.", "vocoder."]
+      let others = [scope] + ModelFiles.Component.allCases.flatMap(\.prefixes)
       if others.contains(where: key.hasPrefix) { return key }
       return key.hasPrefix(prefix) ? scope + key.dropFirst(prefix.count) : nil
     }
@@ -96,6 +96,10 @@ extension Checkpoint {
       }
       values["\(prefix)ff_bias"] = .bool(shapes["\(block)ff.net.2.bias"] != nil)
     }
+    values["use_prompt_adaln_single"] = .bool(
+      shapes.keys.contains { $0.contains("prompt_adaln_single.") })
+    values["use_keyframes_abs_pos_embedding"] = .bool(
+      shapes["keyframes_abs_pos_embedding"] != nil)
     guard isTransformer else { return nil }
     if let caption = shapes["caption_projection.linear_1.weight"], caption.count == 2 {
       values["caption_channels"] = JSON(caption[1])

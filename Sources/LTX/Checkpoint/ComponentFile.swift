@@ -7,7 +7,6 @@ import TensorFiles
 struct ComponentFile {
   let source: any TensorSource
   let config: Configuration
-  let version: ModelVersion?
 
   init(path: String) throws {
     source = try DescribedTensors.describing(openTensors(at: path))
@@ -20,8 +19,9 @@ struct ComponentFile {
           + "describes their contents; files of diffusers have other keys and must be converted")
     }
     config = try Configuration(json: json, file: path)
-    version = source.metadata["model_version"].flatMap(ModelVersion.init)
   }
+
+  var metadata: [String: String] { source.metadata }
 
   /// Whether the file holds more than a transformer.
   var isUnified: Bool {
@@ -63,19 +63,12 @@ struct ComponentFile {
   }
 
   /// The unified layout's name for a key of a component's file; nil for tensors of another
-  /// component. Files of one component have either the unified names, or the component's own
-  /// without its prefix.
+  /// component. Files of one component have either the unified names, or, for some components, the
+  /// component's own without its prefix.
   func keys(of component: ModelFiles.Component) -> @Sendable (String) -> String? {
-    let kept: [String]
-    let bare: String
-    switch component {
-    case .transformer:
-      (kept, bare) = (
-        ["model.diffusion_model.", "text_embedding_projection."], "model.diffusion_model."
-      )
-    case .videoVAE: (kept, bare) = (["vae."], "vae.")
-    case .audioVAE: (kept, bare) = (["audio_vae.", "vocoder."], "audio_vae.")
-    case .textEncoder: (kept, bare) = (["text_embedding_projection."], "")
+    let kept = component.prefixes
+    guard let bare = component.omittedPrefix else {
+      return { key in kept.contains(where: key.hasPrefix) ? key : nil }
     }
     // ComfyUI omits "model." when it saves a model, and others write the component's name.
     let other =
@@ -84,11 +77,26 @@ struct ComponentFile {
         source.entries.keys.contains { $0.hasPrefix(prefix) }
       } : nil
     let hasPrefix = source.entries.keys.contains { $0.hasPrefix(bare) }
+    let prefixes = ModelFiles.Component.allCases.flatMap(\.prefixes)
     return { key in
       if kept.contains(where: key.hasPrefix) { return key }
       if let other { return key.hasPrefix(other) ? bare + key.dropFirst(other.count) : nil }
-      return hasPrefix ? nil : bare + key
+      return hasPrefix || prefixes.contains(where: key.hasPrefix) ? nil : bare + key
     }
+  }
+
+  /// The component's tensors under their unified names.
+  ///
+  /// - Throws: `Issue` for a file that only describes the component.
+  func part(of component: ModelFiles.Component) throws -> CombinedTensors.Part {
+    let keys = keys(of: component)
+    guard source.entries.keys.contains(where: { keys($0) != nil }) else {
+      throw Issue(
+        [.file(source.name)],
+        "has no tensors of the \(component.title), but this file is given as the one of the "
+          + component.title)
+    }
+    return CombinedTensors.Part(source, rename: keys)
   }
 }
 
@@ -100,6 +108,28 @@ extension ModelFiles.Component {
     case .videoVAE: ["vae"]
     case .audioVAE: ["audio_vae", "vocoder"]
     case .textEncoder: []
+    case .durationHead: ["duration_head"]
+    }
+  }
+
+  /// The prefixes of the component's tensors in the unified layout.
+  var prefixes: [String] {
+    switch self {
+    case .transformer: ["model.diffusion_model.", "text_embedding_projection."]
+    case .videoVAE: ["vae."]
+    case .audioVAE: ["audio_vae.", "vocoder."]
+    case .textEncoder: ["text_embedding_projection."]
+    case .durationHead: ["duration_head."]
+    }
+  }
+
+  /// The prefix that the component's own file may omit; nil if it always has one.
+  fileprivate var omittedPrefix: String? {
+    switch self {
+    case .transformer: "model.diffusion_model."
+    case .videoVAE: "vae."
+    case .audioVAE: "audio_vae."
+    case .textEncoder, .durationHead: nil
     }
   }
 }

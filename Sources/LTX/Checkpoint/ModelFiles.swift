@@ -9,6 +9,8 @@ public struct ModelFiles: Sendable, Equatable {
     /// Includes the vocoder.
     case audioVAE
     case textEncoder
+    /// LTX-2.5: predicts the length of a video from its prompt.
+    case durationHead
 
     /// The component's name in messages.
     package var title: String {
@@ -17,38 +19,40 @@ public struct ModelFiles: Sendable, Equatable {
       case .videoVAE: "video VAE"
       case .audioVAE: "audio VAE"
       case .textEncoder: "text encoder"
+      case .durationHead: "duration head"
       }
     }
   }
 
   /// The unified checkpoint; nil if each component has its own file.
   public var unified: String?
-  /// The file of each component; a folder for the text encoder. Beside a unified checkpoint, a
-  /// transformer or VAE here replaces the one in it.
+  /// The file of each component; a folder or a file for the text encoder. Beside a unified
+  /// checkpoint, a component here replaces the one in it.
   private var components: [Component: String] = [:]
 
   /// A unified checkpoint, which never holds the text encoder.
   public init(
     unified: String, transformer: String? = nil, textEncoder: String? = nil,
-    videoVAE: String? = nil,
-    audioVAE: String? = nil
+    videoVAE: String? = nil, audioVAE: String? = nil, durationHead: String? = nil
   ) {
     self.unified = unified
     self[.transformer] = transformer == unified ? nil : transformer
     self[.textEncoder] = textEncoder
     self[.videoVAE] = videoVAE == unified ? nil : videoVAE
     self[.audioVAE] = audioVAE == unified ? nil : audioVAE
+    self[.durationHead] = durationHead == unified ? nil : durationHead
   }
 
   /// A file for each component; components that are not needed can be omitted.
   public init(
     transformer: String? = nil, textEncoder: String? = nil, videoVAE: String? = nil,
-    audioVAE: String? = nil
+    audioVAE: String? = nil, durationHead: String? = nil
   ) {
     self[.transformer] = transformer
     self[.textEncoder] = textEncoder
     self[.videoVAE] = videoVAE
     self[.audioVAE] = audioVAE
+    self[.durationHead] = durationHead
   }
 
   /// The file of a component, if it has its own.

@@ -71,7 +71,8 @@ extension Checkpoint {
     var metadata = metadata
     metadata["format"] = "pt"
     metadata["config"] = try transformerConfiguration()
-    metadata["model_version"] = version?.description
+    let own = self.metadata(of: .transformer)
+    for key in ["model_version", "gemma_source_checkpoint"] { metadata[key] = own[key] }
     let entries = shapes.map {
       (key: String($0.key.dropFirst(Self.scope.count)), dtype: dtype, shape: $0.value)
     }
@@ -166,6 +167,9 @@ extension Checkpoint {
         CombinedTensors.Part(file) { names[$0] },
         CombinedTensors.Part(source) { stays($0) ? $0 : nil },
       ])
-    return Checkpoint(files: files, source: combined, config: config, version: version)
+    var replaced = self
+    replaced.source = combined
+    replaced.metadata[.transformer] = metadata(of: .transformer).merging(file.metadata) { $1 }
+    return replaced
   }
 }

@@ -2,12 +2,6 @@ import NN
 import Torch
 
 extension Checkpoint {
-  /// The pixels and frames of one latent cell: from the video VAE's configuration, or the default
-  /// without one.
-  public func videoCompression() throws -> CompressionFactors {
-    config.has("vae") ? try VideoVAEConfiguration.Encoder(config).compression : .usual
-  }
-
   /// - Throws: `Issue` for a checkpoint without a video VAE or with an unsupported one,
   ///   `WeightError` if its weights don't fit.
   public func videoEncoder(dtype: DType? = nil, device: Device = .cpu) throws -> VideoEncoder {

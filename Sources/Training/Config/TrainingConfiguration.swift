@@ -51,6 +51,11 @@ extension TrainingConfiguration {
     public var loadCheckpoint: String?
     /// An extension: patterns of the modules that full fine-tuning trains; nil for all.
     public var trainableModules: [String]?
+
+    /// The files of the model, without the text encoder.
+    var files: ModelFiles {
+      ModelFiles(unified: modelPath, videoVAE: videoVAEPath, audioVAE: audioVAEPath)
+    }
   }
 
   public struct LoRA: Sendable, Equatable {

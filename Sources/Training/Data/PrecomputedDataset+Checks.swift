@@ -9,17 +9,18 @@ extension PrecomputedDataset {
   /// Checks that a model can read every sample's latents and text features, and that masks fit.
   ///
   /// - Parameters:
+  ///   - checkpoint: the model; only its configuration is read.
   ///   - path: the path of the model, for messages.
   ///   - emptyPrompt: the file of text features that replaces dropped captions, if there is one.
   /// - Throws: `Issue` that names the first file that does not fit.
-  func requireFit(_ trained: TrainedModel, path model: String, emptyPrompt: String? = nil) throws {
-    let configuration = trained.transformer.configuration
+  func requireFit(_ checkpoint: Checkpoint, path model: String, emptyPrompt: String? = nil) throws {
+    let configuration = try TransformerConfiguration(checkpoint.config)
+    let text = try TextConfiguration(checkpoint.config)
+    let factors = try checkpoint.videoCompression()
     let (videoChannels, audioChannels) = (
       configuration.sizes.video.inputs, configuration.sizes.audio.inputs
     )
-    let (videoWidth, audioWidth) = (
-      trained.text.connectors.video.width, trained.text.connectors.audio.width
-    )
+    let (videoWidth, audioWidth) = (text.connectors.video.width, text.connectors.audio.width)
     for entry in entries {
       for (folder, kind) in Self.latentFolders(strategies) {
         guard let shape = entry.shapes[folder], let path = entry.files[folder] else { continue }
@@ -31,12 +32,34 @@ extension PrecomputedDataset {
             "holds \(kind) latents of \(found) channels, but the model \(model) takes \(wanted)",
             suggestion: "Preprocess the dataset with this model.")
         }
+        if kind == .video { try requireGeometry(entry, folder, factors, path: path) }
       }
       try requireMasksFit(entry)
     }
     try requireTextFeatures(
       video: videoWidth, audio: strategies.audio == nil ? nil : audioWidth, model: model,
       emptyPrompt: emptyPrompt)
+  }
+
+  /// Checks that latents were made by a video VAE with these compression factors, as far as the
+  /// file records its clip's size.
+  private func requireGeometry(
+    _ entry: Entry, _ folder: String, _ factors: CompressionFactors, path: String
+  ) throws {
+    guard let shape = entry.shapes[folder], let bucket = entry.buckets[folder],
+      let size = try? ResolutionBucket.list(bucket).first
+    else { return }
+    let wanted = [
+      factors.latentFrames(size.frames), size.height / factors.height, size.width / factors.width,
+    ]
+    guard Array(shape[1...]) == wanted else {
+      func words(_ sizes: [Int]) -> String { sizes.map(String.init).joined(separator: " x ") }
+      throw Issue(
+        [.file(path)],
+        "holds latents of \(words(Array(shape[1...]))) for a clip of \(size), but the video VAE "
+          + "compresses it by \(words([factors.time, factors.height, factors.width])) to "
+          + words(wanted), suggestion: "Preprocess the dataset with this video VAE.")
+    }
   }
 
   private func requireMasksFit(_ entry: Entry) throws {

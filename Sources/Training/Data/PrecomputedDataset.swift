@@ -25,6 +25,8 @@ public struct PrecomputedDataset: Sendable {
     var shapes: [String: [Int]] = [:]
     /// The frame rates of video by folder of latents.
     var fps: [String: Double] = [:]
+    /// The sizes that the clips of video latents were scaled to, by folder, if they are recorded.
+    var buckets: [String: String] = [:]
     /// The shapes of the masks by folder.
     var masks: [String: [Int]] = [:]
     var text: TextShapes?

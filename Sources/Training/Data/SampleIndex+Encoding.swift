@@ -29,6 +29,7 @@ extension SampleIndex {
         }
         writer.write(entry.shapes[folder], { $0.write($1) })
         writer.write(entry.fps[folder], { $0.write($1) })
+        writer.write(entry.buckets[folder], { $0.write(shared: $1) })
         writer.write(entry.masks[folder], { $0.write($1) })
       }
       writer.write(entry.audioLevel) { writer, level in
@@ -68,6 +69,7 @@ extension SampleIndex {
         }
         entry.shapes[folder] = try reader.optional { try $0.integers() }
         entry.fps[folder] = try reader.optional { try $0.double() }
+        entry.buckets[folder] = try reader.optional { try $0.sharedString() }
         entry.masks[folder] = try reader.optional { try $0.integers() }
       }
       entry.audioLevel = try reader.optional {

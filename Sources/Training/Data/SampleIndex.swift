@@ -105,6 +105,9 @@ struct SampleIndex: Sendable, Equatable {
         throw Issue([.file(file.path)], "has an invalid fps (got \(rate))")
       }
       entry.fps[folder] = rate
+      if folder == strategies.video?.latentsFolder {
+        entry.buckets[folder] = file.metadata[Fingerprint.Key.bucket.rawValue]
+      }
     }
     for folder in strategies.conditionFolders where entry.shapes[folder] == nil {
       if let file = files[folder] { entry.masks[folder] = try file.tensorShape("mask") }

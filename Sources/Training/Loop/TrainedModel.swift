@@ -48,12 +48,10 @@ struct TrainedModel: Sendable {
     planned: ([String]) -> Void = { _ in },
     prepareContexts: (TextConnectors, TextConfiguration, DType) throws -> Bool
   ) throws {
-    let base = try Checkpoint(
-      ModelFiles(
-        unified: c.model.modelPath, videoVAE: c.model.videoVAEPath, audioVAE: c.model.audioVAEPath))
+    let base = try Checkpoint(c.model.files)
     try base.require("transformer", "vae")
     text = try TextConfiguration(base.config)
-    factors = try VideoVAEConfiguration.Encoder(base.config).compression
+    factors = try base.videoCompression()
     (frozenDType, autocast) = Self.precision(c)
     let seed = UInt64(c.seed)
     let start = try c.model.loadCheckpoint.map { try Self.newestWeights(at: $0, c) }

@@ -127,6 +127,10 @@ public final class Trainer {
     if group.isMain, let note = dataset.silentAudio.note { warn("\(dataset.root): \(note)") }
     let captionDropout = try CaptionDropout(c, dataset)
     self.captionDropout = captionDropout
+    let base = try Checkpoint(c.model.files)
+    try base.require("transformer", "vae")
+    try training.requireFit(base, path: c.model.modelPath, emptyPrompt: captionDropout?.file)
+    try heldOut?.requireFit(base, path: c.model.modelPath)
     // The text encoder and the VAEs are released before the transformer is loaded.
     let hasSamples = c.validation.interval != nil && !c.validation.samples.isEmpty
     if hasSamples {
@@ -170,8 +174,6 @@ public final class Trainer {
     self.model = model
     if group.isMain { try model.startNotes.forEach(warn) }
     initial = group.isMain ? try Self.initialAdapters(model) : []
-    try training.requireFit(model, path: c.model.modelPath, emptyPrompt: captionDropout?.file)
-    try heldOut?.requireFit(model, path: c.model.modelPath)
     step = TrainingStep(
       transformer: model.transformer,
       plan: ExecutionPlan(steps: model.plan.steps, autocast: model.autocast))

@@ -22,14 +22,11 @@ struct SampleComparison {
 
   /// - Throws: `Issue` or `TensorFileError` if the checkpoint can't be read.
   init(_ configuration: TrainingConfiguration, _ dataset: PrecomputedDataset) throws {
-    let model = configuration.model
-    let checkpoint = try Checkpoint(
-      ModelFiles(
-        unified: model.modelPath, videoVAE: model.videoVAEPath, audioVAE: model.audioVAEPath))
+    let checkpoint = try Checkpoint(configuration.model.files)
     self.configuration = configuration
     self.dataset = dataset
     scale = try dataset.referenceScale()
-    factors = try VideoVAEConfiguration.Encoder(checkpoint.config).compression
+    factors = try checkpoint.videoCompression()
     audio =
       checkpoint.config.has("audio_vae") ? try AudioVAEConfiguration(checkpoint.config).tokens : nil
   }

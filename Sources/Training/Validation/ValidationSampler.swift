@@ -174,11 +174,9 @@ public final class ValidationSampler {
     guard FileManager.default.fileExists(atPath: textEncoder) else {
       throw c.problem(.textEncoder, "\(textEncoder) does not exist")
     }
-    var models = GenerationModels(
-      ModelFiles(
-        unified: c.model.modelPath, textEncoder: textEncoder, videoVAE: c.model.videoVAEPath,
-        audioVAE: c.model.audioVAEPath),
-      device: device, dtype: dtype)
+    var files = c.model.files
+    files[.textEncoder] = textEncoder
+    var models = GenerationModels(files, device: device, dtype: dtype)
     models.textEncoder8bit = c.acceleration.loadTextEncoderIn8Bit
     models.memory.memory = c.acceleration.memory
     return (models, try Checkpoint(models.files))

@@ -1,27 +1,6 @@
 // B batch, C latent channels, F H W latent frames, rows, columns, T tokens, Z audio channels.
 
-import Support
 import Torch
-
-/// The number of pixels and pixel frames in a latent cell.
-public struct CompressionFactors: Sendable, Equatable {
-  public var time: Int
-  public var height: Int
-  public var width: Int
-
-  public init(time: Int, height: Int, width: Int) {
-    self.time = time
-    self.height = height
-    self.width = width
-  }
-
-  /// The factors of the published LTX-2 checkpoints.
-  public static let usual = CompressionFactors(time: 8, height: 32, width: 32)
-
-  /// The number of latent frames of a clip of `8k + 1` pixel frames. The first latent frame is a
-  /// single pixel frame.
-  public func latentFrames(_ frames: Int) -> Int { (frames - 1) / time + 1 }
-}
 
 /// Video latents as tokens, and their positions in time and space (ltx-core,
 /// `components/patchifiers.py`).
@@ -77,28 +56,5 @@ extension Tensor {
   func scalingTime(by factor: Double, divides: Bool) throws -> Tensor {
     let time = try slice(1, from: 0, to: 1)
     return try Tensor.cat([divides ? time / factor : time * factor, slice(1, from: 1)], 1)
-  }
-}
-
-extension CompressionFactors {
-  /// Pixels whose size is not a multiple of the compression.
-  func sizeIssue(height: Int, width: Int) -> Issue {
-    func nearest(_ size: Int, _ factor: Int) -> Int { max(1, size / factor) * factor }
-    return Issue(
-      ["pixels"],
-      "the height must be a multiple of \(self.height) and the width one of \(self.width) "
-        + "(got \(height) x \(width))",
-      suggestion: "Resize or crop them, for example to \(nearest(height, self.height)) x "
-        + "\(nearest(width, self.width)).")
-  }
-
-  /// A latent of one row or column, in a model that pads by reflection.
-  func reflectionIssue(rows: Int, columns: Int) -> Issue {
-    Issue(
-      ["latent"],
-      "is too small for reflection padding (got \(rows) x \(columns), expected at least 2 x 2)",
-      suggestion:
-        "Use at least \(2 * height) x \(2 * width) pixels, and tiles that leave no smaller "
-        + "remainder.")
   }
 }
