@@ -8,7 +8,8 @@ func probePositions(_ options: Probe.Options, _ inputs: ProbeInputs) throws -> [
 )] {
   let (shape, fps) = try inputs.videoShape()
   let video = try VideoTokens.positions(
-    batch: shape[0], frames: shape[2], rows: shape[3], columns: shape[4], fps: fps, factors: .usual)
+    batch: shape[0], frames: shape[2], rows: shape[3], columns: shape[4], fps: fps,
+    factors: options.compression())
   var outputs = [(key: "video_positions", tensor: video)]
   if inputs.has("audio_frames") {
     let frames = try inputs.integer("audio_frames")
@@ -20,6 +21,13 @@ func probePositions(_ options: Probe.Options, _ inputs: ProbeInputs) throws -> [
       ("audio_positions", try AudioTokens().positions(batch: shape[0], frames: frames)))
   }
   return outputs
+}
+
+extension Probe.Options {
+  /// The compression factors of the model's video VAE; the usual ones without a model.
+  func compression() throws -> CompressionFactors {
+    try model.map { try Checkpoint(path: $0).videoCompression() } ?? .usual
+  }
 }
 
 func probeSigmas(_ options: Probe.Options, _ inputs: ProbeInputs) throws -> [(
@@ -51,12 +59,19 @@ func probeConditioning(_ options: Probe.Options, _ inputs: ProbeInputs) throws -
   }
   let grid = VideoGrid(
     batch: 1, channels: shape[1], frames: shape[2], rows: shape[3], columns: shape[4], fps: fps,
-    factors: .usual)
+    factors: try options.compression())
   var conditions: [LatentCondition] = []
   while inputs.has("\(conditions.count).latent") || inputs.has("\(conditions.count).kind") {
     let i = conditions.count
-    let latent = try inputs.float("\(i).latent", "1 C\(i) f\(i) h\(i) w\(i)")
     let kind = try inputs.integer("\(i).kind")
+    if kind == 3 {
+      conditions.append(
+        .generatedKeyframes(
+          frames: try inputs.int("\(i).frames", "n\(i)").array(of: Int.self),
+          start: try inputs.optionalFloat("\(i).latent", "1 C\(i) n\(i) h\(i) w\(i)")))
+      continue
+    }
+    let latent = try inputs.float("\(i).latent", "1 C\(i) f\(i) h\(i) w\(i)")
     let strength = try inputs.number("\(i).strength", default: 1)
     let frame = try inputs.integer("\(i).frame", default: 0)
     let scale = try inputs.optionalInt("\(i).scale", "2")?.array(of: Int.self) ?? [1, 1]
@@ -74,14 +89,19 @@ func probeConditioning(_ options: Probe.Options, _ inputs: ProbeInputs) throws -
           strength: strength))
     default:
       throw Issue(
-        [.name("\(i).kind")], "is \(kind) (expected 0 (in place), 1 (keyframe) or 2 (reference))")
+        [.name("\(i).kind")],
+        "is \(kind) (expected 0 (in place), 1 (keyframe), 2 (reference) or 3 (generated keyframes))")
     }
   }
   let sequence = try grid.sequence(conditions)
-  let outputs = [
+  var outputs: [(key: String, tensor: Tensor)] = [
     ("video.clean", sequence.clean), ("video.denoise_mask", sequence.denoiseMask),
     ("video.positions", sequence.positions),
+    ("video.initial", try sequence.start ?? .zeros(like: sequence.clean)),
   ]
+  if let mask = sequence.keyframesMask {
+    outputs.append(("video.keyframes_mask", try mask.to(.int64)))
+  }
   return outputs + (sequence.selfAttentionMask.map { [("video.self_attention_mask", $0)] } ?? [])
 }
 

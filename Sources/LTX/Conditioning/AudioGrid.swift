@@ -115,7 +115,7 @@ public struct AudioGrid: Sendable {
           AudioTokens.patchify(latent),
           positions: tokens.positions(batch: batch, frames: count(latent)), strength: strength,
           attention: attention)
-      case .keyframe:
+      case .keyframe, .generatedKeyframes:
         throw Issue(["audio condition"], "is a keyframe, which audio can't have")
       }
     }

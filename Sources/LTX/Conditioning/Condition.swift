@@ -99,6 +99,9 @@ public enum LatentCondition: Sendable {
   case reference(
     latent: Tensor, scale: ReferenceScale = ReferenceScale(), strength: Double = 1,
     attention: Tensor? = nil)
+  /// Frames that are generated in addition to the video, at increasing pixel frames, appended as
+  /// one latent frame each. `start` is mixed with noise, [B, C, frames, H, W]; nil for pure noise.
+  case generatedKeyframes(frames: [Int], start: Tensor? = nil)
   /// A latent of the complete result, kept where the mask is 1: [B, F, H, W] of video, [B, T] of
   /// audio.
   case masked(latent: Tensor, mask: Tensor, strength: Double = 1)

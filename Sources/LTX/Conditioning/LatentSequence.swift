@@ -13,6 +13,10 @@ public struct LatentSequence: Sendable {
   public var positions: Tensor
   /// [B, T, C]: the start of a refinement, before noise is mixed in; nil for zeros.
   public var start: Tensor?
+  /// [B, T], float32: 1 where a token shows a single pixel frame that is generated: the first latent
+  /// frame and generated keyframes. Nil for audio. Models that weren't trained with marked tokens
+  /// ignore it.
+  public var keyframesMask: Tensor?
   /// [B, T, T], float32: the strength of the attention between tokens, 0 to 1; nil for full
   /// attention.
   public var selfAttentionMask: Tensor?
@@ -34,16 +38,45 @@ public struct LatentSequence: Sendable {
       positions: positions)
   }
 
+  /// Appends known tokens.
+  ///
   /// - Parameter attention: The strength of the attention between the tokens and the result, [B,
   ///   tokens]; nil for full attention.
   mutating func append(
     _ tokens: Tensor, positions: Tensor, strength: Double, attention: Tensor? = nil
   ) throws {
+    let start = try start.map { try Tensor.cat([$0, .zeros(like: tokens)], 1) }
+    try append(
+      clean: tokens, start: start, positions: positions, mask: 1 - strength, isMarked: false,
+      attention: attention)
+  }
+
+  /// Appends tokens that are generated in addition to the result, each of which shows a single
+  /// pixel frame.
+  ///
+  /// - Parameter start: The values to mix noise into, [B, tokens, C]; nil for zeros.
+  mutating func appendGenerated(_ start: Tensor?, count: Int, positions: Tensor) throws {
+    let zeros = try Tensor.zeros(
+      [clean.size(0), count, clean.size(2)], dtype: clean.dtype, device: clean.device)
+    let values =
+      self.start == nil && start == nil
+      ? nil : try Tensor.cat([self.start ?? .zeros(like: clean), start ?? zeros], 1)
+    try append(clean: zeros, start: values, positions: positions, mask: 1, isMarked: true)
+  }
+
+  /// - Parameter start: The new start of all tokens.
+  private mutating func append(
+    clean tokens: Tensor, start: Tensor?, positions: Tensor, mask: Double, isMarked: Bool,
+    attention: Tensor? = nil
+  ) throws {
+    let shape = [tokens.size(0), tokens.size(1)]
     selfAttentionMask = try extendedAttentionMask(tokens.size(1), attention)
     clean = try Tensor.cat([clean, tokens], 1)
-    if let start { self.start = try Tensor.cat([start, .zeros(like: tokens)], 1) }
-    let mask = try Tensor.full([tokens.size(0), tokens.size(1)], Scalar(1 - strength))
-    denoiseMask = try Tensor.cat([denoiseMask, mask], 1)
+    self.start = start
+    denoiseMask = try Tensor.cat([denoiseMask, .full(shape, Scalar(mask))], 1)
+    keyframesMask = try keyframesMask.map {
+      try Tensor.cat([$0, .full(shape, Scalar(isMarked ? 1 : 0))], 1)
+    }
     self.positions = try Tensor.cat([self.positions, positions], 2)
   }
 
@@ -85,6 +118,7 @@ public struct LatentSequence: Sendable {
     copy.denoiseMask = try denoiseMask.to(device)
     copy.positions = try positions.to(device)
     copy.selfAttentionMask = try selfAttentionMask?.to(device)
+    copy.keyframesMask = try keyframesMask?.to(device)
     return copy
   }
 }

@@ -48,6 +48,8 @@ public struct VideoGrid: Sendable {
       batch: batch, channels: channels,
       positions: VideoTokens.positions(
         batch: batch, frames: frames, rows: rows, columns: columns, fps: fps, factors: factors))
+    sequence.keyframesMask = try Tensor.cat(
+      [.ones([batch, rows * columns]), .zeros([batch, (frames - 1) * rows * columns])], 1)
     if let start {
       try require(start, latentShape, "latent to refine")
       // The refined latent also counts as known, until a condition replaces it.
@@ -93,12 +95,42 @@ public struct VideoGrid: Sendable {
       try sequence.append(
         VideoTokens.patchify(latent), positions: positions, strength: strength, attention: attention
       )
+    case .generatedKeyframes(let indices, let start):
+      let shape = [batch, channels, indices.count, rows, columns]
+      if let start { try require(start, shape, "start of generated keyframes") }
+      try sequence.appendGenerated(
+        start.map(VideoTokens.patchify), count: indices.count * rows * columns,
+        positions: keyframePositions(indices))
     case .masked(let latent, let mask, let strength):
       try require(latent, latentShape, "masked latent")
       try require(mask, [batch, frames, rows, columns], "mask")
       try sequence.keep(
         VideoTokens.patchify(latent), where: mask.flatten(from: 1, through: 3), strength: strength)
     }
+  }
+
+  /// The number of pixel frames.
+  public var pixelFrames: Int { (frames - 1) * factors.time + 1 }
+
+  /// The positions of latent frames that each show one pixel frame: [B, 3, K * H * W, 2]. Unlike
+  /// the video's own first frame, a slot at frame 0 is not moved.
+  private func keyframePositions(_ indices: [Int]) throws -> Tensor {
+    guard !indices.isEmpty, indices[0] >= 0, indices[indices.count - 1] < pixelFrames,
+      zip(indices, indices.dropFirst()).allSatisfy({ $0 < $1 })
+    else {
+      throw Issue(
+        ["generated keyframes"],
+        "must be at increasing pixel frames from 0 to \(pixelFrames - 1) (got "
+          + "\(indices.map(String.init).joined(separator: ", ")))")
+    }
+    let bounds = try VideoTokens.pixelBounds(
+      batch: batch, frames: indices.count, rows: rows, columns: columns, factors: factors,
+      isCausal: false)
+    let start = try Tensor(indices.map(Float.init), shape: [indices.count, 1, 1])
+      .expand([indices.count, rows, columns]).reshape([1, 1, -1, 1])
+      .expand([batch, 1, indices.count * rows * columns, 1])
+    let time = try Tensor.cat([start, start + 1], 3)
+    return try Tensor.cat([time, bounds.slice(1, from: 1)], 1).scalingTime(by: fps, divides: true)
   }
 
   /// [B, C, F, H, W]
