@@ -14,19 +14,24 @@ public struct GenerationDefaults: Sendable {
   public var imageCRF = 33
   /// The strength of the distilled LoRA in the first and the second of two stages.
   public var distilledStrengths = (first: 0.0, second: 1.0)
+  /// Whether the first stage of a distilled model adds fresh noise in each step.
+  public var isAncestral = false
 
   /// - Parameters:
-  ///   - version: The checkpoint's version; nil for LTX-2, whose files don't have one.
+  ///   - version: The transformer's version; nil for LTX-2, whose files don't have one.
+  ///   - videoVAEVersion: The video VAE's version, which may come from another file.
   ///   - blocks: The number of the transformer's blocks.
   ///   - method: The sampler. The second-order one needs fewer steps and other guidance.
   ///   - isTwoStage: Whether a second stage doubles the size.
   ///   - isDistilled: Whether the model is distilled: no guidance, and one step per fixed noise
   ///     level.
   public init(
-    version: ModelVersion?, blocks: Int, method: Sampler.Method, isTwoStage: Bool, isDistilled: Bool
+    version: ModelVersion?, videoVAEVersion: ModelVersion?, blocks: Int, method: Sampler.Method,
+    isTwoStage: Bool, isDistilled: Bool
   ) {
     let isAtLeast23 = version?.isAtLeast(2, 3) ?? false
-    if version?.isAtLeast(2, 4) ?? false { imageCRF = 18 }
+    if videoVAEVersion?.isAtLeast(2, 4) ?? false { imageCRF = 18 }
+    isAncestral = version?.isAtLeast(2, 5) ?? false
     if isTwoStage { (width, height) = (1536, 1024) }
     if isDistilled {
       steps = NoiseSchedule.distilled.count - 1

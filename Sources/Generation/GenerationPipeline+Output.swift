@@ -8,7 +8,8 @@ extension GenerationPipeline {
     let total = plan.size.frames * plan.outputs.count
     try advance(0, total)
     func load() throws -> VideoDecoder {
-      try plan.checkpoint.videoDecoder(dtype: plan.models.dtype, device: plan.models.device)
+      try plan.checkpoint.videoDecoder(
+        dtype: plan.models.dtype, device: plan.models.device, steps: plan.request.decoderSteps)
     }
     let decoder = try shared?.videoDecoder(load) ?? load()
     var done = 0

@@ -66,13 +66,15 @@ public struct GenerationPipeline {
     try withInference {
       let encoder = InputEncoder(
         plan.checkpoint, plan.models, memory?.textEncoder ?? plan.models.memory.unplanned)
-      var inputs = [EncodedInputs()]
       let prompts = plan.inputs.prompts
-      inputs[0].contexts = try encoder.contexts(of: prompts) {
+      let contexts = try encoder.contexts(of: prompts) {
         try report(GenerationProgress(stage: .encodePrompts(prompts), done: $0, total: $1))
       }
-      try encoder.encodeMedia(of: [plan], into: &inputs, report: report)
-      try run(inputs[0], report: report)
+      for part in try plan.parts(contexts) {
+        var inputs = [part.inputs]
+        try encoder.encodeMedia(of: [part.plan], into: &inputs, report: report)
+        try GenerationPipeline(part.plan, memory).run(inputs[0], report: report)
+      }
     }
   }
 
@@ -165,8 +167,12 @@ public struct GenerationPipeline {
     prompt: Int
   ) throws -> SampledModality {
     let frozen = state.inputs.frozenVideo[sampling.index]
+    var conditions = state.inputs.videoConditions[sampling.index] ?? []
+    if !sampling.keyframes.isEmpty {
+      conditions.append(.generatedKeyframes(frames: sampling.keyframes))
+    }
     let sequence = try grid.sequence(
-      state.inputs.videoConditions[sampling.index] ?? [],
+      conditions,
       start: frozen ?? (sampling.refines ? result.video?.to(.cpu, .float32) : nil))
     return try start(
       sequence, sampling, result, state, prompt: prompt, of: .video, isFrozen: frozen != nil)

@@ -103,7 +103,9 @@ extension GenerationPlan.Sampling {
       .map { $0.grid.frames * ($0.grid.rows / $0.scale.space) * ($0.grid.columns / $0.scale.space) }
     return PassSize(
       tokens: PerModality(
-        video: video.map { $0.frames * $0.rows * $0.columns + references.reduce(0, +) },
+        video: video.map {
+          ($0.frames + keyframes.count) * $0.rows * $0.columns + references.reduce(0, +)
+        },
         audio: audio.map(\.frames)),
       batchSize: passes.count { $0 },
       conditioned: Set(

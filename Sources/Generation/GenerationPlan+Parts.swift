@@ -50,6 +50,8 @@ extension GenerationPlan {
     public var method: Sampler.Method
     public var guidance: PerModality<Guidance>
     public var loras: [CheckedLoRA]
+    /// The pixel frames that are generated in addition to the video.
+    public var keyframes: [Int] = []
     /// The path of the upsampler for the latent of the previous sampling; nil for the first
     /// sampling, which starts from pure noise. A later one mixes noise into the upsampled latent,
     /// by the first of `sigmas`.

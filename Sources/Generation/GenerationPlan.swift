@@ -12,8 +12,9 @@ import Torch
 /// configurations, shapes, names and images, and built every component once on the files' memory
 /// maps.
 public struct GenerationPlan: Sendable {
+  let request: GenerationRequest
   public let models: GenerationModels
-  public let seed: UInt64
+  public var seed: UInt64 { request.seed }
   /// The output paths, one for each prompt.
   public private(set) var outputs: [String]
   /// The size of the result.
@@ -64,10 +65,12 @@ public struct GenerationPlan: Sendable {
     let modalities = try model.modalities(request, kind)
     let upsampler = try models.upsampler.map { try UpsamplerShape(path: $0, model) }
     try Self.checkRecipe(request, models, kind)
+    try Self.checkAbilities(request, checkpoint, kind, modalities)
     try RequestCheck.conditions(request, kind)
     let defaults = GenerationDefaults(
-      version: checkpoint.version, blocks: model.transformer.blocks, method: request.method,
-      isTwoStage: upsampler != nil, isDistilled: request.isDistilled)
+      version: checkpoint.version, videoVAEVersion: checkpoint.version(of: .videoVAE),
+      blocks: model.transformer.blocks, method: request.method, isTwoStage: upsampler != nil,
+      isDistilled: request.isDistilled)
     var notes: [String] = []
     let size = try SizeChoice(request, defaults, model, upsampler, kind).resolve(&notes)
     outputs = try OutputKind.paths(output, count: request.prompts.count)
@@ -90,6 +93,7 @@ public struct GenerationPlan: Sendable {
     var conditions = try ConditionPlan(request, defaults, size, loras.referenceScale)
     let refersToVideos = request.conditions.contains { $0.modality == .video && $0.isReference }
 
+    let keyframes = try request.generatedKeyframes.indices(of: size.frames)
     let full = model.grid(size)
     let grids = try upsampler.map { [try $0.firstGrid(for: full), full] } ?? [full]
     let audioGrid = modalities.contains(.audio) ? try model.audioGrid(seconds: size.seconds) : nil
@@ -113,6 +117,7 @@ public struct GenerationPlan: Sendable {
             audio: isPlain || conditions.givenAudio != nil
               ? Guidance() : guidance.audio.within(modalities)),
           loras: refines ? loras.refining(refersToVideos: refersToVideos) : loras.first,
+          keyframes: refines ? [] : keyframes,
           upsampler: refines ? upsampler?.path : nil, keepsAudio: request.isDistilled))
       if modalities.contains(.video) {
         try conditions.addVideos(sampling: index, grid: grid, refines: refines, &notes)
@@ -121,7 +126,9 @@ public struct GenerationPlan: Sendable {
     if let audioGrid { try conditions.addAudio(audioGrid, &notes) }
     if checksModels {
       try Self.checkComponents(
-        models, checkpoint, samplings, conditions, modalities, decodes: kind != .audio)
+        models, checkpoint, samplings, conditions, modalities, decodes: kind != .audio,
+        decoderSteps: request.decoderSteps)
+      if request.duration != nil { _ = try checkpoint.durationHead() }
     }
 
     let negative = samplings.contains(where: \.usesNegativePrompt) ? [request.negativePrompt] : []
@@ -138,7 +145,7 @@ public struct GenerationPlan: Sendable {
     self.size = size
     self.imageSize = imageSize
     self.notes = notes
-    seed = request.seed
+    self.request = request
   }
 
   /// The same generation with other output paths, one for each prompt, with the same extension.
@@ -208,12 +215,42 @@ public struct GenerationPlan: Sendable {
     }
   }
 
+  /// Checks the parts of a request that only some models can fulfill.
+  private static func checkAbilities(
+    _ request: GenerationRequest, _ checkpoint: Checkpoint, _ kind: OutputKind,
+    _ modalities: Set<Modality>
+  ) throws {
+    if request.generatedKeyframes != .count(0) {
+      let isGenerated = !request.conditions.contains { $0.modality == .video && $0.isWhole }
+      guard kind == .video, modalities.contains(.video), isGenerated else {
+        throw Issue(
+          ["generatedKeyframes"], "the result has no generated video", suggestion: "Leave it out.")
+      }
+      guard try checkpoint.supportsGeneratedKeyframes else {
+        throw Issue(
+          ["generatedKeyframes"],
+          "the transformer of \(checkpoint.source.name) was not trained to generate keyframes "
+            + "(`use_keyframes_abs_pos_embedding` is not set)", suggestion: "Leave it out.")
+      }
+    }
+    if request.duration != nil {
+      guard kind != .image else {
+        throw Issue(["duration"], "an image has no length", suggestion: "Leave it out.")
+      }
+      do {
+        try checkpoint.require("duration_head")
+      } catch {
+        throw Issue(describing: error).within("duration")
+      }
+    }
+  }
+
   /// Builds each component on the memory map of its file, in the file's own dtype: this reads
   /// almost nothing, and finds every weight that is missing or doesn't fit.
   private static func checkComponents(
     _ models: GenerationModels, _ checkpoint: Checkpoint, _ samplings: [Sampling],
     _ conditions: ConditionPlan,
-    _ modalities: Set<Modality>, decodes: Bool
+    _ modalities: Set<Modality>, decodes: Bool, decoderSteps: Int?
   ) throws {
     guard let textEncoder = models.files.textEncoder else {
       throw Issue(
@@ -232,7 +269,9 @@ public struct GenerationPlan: Sendable {
     for sampling in samplings {
       _ = try checkpoint.transformer(sampling.loras, modalities: modalities)
     }
-    if decodes, modalities.contains(.video) { _ = try checkpoint.videoDecoder() }
+    if decodes, modalities.contains(.video) {
+      _ = try checkpoint.videoDecoder(steps: decoderSteps)
+    }
     if !conditions.videos.isEmpty { _ = try checkpoint.videoEncoder() }
     if modalities.contains(.audio), conditions.givenAudio == nil {
       _ = try checkpoint.audioDecoder()

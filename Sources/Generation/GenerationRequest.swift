@@ -17,6 +17,8 @@ public struct GenerationRequest: Sendable {
   public var height: Int?
   /// The number of pixel frames: `8k + 1` if a latent frame holds 8.
   public var frames: Int?
+  /// The range in which the model chooses the number of frames, instead of `frames`.
+  public var duration: AutomaticDuration?
   /// Frames per second.
   public var frameRate: Double?
   /// Whether audio is generated too, if the output can hold it.
@@ -32,6 +34,10 @@ public struct GenerationRequest: Sendable {
   public var conditions: [Condition<MediaFile>] = []
   /// The strength of the attention between the video and its references, 0 to 1.
   public var referenceAttention = 1.0
+  /// Frames that the first stage generates in addition to the video.
+  public var generatedKeyframes = GeneratedKeyframes.count(0)
+  /// The steps of a diffusion decoder; nil for the model's own number.
+  public var decoderSteps: Int?
 
   public init(prompts: [String]) { self.prompts = prompts }
 

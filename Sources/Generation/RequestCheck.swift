@@ -30,6 +30,13 @@ enum RequestCheck {
       guard let value, value > max else { continue }
       throw Issue([.name(name)], "must be at most \(max) (got \(value))")
     }
+    if let duration = request.duration {
+      try duration.check()
+      guard request.frames == nil else {
+        throw Issue(
+          ["duration"], "can't be combined with a number of frames", suggestion: "Leave one out.")
+      }
+    }
     if let rate = request.frameRate, !frameRates.contains(rate) {
       throw Issue(["frameRate"], "must be between 0.1 and 1000 frames a second (got \(rate))")
     }

@@ -30,8 +30,6 @@ struct SizeChoice {
       request.width ?? edited.map { $0.width / (factors.width * step) * factors.width * step }
     let height =
       request.height ?? edited.map { $0.height / (factors.height * step) * factors.height * step }
-    let frames =
-      request.frames ?? edited.map { max(1, ($0.frames - 1) / factors.time * factors.time + 1) }
     if let edited { try check(edited, width: width, height: height) }
     var rate = edited?.frameRate
     if let asked = request.frameRate ?? (rate == nil ? defaults.frameRate : nil) {
@@ -40,6 +38,13 @@ struct SizeChoice {
       }
       rate = exact
     }
+    let frames =
+      request.frames ?? edited.map { max(1, ($0.frames - 1) / factors.time * factors.time + 1) }
+      ?? request.duration.map {
+        // The longest video: if it is possible, so is a shorter one.
+        $0.frames(
+          seconds: $0.maxSeconds, frameRate: rate?.value ?? defaults.frameRate, factors: factors)
+      }
     let size = GenerationPlan.OutputSize(
       width: width ?? defaults.width, height: height ?? defaults.height,
       frames: frames ?? (kind == .image ? 1 : defaults.frames), frameRate: rate ?? Rational(24))
@@ -81,6 +86,10 @@ struct SizeChoice {
         subject(name),
         "the video has only \(edited.width)x\(edited.height) pixels, fewer than one latent cell",
         suggestion: "Give the width and the height of the result.")
+    }
+    guard request.duration == nil else {
+      throw Issue(
+        ["duration"], "the result has the length of \(edited.path)", suggestion: "Leave it out.")
     }
     guard request.frameRate != nil || RequestCheck.frameRates.contains(edited.frameRate.value)
     else {

@@ -66,6 +66,7 @@ public struct Probe {
     ("timestep-sampler", probeTimestepSampler),
     ("training-inputs", probeTrainingInputs),
     ("training-run", probeTrainingRun),
+    ("checkpoint", probeCheckpoint),
     ("caption-processor", probeCaptionProcessor),
     ("caption-towers", probeCaptionTowers),
     ("caption-logits", probeCaptionLogits),

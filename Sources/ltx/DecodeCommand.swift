@@ -43,6 +43,8 @@ struct DecodeCommand: ParsableCommand {
   @Option(help: "The seed of the noise that some decoders add.")
   var seed: UInt64 = 0
 
+  @OptionGroup var decoder: DecoderOptions
+
   @Flag(
     help:
       """
@@ -94,6 +96,7 @@ struct DecodeCommand: ParsableCommand {
     options.dtype = dtype.dtype
     options.vaeTiling = vaeTiling
     options.seed = seed
+    options.decoderSteps = decoder.decoderSteps
     options.withAudio = withAudio
     options.audioLatents = audioLatentsDir
     return options
@@ -102,7 +105,9 @@ struct DecodeCommand: ParsableCommand {
 
 extension SubjectTable {
   /// The arguments of `ltx decode`, by the subjects of `Datasets`.
-  fileprivate static let decoding: SubjectTable = [["output"]: "OUTPUT"]
+  fileprivate static let decoding: SubjectTable = [
+    ["output"]: "OUTPUT", ["decoderSteps"]: "--decoder-steps",
+  ]
 }
 
 extension CacheDecoder {

@@ -43,6 +43,7 @@ extension SubjectTable {
     ["transformer"]: "--transformer-path",
     ["videoVAE"]: "--video-vae-path",
     ["audioVAE"]: "--audio-vae-path",
+    ["durationHead"]: "--duration-head-path",
     ["device"]: "--device",
     ["audioTrack"]: "--audio-track",
   ]

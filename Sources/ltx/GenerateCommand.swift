@@ -32,6 +32,13 @@ struct GenerateCommand: ParsableCommand {
 
   @OptionGroup(title: "Model") var model: ModelArguments
 
+  @Option(
+    help: ArgumentHelp(
+      "The file of the duration head, for --auto-duration; replaces the one in --model-path.",
+      valueName: "file"),
+    completion: .file())
+  var durationHeadPath: String?
+
   @Flag(
     name: .customLong("text-encoder-8bit"),
     help: "Keep the text encoder's weights in int8, in half the memory of bfloat16.")
@@ -81,6 +88,7 @@ struct GenerateCommand: ParsableCommand {
   @OptionGroup(title: "Result") var result: ResultOptions
   @OptionGroup(title: "Conditions") var conditions: ConditionOptions
   @OptionGroup(title: "Sampling") var sampling: SamplingOptions
+  @OptionGroup var decoder: DecoderOptions
 
   @Option(
     help: "The dtype that models compute in. (default: bfloat16 on GPUs, float32 on CPUs)")
@@ -135,6 +143,9 @@ struct GenerateCommand: ParsableCommand {
     request.negativePrompt = result.negativePrompt
     (request.width, request.height) = (result.width, result.height)
     (request.frames, request.frameRate) = (result.numFrames, result.frameRate)
+    request.duration = try result.duration()
+    request.generatedKeyframes = try sampling.keyframes()
+    request.decoderSteps = decoder.decoderSteps
     request.hasAudio = result.audio
     request.seed = result.seed
     request.isDistilled = sampling.distilled
@@ -147,8 +158,10 @@ struct GenerateCommand: ParsableCommand {
   }
 
   private func models(on device: Device) -> GenerationModels {
+    var files = model.files
+    files[.durationHead] = durationHeadPath
     var models = GenerationModels(
-      model.files, loras: loras.map(\.lora), device: device, dtype: dtype?.dtype)
+      files, loras: loras.map(\.lora), device: device, dtype: dtype?.dtype)
     models.textEncoder8bit = textEncoder8bit
     models.memory = memory.settings
     models.quantization = quantization
@@ -173,6 +186,8 @@ extension GenerationRequest {
     var options: SubjectTable = [
       ["prompts"]: "--prompt", ["output"]: "--output", ["width"]: "--width", ["height"]: "--height",
       ["frames"]: "--num-frames", ["frameRate"]: "--frame-rate", ["steps"]: "--steps",
+      ["duration"]: "--auto-duration", ["durationHead"]: "--duration-head-path",
+      ["generatedKeyframes"]: generatedKeyframes.option, ["decoderSteps"]: "--decoder-steps",
       ["isDistilled"]: "--distilled", ["referenceAttention"]: "--reference-attention",
       ["loras"]: "--lora", ["upsampler"]: "--spatial-upsampler-path",
       ["distilledLoRA"]: "--distilled-lora", ["quantization"]: "--quantization",
@@ -194,6 +209,15 @@ extension GenerationRequest {
       for (part, option) in parts { options[subject + [part]] = option }
     }
     return options
+  }
+}
+
+extension GeneratedKeyframes {
+  fileprivate var option: String {
+    switch self {
+    case .count: "--num-generated-keyframes"
+    case .frames: "--generated-keyframes"
+    }
   }
 }
 

@@ -42,6 +42,13 @@ struct ResultOptions: ParsableArguments {
   @Option(help: "The number of frames, 8k + 1 in LTX-2. (default: 121)")
   var numFrames: Int?
 
+  @Option(
+    parsing: .upToNextOption,
+    help: ArgumentHelp(
+      "Let the model choose each video's length, between two numbers of seconds (LTX-2.5).",
+      valueName: "seconds"))
+  var autoDuration: [Double] = []
+
   @Option(help: "The number of frames a second. (default: 24)")
   var frameRate: Double?
 
@@ -50,6 +57,19 @@ struct ResultOptions: ParsableArguments {
 
   @Option(help: "The seed of the noise; the same seed gives the same result.")
   var seed: UInt64 = 10
+
+  /// The range of lengths to choose from; nil without one.
+  ///
+  /// - Throws: `Issue` unless there are two numbers.
+  func duration() throws -> AutomaticDuration? {
+    guard !autoDuration.isEmpty else { return nil }
+    guard autoDuration.count == 2 else {
+      throw Issue(
+        "--auto-duration: must be two numbers of seconds (got \(autoDuration.count))",
+        suggestion: "Give the shortest and the longest length, such as --auto-duration 1 20.")
+    }
+    return AutomaticDuration(minSeconds: autoDuration[0], maxSeconds: autoDuration[1])
+  }
 
   /// All prompts, in the order in which they were given.
   ///
@@ -108,7 +128,7 @@ struct ConditionOptions: ParsableArguments {
   @Option(
     name: .customLong("image-crf"),
     help:
-      "The H.264 rate factor that images are compressed with first, as in the model's training; 0 to leave them uncompressed. (default: 33)"
+      "The H.264 rate factor that images are compressed with first, as in the model's training; 0 to leave them uncompressed. (default: 33, LTX-2.5 18)"
   )
   var imageCRF: Int?
 
@@ -205,7 +225,7 @@ struct ConditionOptions: ParsableArguments {
 struct SamplingOptions: ParsableArguments {
   @Option(
     name: [.customLong("steps"), .customLong("num-inference-steps")],
-    help: "The number of sampling steps. (default: 40, LTX-2.3 30, res_2s 15)")
+    help: "The number of sampling steps. (default: 40, LTX-2.3 and later 30, res_2s 15)")
   var steps: Int?
 
   @Option(
@@ -214,6 +234,18 @@ struct SamplingOptions: ParsableArguments {
 
   @Flag(help: "Sample a distilled model: fixed noise levels, no guidance.")
   var distilled = false
+
+  @Option(
+    help:
+      "The number of evenly spaced frames that are generated in addition to the video, for more detail in time. Each costs as much as a latent frame, and the model must be trained for it (LTX-2.5)."
+  )
+  var numGeneratedKeyframes: Int?
+
+  @Option(
+    parsing: .upToNextOption,
+    help: ArgumentHelp(
+      "The frames to generate in addition, instead of evenly spaced ones.", valueName: "frame"))
+  var generatedKeyframes: [Int] = []
 
   @Option(
     name: [
@@ -238,7 +270,7 @@ struct SamplingOptions: ParsableArguments {
   @Option(
     name: [.customLong("video-stg-blocks"), .customLong("stg-blocks")], parsing: .upToNextOption,
     help: ArgumentHelp(
-      "The blocks whose self-attention spatio-temporal guidance skips. (default: 29 of 48, LTX-2.3 28; the same depth in other models)",
+      "The blocks whose self-attention spatio-temporal guidance skips. (default: 29 of 48, LTX-2.3 and later 28; the same depth in other models)",
       valueName: "block"))
   var videoSTGBlocks: [Int] = []
 
@@ -290,6 +322,17 @@ struct SamplingOptions: ParsableArguments {
 
   @Option(help: "The number of steps that audio skips after each step it takes. (default: 0)")
   var audioSkipStep: Int?
+
+  /// - Throws: `Issue` if both a number and a list are given.
+  func keyframes() throws -> GeneratedKeyframes {
+    guard !generatedKeyframes.isEmpty else { return .count(numGeneratedKeyframes ?? 0) }
+    guard numGeneratedKeyframes == nil else {
+      throw Issue(
+        "--num-generated-keyframes and --generated-keyframes can't be combined",
+        suggestion: "Leave one of them out.")
+    }
+    return .frames(generatedKeyframes)
+  }
 
   var guidance: PerModality<GuidanceChoice> {
     var (video, audio) = (GuidanceChoice(), GuidanceChoice())

@@ -23,20 +23,30 @@ struct CheckpointArguments: ParsableArguments {
   var audioVaePath: String?
 
   /// Nil if no file is given.
-  func files(transformer: String? = nil, textEncoder: String? = nil) -> ModelFiles? {
+  func files(
+    transformer: String? = nil, textEncoder: String? = nil, durationHead: String? = nil
+  ) -> ModelFiles? {
     if let modelPath {
       return ModelFiles(
         unified: modelPath, transformer: transformer, textEncoder: textEncoder,
-        videoVAE: videoVaePath,
-        audioVAE: audioVaePath)
+        videoVAE: videoVaePath, audioVAE: audioVaePath, durationHead: durationHead)
     }
     guard [transformer, videoVaePath, audioVaePath].contains(where: { $0 != nil }) else {
       return nil
     }
     return ModelFiles(
       transformer: transformer, textEncoder: textEncoder, videoVAE: videoVaePath,
-      audioVAE: audioVaePath)
+      audioVAE: audioVaePath, durationHead: durationHead)
   }
+}
+
+/// The speed against the quality of decoding video.
+struct DecoderOptions: ParsableArguments {
+  @Option(
+    help:
+      "The steps of a diffusion decoder (LTX-2.5); more are slower and finer. (default: the model's)"
+  )
+  var decoderSteps: Int?
 }
 
 /// The files of a model.
@@ -53,7 +63,8 @@ struct ModelArguments: ParsableArguments {
   @Option(
     name: [.customLong("text-encoder-path"), .customLong("gemma-root")],
     help: ArgumentHelp(
-      "The text encoder, Gemma 3: its folder, or a single file.", valueName: "path"),
+      "The text encoder, Gemma 3 or (LTX-2.5) Gemma 4: its folder, or a single file.",
+      valueName: "path"),
     completion: .file())
   var textEncoderPath: String?
 

@@ -96,12 +96,13 @@ import Torch
   }
 
   @Test func defaultsAreTheGenerations() {
-    func defaults(_ version: String?, _ method: Sampler.Method = .euler, two: Bool = false)
-      -> GenerationDefaults
-    {
+    func defaults(
+      _ version: String?, vae: String? = nil, _ method: Sampler.Method = .euler, two: Bool = false
+    ) -> GenerationDefaults {
       GenerationDefaults(
-        version: version.flatMap(ModelVersion.init), blocks: 48, method: method, isTwoStage: two,
-        isDistilled: false)
+        version: version.flatMap(ModelVersion.init),
+        videoVAEVersion: (vae ?? version).flatMap(ModelVersion.init), blocks: 48, method: method,
+        isTwoStage: two, isDistilled: false)
     }
     #expect(
       (defaults(nil).steps, defaults("2.3.0").steps, defaults("2.3.0", .res2s).steps) == (
@@ -110,6 +111,11 @@ import Torch
     #expect(defaults(nil).guidance.video.stgBlocks == [29])
     #expect(defaults("2.3.0").guidance.audio.stgBlocks == [28])
     #expect((defaults("2.3.0").imageCRF, defaults("2.4.0").imageCRF) == (33, 18))
+    // Compression of images belongs to the video VAE, the sampler to the transformer.
+    let mixed = defaults("2.5-rc3", vae: "2.3.0")
+    #expect((mixed.imageCRF, mixed.isAncestral) == (33, true))
+    let other = defaults("2.4", vae: "2.5.0")
+    #expect((other.imageCRF, other.isAncestral) == (18, false))
     let both = defaults(nil)
     #expect(
       (

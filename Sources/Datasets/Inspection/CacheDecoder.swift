@@ -18,6 +18,8 @@ public struct CacheDecodingOptions: Sendable {
   public var vaeTiling = true
   /// The seed of the noise that some decoders add.
   public var seed: UInt64 = 0
+  /// The steps of a diffusion decoder; nil for the model's own number.
+  public var decoderSteps: Int?
   /// Puts the audio of a sample into its video. If one folder of latents is decoded, the audio is
   /// also written beside it.
   public var withAudio = false
@@ -192,7 +194,8 @@ public final class CacheDecoder {
     let decoder =
       try videoDecoder
       ?? loading("the video VAE", report) {
-        try video.videoDecoder(dtype: options.dtype, device: options.device)
+        try video.videoDecoder(
+          dtype: options.dtype, device: options.device, steps: options.decoderSteps)
       }
     videoDecoder = decoder
     try requireChannels(decoder.configuration.latentChannels, sizes.channels, path)
