@@ -32,6 +32,10 @@ public struct CheckpointInspection: Sendable {
   public let components: [Component]
   /// The keys that no component reads, except those that are known to be unused.
   public let unknownKeys: [String]
+  /// The keys that are known to be unused, such as statistics that only training needed.
+  public let knowinglyUnused: [String]
+  /// The components that generation needs and the files don't hold; the text encoder is not counted.
+  public let missing: [String]
   /// The errors of components that could not be built.
   public let problems: [String]
 
@@ -42,7 +46,11 @@ public struct CheckpointInspection: Sendable {
     case videoVAE = "video VAE"
     case audioVAE = "audio VAE"
     case vocoder
+    case durationHead = "duration head"
     case other
+
+    /// Whether generation needs it.
+    var isRequired: Bool { self != .durationHead && self != .other }
 
     init(of key: String) {
       func isBelow(_ prefix: String) -> Bool { key.hasPrefix(prefix + ".") }
@@ -57,6 +65,8 @@ public struct CheckpointInspection: Sendable {
           .audioVAE
         } else if isBelow(Checkpoint.Prefix.vocoder) {
           .vocoder
+        } else if isBelow(Checkpoint.Prefix.durationHead) {
+          .durationHead
         } else {
           .other
         }
@@ -87,7 +97,12 @@ public struct CheckpointInspection: Sendable {
     }
     version = checkpoint.version
     self.components = components.filter { $0.tensors > 0 }
-    unknownKeys = root.unusedKeys.filter { !Self.isKnown($0) && !unchecked.contains(Part(of: $0)) }
+    let unused = root.unusedKeys.filter { !unchecked.contains(Part(of: $0)) }
+    unknownKeys = unused.filter { !Self.isKnown($0) }
+    knowinglyUnused = unused.filter(Self.isKnown)
+    missing = Part.allCases.filter { part in
+      part.isRequired && !components.contains { $0.name == part.rawValue && $0.tensors > 0 }
+    }.map(\.rawValue)
     self.problems = problems
   }
 
@@ -126,6 +141,9 @@ public struct CheckpointInspection: Sendable {
       }
     case .vocoder:
       _ = try Vocoder(root / Checkpoint.Prefix.vocoder, configuration: VocoderConfiguration(config))
+    case .durationHead:
+      _ = try DurationHead(
+        root / Checkpoint.Prefix.durationHead, configuration: DurationHeadConfiguration(config))
     case .other: break
     }
   }
@@ -163,13 +181,14 @@ enum KnowinglyUnused {
     return isBetween || isAudio != modalities.contains(.audio)
   }
 
-  /// Keys in the scope of a VAE: statistics that only training needed.
+  /// Keys in the scope of a VAE: statistics that only training needed, and the coarse output of a
+  /// diffusion decoder, which only its training compared.
   static func vae(_ key: String) -> Bool {
     [
       "per_channel_statistics.mean-of-stds",
       "per_channel_statistics.mean-of-stds_over_std-of-means",
       "per_channel_statistics.channel",
-    ].contains(key)
+    ].contains(key) || key.hasPrefix("decoder.coarse_")
   }
 
   /// Keys in the scope of the vocoder: the inverse of the spectrum, which only its training needed.
