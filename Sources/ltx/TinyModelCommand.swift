@@ -11,7 +11,7 @@ struct TinyModelCommand: ParsableCommand {
     discussion: """
       Writes the checkpoint \(TinyModel.checkpointName), the text encoder's folder \
       \(TinyModel.textEncoderName)/, a spatial and a temporal latent upsampler, and a LoRA for the second stage. \
-      The same seed gives the same bytes.
+      With --split, each component of LTX-2.5 has a file of its own. The same seed gives the same bytes.
 
       Example:
 
@@ -22,14 +22,23 @@ struct TinyModelCommand: ParsableCommand {
     help: ArgumentHelp("The folder to write to; created if it does not exist.", valueName: "dir"))
   var folder: String
 
-  @Option(help: "The published model whose layout to use: 2 (LTX-2) or 2.3 (LTX-2.3).")
+  @Option(help: "The published model whose layout to use: 2 (LTX-2), 2.3 (LTX-2.3) or 2.5 (LTX-2.5).")
   var generation: TinyModel.Generation = .ltx2
+
+  @Flag(help: "Write a file for each component, as LTX-2.5 is published too.")
+  var split = false
 
   @Option(help: "The seed of the random weights.")
   var seed: UInt64 = 42
 
   @Flag(help: "Write into a folder that is not empty, replacing files of the same names.")
   var overwrite = false
+
+  func validate() throws {
+    guard !split || generation == .ltx25 else {
+      throw ValidationError("--split: only LTX-2.5 is published so. Add --generation 2.5.")
+    }
+  }
 
   func run() throws {
     if let problem = OutputFolder.problem(folder) {
@@ -39,16 +48,9 @@ struct TinyModelCommand: ParsableCommand {
     _ = try checkingInput { try TinyModel.check(folder: folder, isOverwriting: overwrite) }
     let files = try working {
       try TinyModel.write(
-        to: folder, generation: generation, seed: seed, isOverwriting: overwrite)
+        to: folder, generation: generation, isSplit: split, seed: seed, isOverwriting: overwrite)
     }
-    print(
-      """
-      \(files.checkpoint)
-      \(files.textEncoder)/
-      \(files.spatialUpsampler)
-      \(files.temporalUpsampler)
-      \(files.distilledLoRA)
-      """)
+    for path in files.paths { print(isFolder(path) ? path + "/" : path) }
   }
 }
 

@@ -3,9 +3,9 @@ import Support
 import TensorFiles
 import Torch
 
-/// A small random checkpoint of LTX-2 (19B) or LTX-2.3 in the published layout, with a small Gemma
-/// 3 folder, latent upsamplers and a LoRA, for trying every command and for tests without the
-/// published weights.
+/// A small random checkpoint of LTX-2 (19B), LTX-2.3 or LTX-2.5 in the published layout, with a
+/// small text encoder, latent upsamplers and a LoRA, for trying every command and for tests without
+/// the published weights.
 ///
 /// The files have the published keys, metadata and dtype (bfloat16); the numbers of blocks and
 /// channels are small. The model's outputs are finite and of order 1, and mean nothing.
@@ -14,11 +14,14 @@ public enum TinyModel {
   public enum Generation: String, Sendable, CaseIterable {
     case ltx2 = "2"
     case ltx23 = "2.3"
+    case ltx25 = "2.5"
 
     /// The beginning of its files' names.
     var name: String { "ltx-\(rawValue)-tiny" }
 
     public var checkpointName: String { "\(name).safetensors" }
+    /// The text encoder's folder.
+    public var textEncoderName: String { self == .ltx25 ? "gemma-4-tiny" : "gemma-3-tiny" }
     public var spatialUpsamplerName: String { "\(name)-spatial-upscaler-x2.safetensors" }
     public var temporalUpsamplerName: String { "\(name)-temporal-upscaler-x2.safetensors" }
     public var distilledLoRAName: String { "\(name)-distilled-lora.safetensors" }
@@ -28,36 +31,66 @@ public enum TinyModel {
     var tableType: DType { self == .ltx2 ? .bfloat16 : .float32 }
 
     /// The checkpoint's `model_version`; nil for LTX-2.
-    var version: String? { self == .ltx2 ? nil : "2.3.0" }
+    var version: String? {
+      switch self {
+      case .ltx2: nil
+      case .ltx23: "2.3.0"
+      case .ltx25: "2.5.0"
+      }
+    }
+
+    /// The name of a component's file in a split pack.
+    public func splitName(_ component: ModelFiles.Component) -> String {
+      "\(name)-\(component.title.lowercased().replacing(" ", with: "-")).safetensors"
+    }
   }
 
   /// The checkpoint's name in the default version.
   public static let checkpointName = Generation.ltx2.checkpointName
-  public static let textEncoderName = "gemma-3-tiny"
+  public static let textEncoderName = Generation.ltx2.textEncoderName
 
   /// The paths of the written model.
   public struct Files: Sendable {
+    /// The unified checkpoint, or the transformer of a split pack.
     public let checkpoint: String
     public let textEncoder: String
+    /// The files of a split pack; nil beside a unified checkpoint.
+    public let videoVAE: String?
+    public let audioVAE: String?
+    public let durationHead: String?
     public let spatialUpsampler: String
     public let temporalUpsampler: String
     public let distilledLoRA: String
+
+    public var model: ModelFiles {
+      ModelFiles(
+        unified: checkpoint, textEncoder: textEncoder, videoVAE: videoVAE, audioVAE: audioVAE,
+        durationHead: durationHead)
+    }
+
+    /// All files and folders, in the order in which they are listed.
+    public var paths: [String] {
+      [checkpoint, textEncoder, videoVAE, audioVAE, durationHead].compactMap(\.self)
+        + [spatialUpsampler, temporalUpsampler, distilledLoRA]
+    }
   }
 
-  /// Writes a checkpoint, upsamplers, a LoRA and `textEncoderName/` into a folder, which is created
-  /// if it doesn't exist.
+  /// Writes a checkpoint, a text encoder, upsamplers and a LoRA into a folder, which is created if
+  /// it doesn't exist.
   ///
   /// The files are written to a folder beside it and then moved: `folder` gets all of them or none.
   /// A folder that is overwritten keeps its other files, and gets the new ones one by one, each of
   /// them complete.
   ///
   /// - Parameters:
+  ///   - isSplit: Writes a file for each component, the text encoder's included, as LTX-2.5 is
+  ///     published too.
   ///   - seed: The same seed gives the same bytes.
   ///   - isOverwriting: Whether the folder may have content; files of the same names are replaced.
   /// - Throws: `Issue` if `folder` is a file or not empty, or can't be written; `TensorFileError`
   ///   if a tensor file can't.
   public static func write(
-    to folder: String, generation: Generation = .ltx2, seed: UInt64 = 42,
+    to folder: String, generation: Generation = .ltx2, isSplit: Bool = false, seed: UInt64 = 42,
     isOverwriting: Bool = false
   ) throws -> Files {
     let destination = URL(fileURLWithPath: folder).standardizedFileURL
@@ -65,18 +98,16 @@ public enum TinyModel {
     let suffix = String(UInt64.random(in: .min ... .max), radix: 36)
     let staging = destination.deletingLastPathComponent()
       .appendingPathComponent(".\(destination.lastPathComponent).\(suffix).partial")
-    let textEncoder = staging.appendingPathComponent(textEncoderName)
     TemporaryFiles.add(staging.path)
     defer {
       removeIfPresent(staging)
       TemporaryFiles.remove(staging.path)
     }
     do {
-      try FileManager.default.createDirectory(at: textEncoder, withIntermediateDirectories: true)
+      try FileManager.default.createDirectory(at: staging, withIntermediateDirectories: true)
       let generator = try Generator(seed: seed)
-      let checkpoint = try writeCheckpoint(
-        to: staging.appendingPathComponent(generation.checkpointName).path, generation, generator)
-      try TinyGemma().write(to: textEncoder, generator)
+      let components = TinyComponents(generation: generation, isSplit: isSplit)
+      let transformer = try components.write(to: staging, generator)
       for (upsampler, name) in [
         (TinyUpsampler.spatial, generation.spatialUpsamplerName),
         (.temporal, generation.temporalUpsamplerName),
@@ -89,7 +120,7 @@ public enum TinyModel {
         )
       }
       try writeSafetensors(
-        TinyAdapters.draw(for: checkpoint, generator), metadata: [:],
+        TinyAdapters.draw(for: transformer, generator), metadata: [:],
         to: staging.appendingPathComponent(generation.distilledLoRAName).path)
       if isUsed {
         try move(contentsOf: staging, into: destination)
@@ -103,54 +134,16 @@ public enum TinyModel {
     func path(_ name: String) -> String {
       URL(fileURLWithPath: folder).appendingPathComponent(name).relativePath
     }
+    func part(_ component: ModelFiles.Component) -> String? {
+      isSplit ? path(generation.splitName(component)) : nil
+    }
     return Files(
-      checkpoint: path(generation.checkpointName), textEncoder: path(textEncoderName),
+      checkpoint: part(.transformer) ?? path(generation.checkpointName),
+      textEncoder: part(.textEncoder) ?? path(generation.textEncoderName),
+      videoVAE: part(.videoVAE), audioVAE: part(.audioVAE), durationHead: part(.durationHead),
       spatialUpsampler: path(generation.spatialUpsamplerName),
       temporalUpsampler: path(generation.temporalUpsamplerName),
       distilledLoRA: path(generation.distilledLoRAName))
-  }
-
-  /// The metadata's `config`.
-  static func config(_ generation: Generation) -> String {
-    let vocoder =
-      generation == .ltx2 ? TinyVocoder.config : TinyBandwidthExtendingVocoder().config
-    return """
-      {
-        "transformer": \(TinyTransformer(generation: generation).config),
-        "vae": \(TinyVideoVAE(generation: generation).config),
-        "audio_vae": \(TinyAudioVAE().config),
-        "vocoder": \(vocoder),
-        "scheduler": {
-          "_class_name": "RectifiedFlowScheduler",
-          "_diffusers_version": "0.25.1",
-          "num_train_timesteps": 1000,
-          "shifting": null,
-          "base_resolution": null
-        }
-      }
-      """
-  }
-
-  /// - Returns: The contents of the file.
-  private static func writeCheckpoint(
-    to path: String, _ generation: Generation, _ generator: Generator
-  ) throws -> [(key: String, tensor: Tensor)] {
-    let drawn = RandomWeights.Drawn(generator)
-    let root = RandomWeights(into: drawn)
-    let transformer = TinyTransformer(generation: generation)
-    try transformer.draw(root / "model" / "diffusion_model")
-    try transformer.drawProjections(
-      root / "text_embedding_projection", states: TinyGemma().layers + 1)
-    try TinyVideoVAE(generation: generation).draw(root / "vae")
-    try TinyAudioVAE().draw(root / "audio_vae", generation)
-    switch generation {
-    case .ltx2: try TinyVocoder.draw(root / "vocoder")
-    case .ltx23: try TinyBandwidthExtendingVocoder().draw(root / "vocoder")
-    }
-    var metadata = ["config": config(generation)]
-    metadata["model_version"] = generation.version
-    try writeSafetensors(drawn.tensors, metadata: metadata, to: path)
-    return drawn.tensors
   }
 
   private static func hasContent(_ folder: URL, named name: String) throws -> Bool {

@@ -132,13 +132,13 @@ public struct TinyVideoVAE: Sendable {
       }
     }
     let decoder = decoderBlocks.map { block in
-      switch (block, generation) {
-      case (.residual(let layers), .ltx2):
+      switch (block, generation == .ltx2) {
+      case (.residual(let layers), true):
         #"["res_x", {"num_layers": \#(layers), "inject_noise": false}]"#
-      case (.residual(let layers), .ltx23): #"["res_x", {"num_layers": \#(layers)}]"#
-      case (.resampling(let name, _, let multiplier), .ltx2):
+      case (.residual(let layers), false): #"["res_x", {"num_layers": \#(layers)}]"#
+      case (.resampling(let name, _, let multiplier), true):
         #"["\#(name)", {"residual": true, "multiplier": \#(multiplier)}]"#
-      case (.resampling(let name, _, let multiplier), .ltx23):
+      case (.resampling(let name, _, let multiplier), false):
         #"["\#(name)", {"multiplier": \#(multiplier)}]"#
       }
     }
