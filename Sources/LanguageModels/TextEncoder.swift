@@ -46,14 +46,8 @@ public func openTextEncoder(
   placements: WeightPlacements = .resident
 ) throws -> any TextEncoder {
   let files = try TextEncoderFiles(path: path)
-  let config = try files.config()
-  let kind = try config.string("model_type")
-  guard ["gemma3", "gemma3_text"].contains(kind) else {
-    throw config.error(
-      "model_type", "is \"\(kind)\"; the text encoders known here are gemma3 and gemma3_text")
-  }
-  let configuration = try Gemma3Configuration(config)
-  return try Gemma3Model(
+  let configuration = try GemmaConfiguration(files.config())
+  return try GemmaModel(
     Weights(
       files.weights(),
       LoadPolicy(dtype: dtype, device: device, storage: storage, placements: placements)),

@@ -13,21 +13,26 @@ public func textEncoderCosts(
   at path: String, dtype: DType, storage: WeightStorage
 ) throws -> StackCosts {
   let files = try TextEncoderFiles(path: path)
-  let configuration = try Gemma3Configuration(files.config())
+  let configuration = try GemmaConfiguration(files.config())
   let layers = configuration.layers.count
-  var (inLayers, elements, others) = (0, 0, 0)
-  for (key, entry) in try files.weights().entries {
+  let entries = try files.weights().entries
+  // Other parts of a multimodal file and the assets of a packed one are not loaded.
+  let prefix = GemmaModel.layout(of: entries).map { $0 + "." } ?? ""
+  var bytes: [Substring: Int] = [:]
+  var (elements, others) = (0, 0)
+  for (key, entry) in entries where key.hasPrefix(prefix) {
+    let path = key.dropFirst(prefix.count)
     // The embedding stays on the host.
-    guard !key.contains("embed_tokens"),
-      !Gemma3Model.otherParts.contains(where: { key.contains($0) })
+    guard !path.hasPrefix("embed_tokens."),
+      !GemmaModel.otherParts.contains(where: { path.hasPrefix("\($0).") })
     else { continue }
-    guard key.contains(".layers.") else {
+    guard path.hasPrefix("layers.") else {
       others += entry.shape.reduce(1, *) * dtype.size
       continue
     }
     elements += entry.shape.reduce(1, *)
     let layer = key.hasSuffix(".weight") ? String(key.dropLast(".weight".count)) : key
-    inLayers +=
+    bytes[path.dropFirst("layers.".count).prefix { $0 != "." }, default: 0] +=
       entry.shape.count == 2
       ? storage.byteCount(path: layer, shape: entry.shape, stored: entry.dtype, dtype: dtype)
       : entry.shape.reduce(1, *) * dtype.size
@@ -35,8 +40,9 @@ public func textEncoderCosts(
   let tokens = 1024
   // All hidden states, as they are and in float32 while they are normalized.
   let states = (layers + 1) * tokens * configuration.width
+  // Global layers of Gemma 4 are larger than sliding ones, and any layer may be streamed.
   return StackCosts(
-    blocks: layers, weightBytes: inLayers / max(layers, 1),
+    blocks: layers, weightBytes: bytes.values.max() ?? 0,
     workBytes: states * 2 * (dtype.size + DType.float32.size), fixedBytes: others,
-    forwardOperations: 2 * Double(elements / max(layers, 1)) * Double(tokens))
+    forwardOperations: 2 * Double(elements / layers) * Double(tokens))
 }

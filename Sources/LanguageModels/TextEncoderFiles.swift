@@ -7,7 +7,8 @@ import Torch
 /// The paths of a text encoder's weights, configuration and tokenizer: in a folder in the layout of
 /// `transformers`, or in one safetensors file in ComfyUI's layout, with the configuration in the
 /// metadata as `gemma_config` and the text of `tokenizer.json` as a tensor of bytes,
-/// `tokenizer_json` (ltx-core, `text_encoders/gemma/gemma_assets.py`).
+/// `tokenizer_json` (ltx-core, `text_encoders/gemma/gemma_assets.py`). The other small files of the
+/// folder are tensors `hf_asset__NAME` or metadata there; nothing here needs them.
 public struct TextEncoderFiles: Sendable {
   public let path: String
   /// The single file; nil for a folder.
@@ -15,17 +16,31 @@ public struct TextEncoderFiles: Sendable {
 
   static let configurationKey = "gemma_config"
   static let tokenizerKey = "tokenizer_json"
+  private static let advice = "Give the folder or the file of the checkpoint's Gemma."
+
+  /// Whether a tensor of a single file is a small file of the folder, and not a weight.
+  static func isAsset(_ key: String) -> Bool {
+    key == tokenizerKey || key.hasPrefix("hf_asset__")
+  }
 
   /// - Throws: `Issue` if the path doesn't exist, `TensorFileError` for a file that is not
   ///   safetensors.
   public init(path: String) throws {
     guard FileManager.default.fileExists(atPath: path) else {
       throw Issue(
-        ["textEncoder", .file(path)], "does not exist",
-        suggestion: "Give the folder or the file of a Gemma 3 model.")
+        ["textEncoder", .file(path)], "does not exist", suggestion: Self.advice)
     }
     self.path = path
     packed = isFolder(path) ? nil : try SafetensorsFile(path: path)
+  }
+
+  /// Whether the text encoder is a single file.
+  public var isPacked: Bool { packed != nil }
+
+  /// Whether the files include a tokenizer, which may still be damaged.
+  var hasTokenizer: Bool {
+    packed.map { $0.contains(Self.tokenizerKey) }
+      ?? FileManager.default.fileExists(atPath: "\(path)/tokenizer.json")
   }
 
   /// Checks that all parts exist, before anything large is read.
@@ -46,7 +61,7 @@ public struct TextEncoderFiles: Sendable {
     guard FileManager.default.fileExists(atPath: file) else {
       throw Issue(
         ["textEncoder", .file(path)], "has no \(name)",
-        suggestion: "Give the folder of a Gemma 3 model with all of its files.")
+        suggestion: "Give the folder of the checkpoint's Gemma with all of its files.")
     }
     return file
   }
@@ -54,7 +69,7 @@ public struct TextEncoderFiles: Sendable {
   /// Reads the configuration in the format of `transformers`.
   ///
   /// - Throws: `Issue` if it is missing or damaged, or describes an unsupported quantization.
-  func config() throws -> Configuration {
+  public func config() throws -> Configuration {
     let config = try storedConfig()
     try QuantizationConfiguration.requireSupported(config)
     if packed == nil {
@@ -75,7 +90,7 @@ public struct TextEncoderFiles: Sendable {
         throw Issue(
           ["textEncoder", .file(path), "__metadata__", .name(Self.configurationKey)],
           "is missing, but holds the configuration of a text encoder in one file",
-          suggestion: "Give such a file, or the folder of a Gemma 3 model.")
+          suggestion: Self.advice)
       }
       return try Configuration(json: json, file: path, path: Self.configurationKey)
     }
@@ -87,7 +102,7 @@ public struct TextEncoderFiles: Sendable {
     }
   }
 
-  func weights() throws -> any TensorSource {
+  package func weights() throws -> any TensorSource {
     try DescribedTensors.describing(packed ?? ShardedSafetensors(folder: path))
   }
 
@@ -96,18 +111,20 @@ public struct TextEncoderFiles: Sendable {
     guard packed != nil else {
       return try Tokenizer(contentsOf: URL(fileURLWithPath: file("tokenizer.json")))
     }
+    // Any integer type may hold the bytes; conversion keeps their lowest eight bits.
     return try Tokenizer(
-      json: packedTokenizer().withUnsafeBytes { Array($0) }, file: "\(path): \(Self.tokenizerKey)")
+      json: packedTokenizer().to(.uint8).withUnsafeBytes { Array($0) },
+      file: "\(path): \(Self.tokenizerKey)")
   }
 
   private func packedTokenizer() throws -> Tensor {
     guard let packed, let dtype = packed.entries[Self.tokenizerKey]?.dtype,
-      [.uint8, .int8].contains(dtype)
+      !dtype.isFloatingPoint, dtype != .bool
     else {
       throw Issue(
         ["textEncoder", .file(path)],
         "has no tensor of bytes \(Self.tokenizerKey), the tokenizer of a text encoder in one file",
-        suggestion: "Give such a file, or the folder of a Gemma 3 model.")
+        suggestion: Self.advice)
     }
     return try packed.tensor(Self.tokenizerKey)
   }
