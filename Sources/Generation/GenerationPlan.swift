@@ -21,6 +21,8 @@ public struct GenerationPlan: Sendable {
   public let size: OutputSize
   /// The size of the result with its references beside it.
   let imageSize: OutputSize
+  /// Nil without the detailing recipe.
+  let detailing: DetailingPlan?
   public private(set) var inputs: Inputs
   /// One sampling, or one at a smaller size and one that refines the upsampled result.
   public let samplings: [Sampling]
@@ -72,7 +74,21 @@ public struct GenerationPlan: Sendable {
       blocks: model.transformer.blocks, method: request.method, isTwoStage: upsampler != nil,
       isDistilled: request.isDistilled)
     var notes: [String] = []
-    let size = try SizeChoice(request, defaults, model, upsampler, kind).resolve(&notes)
+    let requested = try SizeChoice(request, defaults, model, upsampler, kind).resolve(&notes)
+    try models.device.prepare()
+    let loras = try LoRASet(
+      models, defaults, checkpoint: checkpoint, modalities: modalities, notes: &notes)
+    let detailing = try request.detailingRounds.map {
+      try DetailingPlan(
+        rounds: $0, request, models, checkpoint, requested, model.grid(requested),
+        loras: loras.first)
+    }
+    // The stages' size is padded, the result's has the rounds' frames.
+    var (staged, size) = (requested, requested)
+    if let detailing {
+      staged.frames = detailing.frames
+      (size.frames, size.frameRate) = detailing.result
+    }
     outputs = try OutputKind.paths(output, count: request.prompts.count)
     var imageSize = size
     for case .reference(_, isShown: true) in request.conditions.map(\.kind) {
@@ -87,16 +103,14 @@ public struct GenerationPlan: Sendable {
         .checked(model, modality)
     }
 
-    try models.device.prepare()
-    let loras = try LoRASet(
-      models, defaults, checkpoint: checkpoint, modalities: modalities, notes: &notes)
-    var conditions = try ConditionPlan(request, defaults, size, loras.referenceScale)
+    var conditions = try ConditionPlan(request, defaults, requested, loras.referenceScale)
     let refersToVideos = request.conditions.contains { $0.modality == .video && $0.isReference }
 
-    let keyframes = try request.generatedKeyframes.indices(of: size.frames)
-    let full = model.grid(size)
+    let keyframes =
+      try detailing?.keyframes ?? request.generatedKeyframes.indices(of: size.frames)
+    let full = model.grid(staged)
     let grids = try upsampler.map { [try $0.firstGrid(for: full), full] } ?? [full]
-    let audioGrid = modalities.contains(.audio) ? try model.audioGrid(seconds: size.seconds) : nil
+    let audioGrid = modalities.contains(.audio) ? try model.audioGrid(seconds: staged.seconds) : nil
     var samplings: [Sampling] = []
     for (index, grid) in grids.enumerated() {
       let refines = index > 0
@@ -111,23 +125,29 @@ public struct GenerationPlan: Sendable {
               ? NoiseSchedule.distilled
               : try NoiseSchedule.shifted(steps: request.steps ?? defaults.steps, tokens: tokens),
           method: request.method,
+          isAncestral: defaults.isAncestral && request.isDistilled && request.method == .euler
+            && !refines && detailing == nil,
           guidance: PerModality(
             video: isPlain || conditions.givenVideo != nil
               ? Guidance() : guidance.video.within(modalities),
             audio: isPlain || conditions.givenAudio != nil
               ? Guidance() : guidance.audio.within(modalities)),
-          loras: refines ? loras.refining(refersToVideos: refersToVideos) : loras.first,
-          keyframes: refines ? [] : keyframes,
-          upsampler: refines ? upsampler?.path : nil, keepsAudio: request.isDistilled))
+          loras: refines
+            ? loras.refining(refersToVideos: refersToVideos)
+              + [detailing?.lora].compactMap(\.self) : loras.first,
+          keyframes: refines && detailing == nil ? [] : keyframes,
+          upsampler: refines ? upsampler?.path : nil,
+          keepsAudio: request.isDistilled && detailing == nil))
       if modalities.contains(.video) {
         try conditions.addVideos(sampling: index, grid: grid, refines: refines, &notes)
       }
     }
     if let audioGrid { try conditions.addAudio(audioGrid, &notes) }
     if checksModels {
-      try Self.checkComponents(
+      let doubt = try Self.checkComponents(
         models, checkpoint, samplings, conditions, modalities, decodes: kind != .audio,
         decoderSteps: request.decoderSteps)
+      notes += [doubt].compactMap { $0 }
       if request.duration != nil { _ = try checkpoint.durationHead() }
     }
 
@@ -139,11 +159,13 @@ public struct GenerationPlan: Sendable {
       decodesAudio: modalities.contains(.audio) && conditions.givenAudio == nil,
       frames: kind == .audio
         ? nil
-        : conditions.givenVideo.map { .copied(path: $0) } ?? .decoded(.usual(for: model.factors)))
+        : try conditions.givenVideo.map { .copied(path: $0) }
+          ?? .decoded(Self.tiling(size, models, checkpoint)))
     self.models = models
     self.checkpoint = checkpoint
     self.size = size
     self.imageSize = imageSize
+    self.detailing = detailing
     self.notes = notes
     self.request = request
   }
@@ -176,7 +198,10 @@ public struct GenerationPlan: Sendable {
   /// All files that are read; none may be overwritten.
   private static func inputs(_ request: GenerationRequest, _ models: GenerationModels) -> [String] {
     var paths = models.files.checkpointFiles + models.loras.map(\.path)
-    paths += [models.files.textEncoder, models.upsampler, models.distilledLoRA].compactMap { $0 }
+    paths += [
+      models.files.textEncoder, models.upsampler, models.distilledLoRA, models.temporalUpsampler,
+      models.detailingLoRA?.path,
+    ].compactMap { $0 }
     for condition in request.conditions {
       paths += [condition.path, condition.maskPath].compactMap { $0 }
     }
@@ -207,6 +232,15 @@ public struct GenerationPlan: Sendable {
       throw Issue(
         ["upsampler"], "the second stage takes few steps, which needs a distilled model",
         suggestion: "Add a distilled LoRA, or use a distilled checkpoint and say so.")
+    }
+    if request.detailingRounds == nil {
+      for (name, path) in [
+        ("detailingLoRA", models.detailingLoRA?.path), ("temporalUpsampler", models.temporalUpsampler),
+      ] where path != nil {
+        throw Issue(
+          [.name(name)], "is for the detailing recipe",
+          suggestion: "Leave it out, or ask for the recipe.")
+      }
     }
     if models.distilledLoRA != nil, models.upsampler == nil {
       throw Issue(
@@ -247,21 +281,14 @@ public struct GenerationPlan: Sendable {
 
   /// Builds each component on the memory map of its file, in the file's own dtype: this reads
   /// almost nothing, and finds every weight that is missing or doesn't fit.
+  ///
+  /// - Returns: A warning about the text encoder, or nil.
   private static func checkComponents(
     _ models: GenerationModels, _ checkpoint: Checkpoint, _ samplings: [Sampling],
     _ conditions: ConditionPlan,
     _ modalities: Set<Modality>, decodes: Bool, decoderSteps: Int?
-  ) throws {
-    guard let textEncoder = models.files.textEncoder else {
-      throw Issue(
-        ["textEncoder"], "is missing", suggestion: "Give the folder or the file of a Gemma 3 model."
-      )
-    }
-    guard FileManager.default.fileExists(atPath: textEncoder) else {
-      throw Issue(
-        ["textEncoder", .file(textEncoder)], "does not exist",
-        suggestion: "Give the folder or the file of a Gemma 3 model.")
-    }
+  ) throws -> String? {
+    let doubt = try checkpoint.requireTextEncoder()
     // Unlike the pipeline's encoder, it is a view of the unchanged file: quantizing would read all
     // of it.
     _ = try checkpoint.promptEncoder()
@@ -278,6 +305,7 @@ public struct GenerationPlan: Sendable {
       _ = try checkpoint.vocoder()
     }
     if !conditions.audio.isEmpty { _ = try checkpoint.audioEncoder() }
+    return doubt
   }
 }
 

@@ -79,6 +79,11 @@ public struct CacheChecker {
     self.listing = listing
     self.notes = notes + (listing?.skipped.notes() ?? []) + cache.unread.notes()
     model = try options.models.map(CacheModel.init)
+    if let models = options.models, let textEncoder = options.textEncoder,
+      let mismatch = try Checkpoint(models).textEncoderMismatch(at: textEncoder)
+    {
+      throw mismatch
+    }
     tokenizer = try options.textEncoder.map { try TextEncoderFiles(path: $0).tokenizer() }
     textEncoder = try options.textEncoder.map { try FileIdentity.identity(of: $0) }
   }

@@ -1,6 +1,5 @@
 import Foundation
 import LTX
-import LanguageModels
 import Media
 import NN
 import Support
@@ -32,7 +31,7 @@ public struct PreprocessingPlan: Sendable {
     let hasVideo = dataset.samples.contains { $0.paths[.video] != nil }
 
     checkpoint = try Checkpoint(options.models)
-    try Self.requireModels(checkpoint, options, dataset)
+    let doubt = try Self.requireModels(checkpoint, options, dataset)
     let factors =
       hasVideo ? try checkpoint.videoCompression() : CompressionFactors.usual
     let referenceBuckets = try Self.requireSizes(options, dataset, checkpoint, factors)
@@ -49,7 +48,7 @@ public struct PreprocessingPlan: Sendable {
 
     var report = PreprocessingReport(
       dataset: options.dataset, outputFolder: outputFolder, share: options.share)
-    report.notes = Self.notes(dataset, options)
+    report.notes = Self.notes(dataset, options) + [doubt].compactMap { $0 }
     if options.share.index == 0 {
       report.problems = dataset.problems.map {
         report.failure(
@@ -116,26 +115,25 @@ public struct PreprocessingPlan: Sendable {
     return absolutePath(".precomputed", in: folder)
   }
 
-  /// Checks that the model has the components that the dataset needs, and the text encoder its
-  /// files.
+  /// Checks that the model has the components that the dataset needs, and that the text encoder
+  /// is complete and belongs to it.
+  ///
+  /// - Returns: A warning about the text encoder, or nil.
   private static func requireModels(
     _ checkpoint: Checkpoint, _ options: PreprocessingOptions, _ dataset: Dataset
-  ) throws {
+  ) throws -> String? {
     let artifacts = Artifacts.all.filter { artifact in
       dataset.samples.contains { artifact.isWanted($0, options) }
     }
     let components = Set(artifacts.compactMap(\.component))
     try checkpoint.require("transformer")
     if components.contains(.videoVAE) { try checkpoint.require("vae") }
-    _ = try TextConfiguration(checkpoint.config)
     let root = checkpoint.weights()
     let parts: [(path: String, noun: String, component: ModelFiles.Component)] = [
       (Checkpoint.Prefix.videoVAE + ".encoder", "video VAE encoder", .videoVAE),
       (Checkpoint.Prefix.audioVAE + ".encoder", "audio VAE encoder", .audioVAE),
-      (Checkpoint.Prefix.textProjection, "text projection", .transformer),
     ]
-    for (path, noun, component) in parts
-    where components.contains(component) || component == .transformer {
+    for (path, noun, component) in parts where components.contains(component) {
       let scope = path.split(separator: ".").reduce(root) { $0 / String($1) }
       guard !scope.isPresent else { continue }
       throw Issue(
@@ -144,12 +142,7 @@ public struct PreprocessingPlan: Sendable {
         suggestion: "Use an LTX-2 checkpoint with all parts in one file, or a file that holds this "
           + "part\(component == .audioVAE ? "; or skip the audio of clips" : "").")
     }
-    guard let textEncoder = options.models.textEncoder else {
-      throw Issue(
-        ["textEncoder"], "is missing",
-        suggestion: "Name the folder or the file of a Gemma 3 model.")
-    }
-    try TextEncoderFiles(path: textEncoder).requireAll()
+    return try checkpoint.requireTextEncoder()
   }
 
   /// Checks buckets and the scales of references.

@@ -1,3 +1,5 @@
+import LanguageModels
+import TensorFiles
 import Torch
 
 /// The size of a video in pixels and pixel frames.
@@ -30,6 +32,12 @@ extension Checkpoint {
 
   /// The bytes of the tensors whose keys start with one of the prefixes.
   private func weightBytes(_ prefixes: String..., dtype: DType?) -> Int {
+    Self.weightBytes(prefixes, of: source, dtype: dtype)
+  }
+
+  private static func weightBytes(
+    _ prefixes: [String], of source: any TensorSource, dtype: DType?
+  ) -> Int {
     source.entries.reduce(0) { sum, entry in
       guard prefixes.contains(where: { entry.key.hasPrefix("\($0).") }) else { return sum }
       return sum + entry.value.shape.reduce(1, *) * (dtype ?? entry.value.dtype).size
@@ -37,8 +45,14 @@ extension Checkpoint {
   }
 
   /// The bytes of the projection of text features, which is in memory beside the text encoder.
-  public func textProjectionBytes(dtype: DType?) -> Int {
-    weightBytes(Prefix.textProjection, dtype: dtype)
+  ///
+  /// - Parameter path: The text encoder's folder or file, which may hold the projection.
+  /// - Throws: `Issue` or `TensorFileError` for a file that can't be read.
+  func textProjectionBytes(textEncoder path: String, dtype: DType?) throws -> Int {
+    let own = weightBytes(Prefix.textProjection, dtype: dtype)
+    let files = try TextEncoderFiles(path: path)
+    guard own == 0, files.isPacked else { return own }
+    return try Self.weightBytes([Prefix.textProjection], of: files.weights(), dtype: dtype)
   }
 
   /// The bytes of the text connectors and their work on one prompt.

@@ -18,7 +18,7 @@ extension Checkpoint {
   ) throws -> WorkPlan? {
     guard let path else { return nil }
     var costs = try textEncoderCosts(at: path, dtype: dtype, storage: storage)
-    costs.fixedBytes += textProjectionBytes(dtype: dtype)
+    costs.fixedBytes += try textProjectionBytes(textEncoder: path, dtype: dtype)
     var plan = try settings.plan(
       "encoding text", per: ("prompt", 1), on: device, limitBytes: limitBytes, readingFrom: path,
       costs)

@@ -15,20 +15,11 @@ extension Checkpoint {
     textEncoder: String? = nil, dtype: DType? = nil, device: Device = .cpu,
     storage: WeightStorage = .asStored, placements: WeightPlacements = .resident
   ) throws -> PromptEncoder {
-    guard let path = textEncoder ?? files.textEncoder else {
-      throw Issue(
-        ["textEncoder"], "is missing",
-        suggestion: "Give the folder or the file of a Gemma 3 model.")
-    }
+    let path = try textEncoderPath(textEncoder)
     try require("transformer")
-    let root = weights(LoadPolicy(dtype: dtype, device: device))
-    guard (root / Prefix.textProjection).isPresent else {
-      throw WeightError(
-        file: files.path(of: .transformer) ?? source.name, key: "\(Prefix.textProjection).*",
-        problem:
-          "is missing: the projection of text features is in the unified checkpoint, in the transformer's "
-          + "file or in the text encoder's")
-    }
+    try requireTextEncoder(path)
+    let root = try textProjectionRoot(
+      textEncoder: path, LoadPolicy(dtype: dtype, device: device))
     return try PromptEncoder(
       checkpoint: root, configuration: TextConfiguration(config), textEncoder: path, dtype: dtype,
       device: device, storage: storage, placements: placements)

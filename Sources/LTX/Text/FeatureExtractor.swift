@@ -51,18 +51,11 @@ public struct FeatureExtractor: Sendable {
   public init(_ root: Weights, configuration: TextConfiguration, width: Int, hiddenStateCount: Int)
     throws
   {
-    let w = root / "text_embedding_projection"
+    let w = root / Checkpoint.Prefix.textProjection
+    try Self.requireFit(
+      root, configuration: configuration, width: width, hiddenStateCount: hiddenStateCount)
     func linear(_ name: String, outputs: Int, bias: Bool) throws -> Linear {
-      let found = try (w / name).shape(of: "weight")
-      guard found.last == width * hiddenStateCount else {
-        throw WeightError(
-          file: w.file, key: "\(w.path).\(name).weight",
-          problem:
-            "has shape \(found), but the text encoder's \(hiddenStateCount) hidden states of width \(width) "
-            + "give \(width * hiddenStateCount) inputs; the checkpoint was made for another text encoder"
-        )
-      }
-      return try Linear(w / name, inputs: width * hiddenStateCount, outputs: outputs, bias: bias)
+      try Linear(w / name, inputs: width * hiddenStateCount, outputs: outputs, bias: bias)
     }
     projection =
       switch configuration.features {
@@ -75,6 +68,26 @@ public struct FeatureExtractor: Sendable {
     try w.requireAllUsed()
     self.width = width
     self.hiddenStateCount = hiddenStateCount
+  }
+
+  /// Checks that the projections have as many inputs as a text encoder gives, without reading them.
+  ///
+  /// - Throws: `WeightError` if the checkpoint was made for another text encoder.
+  static func requireFit(
+    _ root: Weights, configuration: TextConfiguration, width: Int, hiddenStateCount: Int
+  ) throws {
+    let w = root / Checkpoint.Prefix.textProjection
+    for name in configuration.features.projections {
+      let found = try (w / name).shape(of: "weight")
+      guard found.last == width * hiddenStateCount else {
+        throw WeightError(
+          file: w.file, key: "\(w.path).\(name).weight",
+          problem:
+            "has shape \(found), but the text encoder's \(hiddenStateCount) hidden states of width \(width) "
+            + "give \(width * hiddenStateCount) inputs; the checkpoint was made for another text encoder"
+        )
+      }
+    }
   }
 
   /// Reads the projections of a checkpoint for inspection, regardless of their text encoder.

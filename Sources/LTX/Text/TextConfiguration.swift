@@ -9,8 +9,16 @@ public struct TextConfiguration: Sendable {
     /// LTX-2: normalized over a complete prompt, one projection to the text encoder's width for
     /// both modalities.
     case shared
-    /// LTX-2.3: normalized token by token, a projection to the width of each modality.
+    /// LTX-2.3 and later: normalized token by token, a projection to the width of each modality.
     case perModality(video: Int, audio: Int)
+
+    /// The names of the projections below `text_embedding_projection`.
+    var projections: [String] {
+      switch self {
+      case .shared: ["aggregate_embed"]
+      case .perModality: ["video_aggregate_embed", "audio_aggregate_embed"]
+      }
+    }
   }
 
   /// The sizes of one modality's connector.

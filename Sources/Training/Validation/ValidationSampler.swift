@@ -179,7 +179,9 @@ public final class ValidationSampler {
     var models = GenerationModels(files, device: device, dtype: dtype)
     models.textEncoder8bit = c.acceleration.loadTextEncoderIn8Bit
     models.memory.memory = c.acceleration.memory
-    return (models, try Checkpoint(models.files))
+    let checkpoint = try Checkpoint(models.files)
+    try checkpoint.requireTextEncoder()
+    return (models, checkpoint)
   }
 
   /// Returns the samples as checked plans. The problems of all samples are reported together.
