@@ -38,14 +38,17 @@ public struct TinyGemma: Sendable {
     try writeSmallFiles(to: folder, tokenizer)
     let drawn = RandomWeights.Drawn(generator)
     try draw(RandomWeights(into: drawn), tokenizer: tokenizer)
+    try Self.writeShards(drawn.tensors, to: folder)
+  }
 
-    // Two files of about half the bytes each, because the large model consists of several.
-    let total = drawn.tensors.reduce(0) { $0 + $1.tensor.byteCount }
+  /// Writes two files of about half the bytes each, because the large model consists of several.
+  static func writeShards(_ tensors: [(key: String, tensor: Tensor)], to folder: URL) throws {
+    let total = tensors.reduce(0) { $0 + $1.tensor.byteCount }
     let names = (1...2).map { "model-0000\($0)-of-00002.safetensors" }
     var shards: [[(key: String, tensor: Tensor)]] = [[], []]
     var places: [String: String] = [:]
     var filled = 0
-    for entry in drawn.tensors {
+    for entry in tensors {
       let shard = 2 * filled < total ? 0 : 1
       shards[shard].append(entry)
       places[entry.key] = names[shard]

@@ -1,35 +1,62 @@
 import Foundation
 import Support
 
-/// The tokenizer of the tiny model: Gemma 3's scheme with a small vocabulary, the same at every
-/// call.
+/// The tokenizer of the tiny model: the scheme of Gemma 3 or Gemma 4 with a small vocabulary, the
+/// same at every call.
 ///
 /// The vocabulary has control tokens, runs of spaces and lines, 256 bytes for text without a token,
 /// pieces of English, and letters; the tokens of images follow.
 struct TinyTokenizer {
+  /// The published tokenizer that it imitates: the two differ in their control tokens, and only
+  /// Gemma 3's puts `<bos>` in front.
+  enum Family {
+    case gemma3, gemma4
+
+    /// The start and the end of a turn of a chat.
+    var turn: [String] {
+      self == .gemma3 ? ["<start_of_turn>", "<end_of_turn>"] : ["<|turn>", "<turn|>"]
+    }
+
+    /// The tokens of media, which follow the vocabulary.
+    var media: [String] {
+      switch self {
+      case .gemma3: ["<start_of_image>", "<end_of_image>", "<image_soft_token>"]
+      case .gemma4:
+        [
+          "<|image>", "<image|>", "<|image|>", "<|audio>", "<audio|>", "<|audio|>", "<|video|>",
+        ]
+      }
+    }
+  }
+
   private struct AddedToken {
     let id: Int
     let content: String
     let isSpecial: Bool
   }
 
+  private let family: Family
   /// Tokens in the order of their ids.
   private let vocabulary: [String]
   private let merges: [Merge]
   private let added: [AddedToken]
 
   let turnEnd: Int
-  var imageStart: Int { vocabulary.count }
-  var imageEnd: Int { vocabulary.count + 1 }
-  var image: Int { vocabulary.count + 2 }
+  var imageStart: Int { media(0) }
+  var imageEnd: Int { media(1) }
+  var image: Int { media(2) }
   /// Rows of the embedding table: all tokens, and some that no text gives, like in the published
   /// model.
-  var embeddingCount: Int { (image + 64) / 64 * 64 }
+  var embeddingCount: Int { (media(family.media.count - 1) + 64) / 64 * 64 }
 
-  init() {
+  /// The id of one of the family's tokens of media.
+  func media(_ index: Int) -> Int { vocabulary.count + index }
+
+  init(_ family: Family = .gemma3) {
+    self.family = family
     let blank = "\u{2581}"  // stands for a space
     let special = ["<pad>", "<eos>", "<bos>", "<unk>"]
-    let turn = ["<start_of_turn>", "<end_of_turn>"]
+    let turn = family.turn
     var vocabulary = special + ["<mask>", "[multimodal]"] + (0..<4).map { "<unused\($0)>" }
     turnEnd = vocabulary.count + 1
     vocabulary += turn
@@ -58,9 +85,7 @@ struct TinyTokenizer {
       Self.runs(of: "\n", upTo: 4) + Self.runs(of: blank, upTo: 8) + Self.runs(of: "\t", upTo: 2)
       + trained
 
-    for (offset, content) in ["<start_of_image>", "<end_of_image>", "<image_soft_token>"]
-      .enumerated()
-    {
+    for (offset, content) in family.media.enumerated() {
       added.append(AddedToken(id: vocabulary.count + offset, content: content, isSpecial: true))
     }
     self.added = added
@@ -79,7 +104,13 @@ struct TinyTokenizer {
 
   /// `tokenizer.json` and the files that belong to it.
   func files() throws -> [(name: String, content: String)] {
-    [
+    guard family == .gemma3 else {
+      return [
+        ("tokenizer.json", try tokenizer()), ("tokenizer_config.json", Self.gemma4Config),
+        ("chat_template.jinja", Self.gemma4ChatTemplate),
+      ]
+    }
+    return [
       ("tokenizer.json", try tokenizer()),
       ("tokenizer_config.json", try tokenizerConfig()),
       (
@@ -106,6 +137,24 @@ struct TinyTokenizer {
     + "{{ message['content'] | trim }}{{ '<end_of_turn>\\n' }}{% endfor %}"
     + "{% if add_generation_prompt %}{{ '<start_of_turn>model\\n' }}{% endif %}"
 
+  private static let gemma4ChatTemplate =
+    "{{ bos_token }}{% for message in messages %}{{ '<|turn>' + message['role'] + '\\n' }}"
+    + "{{ message['content'] | trim }}{{ '<turn|>\\n' }}{% endfor %}"
+    + "{% if add_generation_prompt %}{{ '<|turn>model\\n' }}{% endif %}"
+
+  /// Gemma 3's template, which begins every text with `<bos>`.
+  private static let startTemplate = """
+    {
+        "type": "TemplateProcessing",
+        "single": [{"SpecialToken": {"id": "<bos>", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}],
+        "pair": [
+          {"SpecialToken": {"id": "<bos>", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}},
+          {"SpecialToken": {"id": "<bos>", "type_id": 0}}, {"Sequence": {"id": "B", "type_id": 0}}
+        ],
+        "special_tokens": {"<bos>": {"id": "<bos>", "ids": [2], "tokens": ["<bos>"]}}
+      }
+    """
+
   private func tokenizer() throws -> String {
     let added = try self.added.map { "    {\"id\": \($0.id), \(try Self.attributes($0))}" }
     let vocabulary = self.vocabulary.enumerated().map { "      \(JSON.quoted($1)): \($0)" }
@@ -122,15 +171,7 @@ struct TinyTokenizer {
         "pre_tokenizer": {
           "type": "Split", "pattern": {"String": " "}, "behavior": "MergedWithPrevious", "invert": false
         },
-        "post_processor": {
-          "type": "TemplateProcessing",
-          "single": [{"SpecialToken": {"id": "<bos>", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}],
-          "pair": [
-            {"SpecialToken": {"id": "<bos>", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}},
-            {"SpecialToken": {"id": "<bos>", "type_id": 0}}, {"Sequence": {"id": "B", "type_id": 0}}
-          ],
-          "special_tokens": {"<bos>": {"id": "<bos>", "ids": [2], "tokens": ["<bos>"]}}
-        },
+        "post_processor": \(family == .gemma3 ? Self.startTemplate : "null"),
         "decoder": {
           "type": "Sequence",
           "decoders": [
@@ -190,6 +231,27 @@ struct TinyTokenizer {
       }
       """
   }
+
+  private static let gemma4Config = """
+    {
+      "audio_token": "<|audio|>",
+      "backend": "tokenizers",
+      "boa_token": "<|audio>",
+      "boi_token": "<|image>",
+      "bos_token": "<bos>",
+      "eoa_token": "<audio|>",
+      "eoi_token": "<image|>",
+      "eos_token": "<eos>",
+      "image_token": "<|image|>",
+      "mask_token": "<mask>",
+      "model_max_length": 1000000000000000019884624838656,
+      "pad_token": "<pad>",
+      "padding_side": "left",
+      "processor_class": "Gemma4UnifiedProcessor",
+      "tokenizer_class": "GemmaTokenizer",
+      "unk_token": "<unk>"
+    }
+    """
 
   private static func attributes(_ token: AddedToken) throws -> String {
     "\"content\": \(JSON.quoted(token.content)), \"single_word\": false, \"lstrip\": false, \"rstrip\": false, "
