@@ -14,6 +14,7 @@ enum Component: String, CaseIterable {
   case videoDecode = "video-vae-decode"
   case transformer
   case gemma
+  case gemma4
 
   static let videoTokens = 768
   static let audioTokens = 64
@@ -33,6 +34,18 @@ enum Component: String, CaseIterable {
     gemma.heads = 8
     gemma.keyValueHeads = 4
     gemma.headWidth = 80
+    gemma.feedForwardWidth = 2560
+    gemma.window = 128
+    return gemma
+  }
+
+  /// The proportions of Gemma 4 12B: heads of global layers are twice as wide.
+  static var gemma4Size: TinyGemma4 {
+    var gemma = TinyGemma4()
+    gemma.width = 640
+    (gemma.layers, gemma.pattern) = (12, 6)
+    (gemma.heads, gemma.keyValueHeads, gemma.globalKeyValueHeads) = (8, 4, 1)
+    (gemma.headWidth, gemma.globalHeadWidth) = (80, 160)
     gemma.feedForwardWidth = 2560
     gemma.window = 128
     return gemma
@@ -72,9 +85,13 @@ enum Component: String, CaseIterable {
         ))
       tensors.append(
         ("audio.positions", try AudioTokens().positions(batch: 1, frames: Self.audioTokens)))
-    case .gemma:
+    case .gemma, .gemma4:
       try FileManager.default.createDirectory(at: model, withIntermediateDirectories: true)
-      try Self.gemmaSize.write(to: model, seed: 1)
+      if self == .gemma {
+        try Self.gemmaSize.write(to: model, seed: 1)
+      } else {
+        try Self.gemma4Size.write(to: model, seed: 1)
+      }
       let count = 512
       // A prompt of 400 tokens with padding before it.
       let isText = (0..<count).map { $0 < count - 400 ? 0 : 1 }
@@ -116,7 +133,7 @@ enum Component: String, CaseIterable {
         let velocity = try transformer(PerModality(video: video, audio: audio))
         return try (velocity.video.map(size) ?? 0) + (velocity.audio.map(size) ?? 0)
       }
-    case .gemma:
+    case .gemma, .gemma4:
       let encoder = try openTextEncoder(at: model, dtype: .float32)
       let (ids, mask) = (try inputs.tensor("ids"), try inputs.tensor("mask"))
       let isText = try mask.to(.float32).unsqueeze(-1)
