@@ -133,16 +133,20 @@ import Torch
 
   private struct Refused: Error, CustomStringConvertible { let description: String }
 
-  @Test func aTextEncodersConfiguration() throws {
-    let files = try TinyModel.write(to: scratch.folder)
-    let file = "\(files.textEncoder)/config.json"
-    let weights = try ShardedSafetensors(folder: files.textEncoder)
+  @Test(arguments: GemmaConfiguration.Family.allCases)
+  func aTextEncodersConfiguration(_ family: GemmaConfiguration.Family) throws {
+    switch family {
+    case .gemma3: try TinyGemma().write(to: scratch.url, seed: 1)
+    case .gemma4: try TinyGemma4().write(to: scratch.url, seed: 1)
+    }
+    let file = "\(scratch.url.path)/config.json"
+    let weights = try ShardedSafetensors(folder: scratch.url.path)
     let unnoticed = try unnoticed(String(contentsOfFile: file, encoding: .utf8), file: file) {
       config in
       do {
-        _ = try Gemma3Model(
+        _ = try GemmaModel(
           Weights(weights, LoadPolicy(isInspected: true)),
-          configuration: Gemma3Configuration(config))
+          configuration: GemmaConfiguration(config))
       } catch let error as WeightError {
         throw Refused(description: "\(file): \(error)")
       }
@@ -152,6 +156,7 @@ import Torch
       "token_index",
       "factor",
       "max_position", "vision_config", "initializer", "mm_tokens", "softcap", "image",
+      "audio_config", "dropout", "num_kv_shared_layers",
     ]
     for (number, places) in unnoticed {
       let bad = places.filter { place in !free.contains { place.contains($0) } }

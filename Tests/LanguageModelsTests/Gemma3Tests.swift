@@ -6,8 +6,8 @@ import Torch
 @testable import LanguageModels
 
 @Suite struct Gemma3ConfigurationTests {
-  private func configuration(_ text: String) throws -> Gemma3Configuration {
-    try Gemma3Configuration(Configuration(json: text, file: "config.json"))
+  private func configuration(_ text: String) throws -> GemmaConfiguration {
+    try GemmaConfiguration(Configuration(json: text, file: "config.json"))
   }
 
   @Test func publishedFilesLeaveOutWhatIsDefault() throws {
@@ -19,13 +19,13 @@ import Torch
         "rope_scaling": {"factor": 8.0, "rope_type": "linear"}, "sliding_window": 1024}}
       """)
     #expect(c.vocabulary == 262_208)
-    #expect(c.headWidth == 256)
+    #expect(c.sliding.headWidth == 256 && c.global.headWidth == 256)
     #expect(c.attentionScale == 1.0 / 16)
     #expect(c.normEps == 1e-6)
     #expect(c.layers.count == 48)
     #expect(c.layers.indices.filter { c.layers[$0] == .global } == [5, 11, 17, 23, 29, 35, 41, 47])
-    #expect(c.slidingRotation == .init(theta: 10_000, factor: 1))
-    #expect(c.globalRotation == .init(theta: 1_000_000, factor: 8))
+    #expect(c.sliding.rotation == .init(theta: 10_000, factor: 1))
+    #expect(c.global.rotation == .init(theta: 1_000_000, factor: 8))
   }
 
   @Test func olderAndNewerSpellingsMeanTheSame() throws {
@@ -43,10 +43,10 @@ import Torch
       """)
     #expect(older.layers == [.sliding, .global, .sliding])
     #expect(older.layers == newer.layers)
-    #expect(older.slidingRotation == .init(theta: 300, factor: 1))
-    #expect(older.slidingRotation == newer.slidingRotation)
-    #expect(older.globalRotation == .init(theta: 5000, factor: 4))
-    #expect(older.globalRotation == newer.globalRotation)
+    #expect(older.sliding.rotation == .init(theta: 300, factor: 1))
+    #expect(older.sliding.rotation == newer.sliding.rotation)
+    #expect(older.global.rotation == .init(theta: 5000, factor: 4))
+    #expect(older.global.rotation == newer.global.rotation)
   }
 
   @Test(arguments: [

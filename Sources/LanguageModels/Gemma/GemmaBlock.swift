@@ -82,8 +82,7 @@ struct GemmaContext: TensorBundle {
   private let global: Reach
 
   /// - Parameter mask: [N, S], 0 on padding.
-  init(mask: Tensor, firstPosition: Int, configuration c: GemmaConfiguration, dtype: DType) throws
-  {
+  init(mask: Tensor, firstPosition: Int, configuration c: GemmaConfiguration, dtype: DType) throws {
     let tokens = mask.size(1)
     let device = mask.device
     let indices = try Tensor.arange(to: Scalar(tokens), device: device)
