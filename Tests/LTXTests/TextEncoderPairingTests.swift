@@ -104,7 +104,7 @@ private let ours = #"{"model_type": "gemma4_unified", "gemma_version": "v1"}"#
       to: newer)
     let wrong = message { try Checkpoint(path: newer).requireTextEncoder(files.textEncoder) }
     #expect(
-      wrong.contains("with no gemma_version, expected one with gemma_version \(TinyGemma4.version)")
+      wrong.contains("gemma3 with no gemma_version, expected gemma_version \(TinyGemma4.version)")
         && wrong.contains("published with the checkpoint"), "\(wrong)")
     let widths = message { try Checkpoint(path: newer).requireTextEncoder(other) }
     #expect(widths.contains("the checkpoint was made for another text encoder"), "\(widths)")

@@ -74,13 +74,14 @@ struct TextEncoderPairing {
     switch need {
     case .version(let wanted):
       guard wanted != found else { return nil }
-      let needed = wanted.map { "with gemma_version \(Self.text($0))" } ?? "without gemma_version"
-      let own = found.map { "gemma_version \(Self.text($0))" } ?? "no gemma_version"
+      func words(_ version: JSON?) -> String {
+        version.map { "gemma_version \(Self.text($0))" } ?? "no gemma_version"
+      }
       return issue(
-        "is not the text encoder that \(file) was trained with (a \(type.displayed(limit: 40)) "
-          + "with \(own), expected one \(needed))",
-        "Give the text encoder that was published with the checkpoint; a Gemma from elsewhere "
-          + "has other weights.")
+        "is not the text encoder that \(file) was trained with (\(type.displayed(limit: 40)) with "
+          + "\(words(found)), expected \(words(wanted)))",
+        "Give the text encoder that was published with the checkpoint. A Gemma from elsewhere has "
+          + "other weights.")
     case .unknown:
       guard let found else { return nil }
       return Issue(
