@@ -331,8 +331,30 @@ import Torch
     try Data(text.replacing("\"num_hidden_layers\": 7", with: "\"num_hidden_layers\": 6").utf8)
       .write(to: URL(fileURLWithPath: config))
     #expect(
-      message { _ = try fixture.run(fixture.options()) }.contains(
-        "layers.6.input_layernorm.weight is not part"))
+      message { _ = try PreprocessingPlan(fixture.options()) }.contains(
+        "the text encoder's 7 hidden states of width 64"))
+  }
+
+  /// Both are refused while planning, with the text encoder that is needed.
+  @Test func aTextEncoderOfAnotherGeneration() throws {
+    try fixture.clip("a.mp4", frames: 9)
+    try fixture.dataset([("a.mp4", "x")])
+    let folder = URL(fileURLWithPath: fixture.file("gemma-4"))
+    try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
+    try TinyGemma4().write(to: folder, seed: 1)
+    var options = try fixture.options()
+    options.models[.textEncoder] = folder.path
+    let text = message { _ = try PreprocessingPlan(options) }
+    #expect(
+      text.contains("textEncoder: \(folder.path): is not the text encoder")
+        && text.contains("expected gemma3"), "\(text)")
+    var check = DatasetCheckOptions()
+    (check.models, check.textEncoder) = (options.models, folder.path)
+    try FileManager.default.createDirectory(
+      atPath: fixture.file("cache/latents"), withIntermediateDirectories: true)
+    #expect(
+      message { _ = try CacheChecker(cache: fixture.file("cache"), check) }.contains(
+        "is not the text encoder"))
   }
 
   @Test func anOutputFolderThatCantBeMade() throws {

@@ -33,6 +33,25 @@ import Torch
     #expect(try fixture.run(options).encoded(.conditions) == 1)
   }
 
+  /// The features of another version of the text encoder are never reused, though its weights have
+  /// the same shapes.
+  @Test func captionsAreEncodedAgainForAnotherTextEncoder() throws {
+    try fixture.clip("a.mp4", frames: 9)
+    try fixture.dataset([("a.mp4", "a red ball")])
+    let options = try fixture.options()
+    _ = try fixture.run(options)
+    #expect(try fixture.run(options).upToDate == 1)
+    let config = fixture.model.textEncoder + "/config.json"
+    let text = try String(contentsOfFile: config, encoding: .utf8)
+    try Data(
+      text.replacing(
+        "\"model_type\": \"gemma3\",", with: "\"model_type\": \"gemma3\", \"gemma_version\": \"2\","
+      ).utf8
+    ).write(to: URL(fileURLWithPath: config))
+    let summary = try fixture.run(options)
+    #expect(summary.encoded(.conditions) == 1 && summary.encoded(.latents) == 0)
+  }
+
   /// The empty prompt has its own file, which isn't a sample; a cache without the file gets it.
   @Test func theEmptyPromptIsEncodedOncePerCache() throws {
     try fixture.clip("a.mp4", frames: 9)
