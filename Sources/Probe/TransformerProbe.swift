@@ -50,7 +50,14 @@ extension ProbeInputs {
       context: try float("\(modality).context", "B \(isVideo ? "S W" : "Sa Wa")").to(contextDType),
       contextMask: try optionalInt("\(modality).context_mask", "B \(isVideo ? "S" : "Sa")"),
       selfAttentionMask: try optionalFloat("\(modality).self_attention_mask", "B \(t) \(t)"),
+      keyframesMask: try keyframesMask(modality),
       isEnabled: try integer("\(modality).enabled", default: 1) != 0)
+  }
+
+  /// [B, T]: the mask of the tokens that show a single pixel frame; nil if it is missing, and always
+  /// for audio.
+  func keyframesMask(_ modality: Modality) throws -> Tensor? {
+    modality == .video ? try optionalInt("video.keyframes_mask", "B T") : nil
   }
 
   func modalities(latentDType: DType, contextDType: DType) throws -> PerModality<ModalityInput?> {
@@ -93,6 +100,7 @@ extension ModalityInput {
     moved.context = try context.to(device)
     moved.contextMask = try contextMask?.to(device)
     moved.selfAttentionMask = try selfAttentionMask?.to(device)
+    moved.keyframesMask = try keyframesMask?.to(device)
     return moved
   }
 }

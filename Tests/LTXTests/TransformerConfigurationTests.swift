@@ -25,7 +25,7 @@ import Testing
     "\"qk_norm\": \"layer_norm\"",
     "\"positional_embedding_type\": \"absolute\"", "\"use_audio_video_cross_attention\": false",
     "\"share_ff\": true", "\"av_cross_ada_norm\": false", "\"use_middle_indices_grid\": false",
-    "\"use_keyframes_abs_pos_embedding\": true", "\"rope_type\": \"none\"",
+    "\"use_keyframes_abs_pos_embedding\": 1", "\"rope_type\": \"none\"",
     "\"positional_embedding_max_pos\": [20]", "\"num_attention_heads\": 0",
   ])
   func unsupportedConfigurationIsNamed(_ entry: String) throws {

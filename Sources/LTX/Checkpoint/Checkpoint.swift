@@ -221,7 +221,9 @@ public struct Checkpoint: Sendable {
       let name = key.dropFirst(Prefix.transformer.count + 1)
       // Weights that only other passes use are not trained.
       let present = training ?? modalities
-      return !LoRAPart(path: String(name)).isBuilt(present)
+      // Training marks no tokens, so the loss doesn't depend on their embedding.
+      return name == TransformerConfiguration.keyframeEmbeddingKey
+        || !LoRAPart(path: String(name)).isBuilt(present)
         || !(generating ?? present).depend(on: name, built: present, blocks: blocks)
     }
   }

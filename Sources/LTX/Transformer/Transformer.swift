@@ -21,13 +21,16 @@ public struct ModalityInput: Sendable {
   public var contextMask: Tensor?
   /// [B, T, T] in [0, 1]: the strength of the attention between tokens; nil for full attention.
   public var selfAttentionMask: Tensor?
+  /// [B, T], above 0 for tokens that show a single pixel frame; nil for none. A model without the
+  /// embedding ignores it.
+  public var keyframesMask: Tensor?
   /// A disabled modality is not updated, but the other one still attends to it.
   public var isEnabled: Bool
 
   public init(
     latent: Tensor, timesteps: Tensor, sigma: Tensor, positions: Tensor, context: Tensor,
     contextMask: Tensor? = nil,
-    selfAttentionMask: Tensor? = nil, isEnabled: Bool = true
+    selfAttentionMask: Tensor? = nil, keyframesMask: Tensor? = nil, isEnabled: Bool = true
   ) {
     self.latent = latent
     self.timesteps = timesteps
@@ -36,6 +39,7 @@ public struct ModalityInput: Sendable {
     self.context = context
     self.contextMask = contextMask
     self.selfAttentionMask = selfAttentionMask
+    self.keyframesMask = keyframesMask
     self.isEnabled = isEnabled
   }
 }
@@ -127,6 +131,8 @@ private struct ModalityEnds: Sendable {
   private let rotated: TransformerConfiguration.RotatedAttention
   private let configuration: TransformerConfiguration
   private let patchify: Linear
+  /// [1, D], added to the tokens that show a single pixel frame.
+  private let keyframeEmbedding: Tensor?
   private let adaLN: AdaLNSingle
   private let promptAdaLN: AdaLNSingle?
   private let captionProjection: CaptionProjection?
@@ -148,6 +154,9 @@ private struct ModalityEnds: Sendable {
     configuration = c
     let width = sizes.width
     patchify = try Linear(w / "\(prefix)patchify_proj", inputs: sizes.inputs, outputs: width)
+    keyframeEmbedding =
+      modality == .video && c.hasKeyframeEmbedding
+      ? try w.tensor(TransformerConfiguration.keyframeEmbeddingKey, shape: [1, width]) : nil
     adaLN = try AdaLNSingle(
       w / "\(prefix)adaln_single", width: width,
       vectors: BlockModulation.rowCount(modulatesText: c.hasPromptModulation))
@@ -180,6 +189,7 @@ private struct ModalityEnds: Sendable {
     try require(m.positions, "positions", [batch, sizes.maxPositions.count, tokens, 2])
     try require(
       m.context, "context", [batch, -1, configuration.captionChannels ?? sizes.contextWidth])
+    if let mask = m.keyframesMask { try require(mask, "keyframes_mask", [batch, tokens]) }
     let dtype = m.latent.dtype
     let scaled = try m.timesteps * configuration.timestepScale
     let (modulation, embedding) = try adaLN(scaled, dtype: dtype)
@@ -210,7 +220,14 @@ private struct ModalityEnds: Sendable {
             .crossModal, positions: m.positions.slice(1, from: 0, to: 1), dtype: dtype)
         },
       isEnabled: m.isEnabled)
-    return (try patchify(m.latent), conditioning, embedding)
+    return (try marked(patchify(m.latent), m.keyframesMask), conditioning, embedding)
+  }
+
+  /// The projected tokens [B, T, D], with the embedding added where the mask [B, T] is above 0.
+  private func marked(_ x: Tensor, _ mask: Tensor?) throws -> Tensor {
+    guard let keyframeEmbedding, let mask else { return x }
+    return try x.addingProduct(
+      mask.greater(than: 0).to(x.dtype).unsqueeze(-1), keyframeEmbedding.to(x.dtype))
   }
 
   func finish(_ x: Tensor, _ embedding: Tensor) throws -> Tensor {

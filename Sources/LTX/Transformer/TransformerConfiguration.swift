@@ -17,6 +17,7 @@ public struct TransformerConfiguration: Sendable {
     public let contextWidth: Int
     /// The max position of each axis: seconds, then pixels.
     public let maxPositions: [Double]
+    /// LTX-2.5 has none in the video's feed-forward layers.
     public let feedForwardBias: Bool
 
     public var width: Int { heads * headWidth }
@@ -37,11 +38,16 @@ public struct TransformerConfiguration: Sendable {
   public let hasGatedAttention: Bool
   /// LTX-2.3: text cross-attention is modulated by the timestep too.
   public let hasPromptModulation: Bool
+  /// Whether the modulation of the text depends on sigma. Otherwise it is a table in each block.
   public let hasPromptAdaLN: Bool
+  /// LTX-2.5: a learned vector marks the video tokens that show a single pixel frame.
+  public let hasKeyframeEmbedding: Bool
   /// LTX-2: text features are projected to the modalities' widths inside the transformer. Nil for a
   /// checkpoint that projects them earlier.
   public let captionChannels: Int?
 
+  /// The key of the keyframe embedding below the transformer.
+  static let keyframeEmbeddingKey = "keyframes_abs_pos_embedding"
   /// The max number of attention heads, and their max width.
   static let (maxHeads, maxHeadWidth) = (4096, 4096)
 
@@ -88,6 +94,7 @@ public struct TransformerConfiguration: Sendable {
     hasGatedAttention = try c.bool("apply_gated_attention", default: false)
     hasPromptModulation = try c.bool("cross_attention_adaln", default: false)
     hasPromptAdaLN = try c.bool("use_prompt_adaln_single", default: true)
+    hasKeyframeEmbedding = try c.bool("use_keyframes_abs_pos_embedding", default: false)
     captionChannels =
       try c.bool("caption_proj_before_connector", default: false)
       ? nil : try c.positive("caption_channels")
@@ -122,7 +129,6 @@ public struct TransformerConfiguration: Sendable {
       ("use_audio_video_cross_attention", true), ("av_cross_ada_norm", true),
       ("use_middle_indices_grid", true), ("upcast_attention", false),
       ("use_linear_projection", false),
-      ("use_keyframes_abs_pos_embedding", false),
     ]
     for (key, value) in flags {
       guard try c.bool(key, default: value) == value else {
