@@ -131,7 +131,7 @@ public struct GenerationPipeline {
         dtype: plan.models.dtype, device: plan.models.device,
         storage: plan.models.quantization?.storage() ?? .asStored,
         placements: memory?.samplings[sampling.index] ?? plan.models.memory.unplanned)
-    let sampler = Sampler(
+    var sampler = Sampler(
       transformer: transformer, method: sampling.method, autocast: shared?.autocast)
     for index in state.results.indices {
       let result = state.results[index]
@@ -141,6 +141,9 @@ public struct GenerationPipeline {
       let audio: SampledModality? = try sampling.audio.map {
         try start($0, sampling, result, state, prompt: index)
       }
+      sampler.ancestral =
+        sampling.isAncestral
+        ? try AncestralNoise(seed: plan.seed &+ AncestralNoise.seedOffset) : nil
       let end = try sampler.sample(
         PerModality(video: video, audio: audio), sigmas: sampling.sigmas
       ) { step, samples in

@@ -48,6 +48,8 @@ extension GenerationPlan {
     /// The noise levels, one more than the number of steps.
     public var sigmas: [Float]
     public var method: Sampler.Method
+    /// Whether each step replaces the noise: see `AncestralNoise`.
+    public var isAncestral: Bool
     public var guidance: PerModality<Guidance>
     public var loras: [CheckedLoRA]
     /// The pixel frames that are generated in addition to the video.

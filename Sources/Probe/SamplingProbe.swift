@@ -117,7 +117,8 @@ func probeDenoise(_ options: Probe.Options, _ inputs: ProbeInputs) throws -> [(
       "are \(sigmas) (expected at least two numbers, and only the last may be 0)")
   }
   let stgBlocks = try inputs.blocks("stg_blocks", "n")
-  let start = try PerModality { try inputs.sampledModality($0, stgBlocks, options) }
+  let noiseLevel = try inputs.number("noise_scale", default: 1)
+  let start = try PerModality { try inputs.sampledModality($0, stgBlocks, noiseLevel, options) }
   guard !start.present().isEmpty else {
     throw Issue(
       "the inputs video.noise and audio.noise are both missing. Give at least one of them")
@@ -132,7 +133,8 @@ func probeDenoise(_ options: Probe.Options, _ inputs: ProbeInputs) throws -> [(
       if let sample { outputs.append(("\(prefix)\(modality).latent", sample.latent)) }
     }
   }
-  let sampler = Sampler(transformer: transformer)
+  var sampler = Sampler(transformer: transformer)
+  sampler.ancestral = try inputs.ancestralNoise(steps: sigmas.count - 1, start)
   let result = try withInference {
     try sampler.sample(start, sigmas: sigmas) { record("step.\($0).", $1) }
   }
@@ -163,7 +165,7 @@ extension ProbeInputs {
   }
 
   func sampledModality(
-    _ modality: Modality, _ stgBlocks: Set<Int>?, _ options: Probe.Options
+    _ modality: Modality, _ stgBlocks: Set<Int>?, _ noiseLevel: Double, _ options: Probe.Options
   ) throws -> SampledModality? {
     guard has("\(modality).noise") else { return nil }
     let isVideo = modality == .video
@@ -198,11 +200,46 @@ extension ProbeInputs {
       .map {
         try here($0)
       }
+    sequence.start = try optionalFloat("\(modality).initial", "B \(t) \(c)").map {
+      try here($0, options.dtype)
+    }
+    sequence.keyframesMask = try keyframesMask(modality).map { try here($0) }
     return try SampledModality(
       noise: noise, sequence: sequence, context: context,
       negativeContext: try optionalFloat("\(modality).negative_context", "B \(s) \(w)").map {
         try here($0, options.dtype)
       },
-      guidance: guidance)
+      guidance: guidance, noiseLevel: noiseLevel)
+  }
+
+  /// The noise of ancestral steps for `sampler` 1; nil for `sampler` 0.
+  fileprivate func ancestralNoise(
+    steps: Int, _ start: PerModality<SampledModality?>
+  ) throws -> AncestralNoise? {
+    let sampler = try integer("sampler", default: 0)
+    let eta = try number("eta", default: 1)
+    let scale = try number("s_noise", default: 1)
+    guard sampler == 0 || sampler == 1 else {
+      throw Issue(["sampler"], "is \(sampler) (expected 0 (Euler) or 1 (ancestral Euler))")
+    }
+    guard (0...1).contains(eta) else {
+      throw Issue(["eta"], "is \(eta) (expected a number from 0 to 1)")
+    }
+    guard sampler == 1 else { return nil }
+    fix("steps", steps, "the number of steps")
+    let noise = try start.compactMap { modality, sample -> Tensor? in
+      let shape = "steps B \(modality == .video ? "T C" : "Ta Ca")"
+      let noise =
+        try eta == 0
+        ? optionalFloat("\(modality).step_noise", shape)
+        : float("\(modality).step_noise", shape)
+      return try noise?.to(sample.latent.device, sample.latent.dtype)
+    }
+    return AncestralNoise(eta: eta, scale: scale) { step, modality, shape in
+      guard let noise = noise[modality] else {
+        throw Issue.shape(.name("\(modality).step_noise"), [], expected: "\(shape)")
+      }
+      return try noise.select(0, step)
+    }
   }
 }

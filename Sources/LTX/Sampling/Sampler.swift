@@ -18,6 +18,8 @@ public struct Sampler: Sendable {
 
   public let transformer: Transformer
   public var method: Method
+  /// Fresh noise in each Euler step; nil for none. The second-order method has its own.
+  public var ancestral: AncestralNoise?
   /// Mixed precision: only the transformer runs under autocast to this dtype; nil for none.
   public var autocast: DType?
 
@@ -47,7 +49,10 @@ public struct Sampler: Sendable {
     for step in 0..<(sigmas.count - 1) {
       last = try predict(sampled, sigma: Double(sigmas[step]), step: step, last: last)
       sampled = try sampled.compactMap { modality, sample in
-        try Self.euler(sample, last[modality], from: sigmas[step], to: sigmas[step + 1])
+        guard let x0 = last[modality] else { return sample }
+        let (from, to) = (sigmas[step], sigmas[step + 1])
+        return try ancestral?.step(sample, modality, towards: x0, from: from, to: to, index: step)
+          ?? Self.euler(sample, x0, from: from, to: to)
       }
       try onStep(step, sampled)
     }
@@ -56,9 +61,8 @@ public struct Sampler: Sendable {
 
   /// One Euler step towards x0, after the known tokens have replaced the predicted ones.
   private static func euler(
-    _ sample: SampledModality, _ x0: Tensor?, from: Float, to: Float
+    _ sample: SampledModality, _ x0: Tensor, from: Float, to: Float
   ) throws -> SampledModality {
-    guard let x0 else { return sample }
     let x = try sample.latent.to(.float32)
     // Upstream rounds the velocity to the latent's dtype.
     let velocity = try ((x - sample.keepingKnown(x0).to(.float32)) / Double(from)).to(
@@ -142,7 +146,8 @@ public struct Sampler: Sendable {
       sigma: try .full(
         [latent.size(0)], Scalar(sample.isFrozen ? 0 : sigma), device: latent.device),
       positions: try tiled(sample.sequence.positions), context: try Tensor.cat(contexts, 0),
-      selfAttentionMask: try sample.sequence.selfAttentionMask.map(tiled), isEnabled: isEnabled)
+      selfAttentionMask: try sample.sequence.selfAttentionMask.map(tiled),
+      keyframesMask: try sample.sequence.keyframesMask.map(tiled), isEnabled: isEnabled)
   }
 
   private func combine(
