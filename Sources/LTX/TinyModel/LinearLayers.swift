@@ -3,15 +3,25 @@ import TensorFiles
 import Torch
 
 extension TinyModel.Generation {
+  /// The checkpoint paths of every linear layer of a generation's transformer, text connectors and
+  /// projection.
+  ///
+  /// - Throws: The errors of building.
+  public func linearLayers() throws -> [String] {
+    try TinyTransformer(generation: self).linearLayers()
+  }
+}
+
+extension TinyTransformer {
   /// The checkpoint paths of every linear layer of the transformer, the text connectors and the
   /// projection before them: `model.diffusion_model.transformer_blocks.0.attn1.to_q`.
   ///
   /// The layers are recorded while a tiny model of one block is built in memory, so a new layer
   /// needs no list of names.
   ///
-  /// - Throws: what building throws.
+  /// - Throws: The errors of building.
   public func linearLayers() throws -> [String] {
-    var tiny = TinyTransformer(generation: self)
+    var tiny = self
     (tiny.blocks, tiny.connectorBlocks) = (1, 1)
     let drawn = RandomWeights.Drawn(try Generator(seed: 0))
     let place = RandomWeights(into: drawn)

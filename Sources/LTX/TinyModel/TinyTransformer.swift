@@ -1,17 +1,15 @@
 import TensorFiles
 import Torch
 
-/// A small random transformer with its text connectors: the layers of LTX-2 or LTX-2.3 in any size.
-/// The default sizes are those of the tiny model.
+/// A small random transformer with its text connectors: the layers of LTX-2, LTX-2.3 or LTX-2.5 in
+/// any size. The default sizes are those of the tiny model.
 public struct TinyTransformer: Sendable {
-  public var generation: TinyModel.Generation
   public var blocks = 4
   /// Upstream requires the same number of heads for both modalities.
   public var heads = 4
   public var headWidth = 32
   public var audioHeadWidth = 16
-  /// The width of the text encoder's states. In LTX-2, text features and connectors have the same
-  /// width; in LTX-2.3, they have the width of their modality.
+  /// The width of the text encoder's states.
   public var captionWidth = TinyGemma().width
   public var connectorBlocks = 2
   public var connectorHeads = 4
@@ -19,7 +17,44 @@ public struct TinyTransformer: Sendable {
   public var audioChannels = TinyAudioVAE().patchChannels
   let registers = 128
 
-  public init(generation: TinyModel.Generation = .ltx2) { self.generation = generation }
+  /// LTX-2: text features and connectors have the width of the text encoder, and the transformer
+  /// projects them. Later, they have the width of their modality.
+  var projectsCaptions: Bool
+  /// A gate for each attention head.
+  var isGated: Bool
+  /// Text cross-attention is modulated.
+  var modulatesText: Bool
+  /// The modulation of the text depends on sigma.
+  var hasPromptAdaLN = true
+  /// The blocks' feed-forward layers have biases.
+  var feedForwardBias = PerModality(video: true, audio: true)
+  /// The connectors' feed-forward layers have biases.
+  var connectorBias = true
+  /// A learned vector marks tokens that show a single pixel frame.
+  var hasKeyframeEmbedding = false
+  /// The dtype of the tables that are added to timesteps.
+  let tableType: DType
+
+  public init(generation: TinyModel.Generation = .ltx2) {
+    switch generation {
+    case .ltx2: (projectsCaptions, isGated, modulatesText) = (true, false, false)
+    case .ltx23: (projectsCaptions, isGated, modulatesText) = (false, true, true)
+    }
+    tableType = generation.tableType
+  }
+
+  /// The layers of LTX-2.5.
+  ///
+  /// - Parameter isSplit: In a split pack, no feed-forward layer has a bias, the modulation of the
+  ///   text is independent of sigma, and keyframes are not marked.
+  public static func ltx25(isSplit: Bool = false) -> TinyTransformer {
+    var sizes = TinyTransformer(generation: .ltx23)
+    sizes.feedForwardBias = PerModality(video: false, audio: !isSplit)
+    sizes.connectorBias = !isSplit
+    sizes.hasPromptAdaLN = !isSplit
+    sizes.hasKeyframeEmbedding = !isSplit
+    return sizes
+  }
 
   public var width: Int { heads * headWidth }
   public var audioWidth: Int { heads * audioHeadWidth }
@@ -38,12 +73,12 @@ public struct TinyTransformer: Sendable {
       ("", width, videoChannels), ("audio_", audioWidth, audioChannels),
     ] {
       try (w / "\(prefix)patchify_proj").linear(channels, width)
-      try adaLN(w / "\(prefix)adaln_single", width, vectors: modulations)
-      switch generation {
-      case .ltx2:
+      try adaLN(w / "\(prefix)adaln_single", width, vectors: modulationRows)
+      if projectsCaptions {
         try (w / "\(prefix)caption_projection" / "linear_1").linear(captionWidth, width)
         try (w / "\(prefix)caption_projection" / "linear_2").linear(width, width)
-      case .ltx23:
+      }
+      if modulatesText, hasPromptAdaLN {
         try adaLN(w / "\(prefix)prompt_adaln_single", width, vectors: 2)
       }
       try tables(w).modulation("\(prefix)scale_shift_table", rows: 2, width)
@@ -53,6 +88,9 @@ public struct TinyTransformer: Sendable {
       try adaLN(w / "av_ca_\(modality)_scale_shift_adaln_single", width, vectors: 4)
       try adaLN(w / "av_ca_\(direction)_gate_adaln_single", width, vectors: 1)
     }
+    if hasKeyframeEmbedding {
+      try w.normal(TransformerConfiguration.keyframeEmbeddingKey, [1, width], deviation: 1)
+    }
     for index in 0..<blocks { try block(w / "transformer_blocks" / index) }
     try connector(w / "video_embeddings_connector", width: textWidths.video)
     try connector(w / "audio_embeddings_connector", width: textWidths.audio)
@@ -60,25 +98,26 @@ public struct TinyTransformer: Sendable {
 
   /// The widths of text features and of the connectors.
   private var textWidths: (video: Int, audio: Int) {
-    generation == .ltx2 ? (captionWidth, captionWidth) : (width, audioWidth)
+    projectsCaptions ? (captionWidth, captionWidth) : (width, audioWidth)
   }
 
-  /// Shift, scale and gate of self-attention and feed-forward; in LTX-2.3 also those of attention
-  /// to the text.
-  private var modulations: Int { generation == .ltx2 ? 6 : 9 }
+  /// Shift, scale and gate of self-attention and feed-forward, and of attention to the text.
+  public var modulationRows: Int { BlockModulation.rowCount(modulatesText: modulatesText) }
 
-  private func tables(_ w: RandomWeights) -> RandomWeights { w.stored(as: generation.tableType) }
+  private func tables(_ w: RandomWeights) -> RandomWeights { w.stored(as: tableType) }
 
   private func block(_ w: RandomWeights) throws {
-    for (prefix, width) in [("", width), ("audio_", audioWidth)] {
+    for (prefix, width, bias) in [
+      ("", width, feedForwardBias.video), ("audio_", audioWidth, feedForwardBias.audio),
+    ] {
       // attn1 is the modality's self-attention, attn2 attends to the text, which has been projected
       // to the modality's width.
       for name in ["attn1", "attn2"] {
         try attention(w / "\(prefix)\(name)", queries: width, keys: width, inner: width)
       }
-      try feedForward(w / "\(prefix)ff", width)
-      try tables(w).modulation("\(prefix)scale_shift_table", rows: modulations, width)
-      if generation == .ltx23 {
+      try feedForward(w / "\(prefix)ff", width, bias: bias)
+      try tables(w).modulation("\(prefix)scale_shift_table", rows: modulationRows, width)
+      if modulatesText {
         try tables(w).modulation("\(prefix)prompt_scale_shift_table", rows: 2, width)
       }
     }
@@ -92,7 +131,7 @@ public struct TinyTransformer: Sendable {
     for index in 0..<connectorBlocks {
       let block = w / "transformer_1d_blocks" / index
       try attention(block / "attn1", queries: width, keys: width, inner: width)
-      try feedForward(block / "ff", width)
+      try feedForward(block / "ff", width, bias: connectorBias)
     }
     try w.normal("learnable_registers", [registers, width], deviation: 1)
   }
@@ -101,9 +140,9 @@ public struct TinyTransformer: Sendable {
   /// below `text_embedding_projection`.
   func drawProjections(_ w: RandomWeights, states: Int) throws {
     let inputs = states * captionWidth
-    switch generation {
-    case .ltx2: try (w / "aggregate_embed").linear(inputs, captionWidth, bias: false)
-    case .ltx23:
+    if projectsCaptions {
+      try (w / "aggregate_embed").linear(inputs, captionWidth, bias: false)
+    } else {
       try (w / "video_aggregate_embed").linear(inputs, textWidths.video)
       try (w / "audio_aggregate_embed").linear(inputs, textWidths.audio)
     }
@@ -116,12 +155,12 @@ public struct TinyTransformer: Sendable {
     try (w / "q_norm").norm(inner)
     try (w / "k_norm").norm(inner)
     try (w / "to_out" / 0).linear(inner, queries)
-    if generation == .ltx23 { try (w / "to_gate_logits").linear(queries, heads) }
+    if isGated { try (w / "to_gate_logits").linear(queries, heads) }
   }
 
-  private func feedForward(_ w: RandomWeights, _ width: Int) throws {
-    try (w / "net" / 0 / "proj").linear(width, 4 * width)
-    try (w / "net" / 2).linear(4 * width, width)
+  private func feedForward(_ w: RandomWeights, _ width: Int, bias: Bool) throws {
+    try (w / "net" / 0 / "proj").linear(width, 4 * width, bias: bias)
+    try (w / "net" / 2).linear(4 * width, width, bias: bias)
   }
 
   /// From the timestep's sinusoids, 256 wide, to the vectors that modulate a modality.
@@ -189,29 +228,37 @@ public struct TinyTransformer: Sendable {
   }
 
   private var connectorConfig: String {
-    switch generation {
-    case .ltx2:
-      """
+    projectsCaptions
+      ? """
       "connector_attention_head_dim": \(captionWidth / connectorHeads),
         "connector_num_attention_heads": \(connectorHeads)
       """
-    case .ltx23:
-      """
+      : """
       "connector_attention_head_dim": \(headWidth),
         "connector_num_attention_heads": \(heads),
         "audio_connector_attention_head_dim": \(audioHeadWidth),
         "audio_connector_num_attention_heads": \(heads),
-        "apply_gated_attention": true,
-        "connector_apply_gated_attention": true,
+        "apply_gated_attention": \(isGated),
+        "connector_apply_gated_attention": \(isGated),
         "caption_projection_first_linear": false,
         "caption_projection_second_linear": false,
         "caption_proj_input_norm": false,
         "connector_learnable_registers_std": 1,
         "caption_proj_before_connector": true,
-        "cross_attention_adaln": true,
-        "text_encoder_norm_type": "per_token_rms"
+        "cross_attention_adaln": \(modulatesText),
+        "text_encoder_norm_type": "per_token_rms"\(flagConfig)
       """
-    }
+  }
+
+  /// The keys whose values differ from their defaults.
+  private var flagConfig: String {
+    let flags = [
+      ("ff_bias", feedForwardBias.video, true), ("audio_ff_bias", feedForwardBias.audio, true),
+      ("connector_ff_bias", connectorBias, true),
+      ("use_prompt_adaln_single", hasPromptAdaLN, true),
+      ("use_keyframes_abs_pos_embedding", hasKeyframeEmbedding, false),
+    ]
+    return flags.filter { $0.1 != $0.2 }.map { ",\n  \"\($0.0)\": \($0.1)" }.joined()
   }
 }
 

@@ -68,9 +68,12 @@ import Tracking
     }
   }
 
-  /// Recomputed and kept activations give the same bits, for examples of every strategy.
-  @Test(arguments: Strategies.all.indices) func recomputing(index: Int) throws {
-    let synthetic = try SyntheticRun([.init(), .init(), .init()])
+  /// Recomputed and kept activations give the same bits, for examples of every strategy and the
+  /// layers of both layouts.
+  @Test(arguments: Strategies.all.indices, [false, true])
+  func recomputing(index: Int, isPack: Bool) throws {
+    let synthetic = try SyntheticRun(
+      [.init(), .init(), .init()], pack: isPack ? .ltx25(isSplit: true) : nil)
     let trainer = try Trainer(synthetic.configuration(Strategies.all[index].strategy))
     try trainer.randomiseAdapters()
     for seed in UInt64(1)...3 {

@@ -19,11 +19,13 @@ import Torch
 
   @Test(arguments: [
     (2, "float32"), (4, "float32"), (2, "bf16"), (4, "int8"), (2, "partly"), (4, "hybrid"),
+    (2, "without biases"),
   ])
   func theSameBits(ranks: Int, variant: String) throws {
-    let synthetic = try SyntheticRun((0..<12).map { _ in .init() })
+    let synthetic = try SyntheticRun(
+      (0..<12).map { _ in .init() }, pack: variant == "without biases" ? .ltx25(isSplit: true) : nil)
     var c = Self.configuration(synthetic)
-    if !["float32", "hybrid"].contains(variant) { c.acceleration.mixedPrecisionMode = .bf16 }
+    if !["float32", "hybrid", "without biases"].contains(variant) { c.acceleration.mixedPrecisionMode = .bf16 }
     if variant == "int8" { c.acceleration.quantization = .int8 }
     let resident = try RankRun(c, ranks: ranks)
     c.acceleration.weightPlacement = .sharded
@@ -49,10 +51,11 @@ import Torch
   /// Trained tensors, their gradients and their state are divided too.
   @Test(arguments: [
     (2, "float32"), (4, "float32"), (2, "bf16"), (2, "attention"), (4, "accumulated"),
-    (2, "averaged"), (4, "hybrid"),
+    (2, "averaged"), (4, "hybrid"), (2, "keyframe embedding"),
   ])
   func fullFineTuning(ranks: Int, variant: String) throws {
-    let synthetic = try SyntheticRun((0..<12).map { _ in .init() })
+    let synthetic = try SyntheticRun(
+      (0..<12).map { _ in .init() }, pack: variant == "keyframe embedding" ? .ltx25() : nil)
     var c = Self.fullConfiguration(synthetic)
     switch variant {
     case "bf16": c.acceleration.mixedPrecisionMode = .bf16

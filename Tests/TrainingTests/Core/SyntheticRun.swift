@@ -26,17 +26,30 @@ final class SyntheticRun: Sendable {
 
   private static let textTokens = 128
   private let scratch: ScratchFolder
-  private let model: TinyModelFiles
+  /// The checkpoint, or the transformer's file of a split pack.
+  private let modelPath: String
+  private let videoVAEPath: String?
 
   /// - Parameters:
   ///   - shapes: the shape of each sample.
   ///   - seed: the seed of all random numbers.
   ///   - referenceFrames: the number of frames of video references; nil for that of their clips.
-  init(_ shapes: [Shape], seed: UInt64 = 1, referenceFrames: Int? = nil) throws {
+  ///   - pack: the transformer of a split pack, whose text features have the widths of their
+  ///     modalities; nil for the tiny model.
+  init(
+    _ shapes: [Shape], seed: UInt64 = 1, referenceFrames: Int? = nil, pack: TinyTransformer? = nil
+  ) throws {
     scratch = try ScratchFolder()
-    model = try TinyModelFiles.ltx2()
+    if let pack {
+      let vae = scratch.file("vae.safetensors")
+      (modelPath, videoVAEPath) = (scratch.file("transformer.safetensors"), vae)
+      try pack.write(to: modelPath, seed: 5)
+      try TinyVideoVAE().write(to: vae, seed: 6)
+    } else {
+      (modelPath, videoVAEPath) = (try TinyModelFiles.ltx2().checkpoint, nil)
+    }
     let generator = try Generator(seed: seed)
-    let sizes = TinyTransformer()
+    let sizes = pack ?? TinyTransformer()
     for (index, shape) in shapes.enumerated() {
       let name = "clip-\(index)"
       func latents(_ folder: String, _ size: [Int]) throws {
@@ -66,12 +79,18 @@ final class SyntheticRun: Sendable {
       try write(
         "conditions/\(name)",
         [
-          ("video_prompt_embeds", generator.normal([Self.textTokens, sizes.captionWidth])),
+          (
+            "video_prompt_embeds",
+            generator.normal([Self.textTokens, pack?.width ?? sizes.captionWidth])
+          ),
           (
             "prompt_attention_mask",
             Tensor((0..<Self.textTokens).map { $0 < Self.textTokens - words ? 0 : 1 })
           ),
-        ])
+        ]
+          + (pack.map {
+            [("audio_prompt_embeds", try generator.normal([Self.textTokens, $0.audioWidth]))]
+          } ?? []))
     }
   }
 
@@ -123,7 +142,7 @@ final class SyntheticRun: Sendable {
     dropout: Double = 0
   ) -> TrainingConfiguration {
     var c = TrainingConfiguration()
-    c.model.modelPath = model.checkpoint
+    (c.model.modelPath, c.model.videoVAEPath) = (modelPath, videoVAEPath)
     c.lora = .init(rank: 4, alpha: 8, dropout: dropout)
     c.trainingStrategy = strategy
     c.optimization.steps = steps
