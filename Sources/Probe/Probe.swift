@@ -63,6 +63,7 @@ public struct Probe {
     ("sigmas", probeSigmas),
     ("conditioning", probeConditioning),
     ("denoise", probeDenoise),
+    ("duration", probeDuration),
     ("timestep-sampler", probeTimestepSampler),
     ("training-inputs", probeTrainingInputs),
     ("training-run", probeTrainingRun),
