@@ -50,7 +50,7 @@ public struct LoRA: Sendable {
       Layer(path: $0.path, adapter: $0.adapter, dtype: $0.adapter.dtype)
     }
     metadata = file.metadata
-    let base = file.base
+    let base = try file.base
     self.base = base.generation == nil ? file.declaredBase : base
     // Statements about alpha that are no longer true.
     metadata[PEFTConfigurations.metadataKey] = nil

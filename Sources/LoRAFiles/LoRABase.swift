@@ -7,16 +7,36 @@ import TensorFiles
 public enum ModelGeneration: String, Codable, Sendable, CaseIterable {
   case ltx2 = "LTX-2"
   case ltx23 = "LTX-2.3"
+  case ltx25 = "LTX-2.5"
+
+  /// The name in metadata: `ltx-2.3`.
+  var architecture: String { rawValue.lowercased() }
+
+  /// Small transformers with the layers that models of this version have.
+  var variants: [TinyTransformer] {
+    switch self {
+    case .ltx2: [TinyTransformer(generation: .ltx2)]
+    case .ltx23: [TinyTransformer(generation: .ltx23)]
+    case .ltx25: [.ltx25(), .ltx25(isSplit: true)]
+    }
+  }
 }
 
 extension Checkpoint {
-  /// The version, from the configuration: LTX-2.3 modulates its text cross-attention.
+  /// The version that the file states, or else that of the layers that its configuration describes:
+  /// LTX-2.3 modulates its text cross-attention, and LTX-2.5 has keys of its own.
   ///
   /// - Throws: `Issue` for a damaged configuration.
   public var generation: ModelGeneration {
     get throws {
       let c = try config.object("transformer", isOptional: true)
-      return try c.bool("cross_attention_adaln", default: false) ? .ltx23 : .ltx2
+      guard try c.bool("cross_attention_adaln", default: false) else { return .ltx2 }
+      let isNewer =
+        try version?.isAtLeast(2, 5) ?? false
+        || !c.bool("ff_bias", default: true) || !c.bool("audio_ff_bias", default: true)
+        || !c.bool("use_prompt_adaln_single", default: true)
+        || c.bool("use_keyframes_abs_pos_embedding", default: false)
+      return isNewer ? .ltx25 : .ltx23
     }
   }
 }
@@ -25,54 +45,48 @@ extension Checkpoint {
 public struct LoRABase: Sendable, Equatable {
   /// Nil if the file doesn't name its model, or names another one.
   public let generation: ModelGeneration?
-  /// `LTX-2`, `LTX-2 or LTX-2.3`, `LTX-Video 0.9`.
+  /// `LTX-2`, `LTX-2.3 or LTX-2.5`, `LTX-Video 0.9`.
   public let name: String
   /// The evidence for it, as a clause.
   public let reason: String
 }
 
 extension LoRAFile {
-  /// The base model, from the layers that are changed, or else from the metadata.
+  /// The base model: from the layers that are changed if only one version has them, or else from
+  /// the metadata.
+  ///
+  /// - Throws: The errors of building a small model of each version in memory.
   public var base: LoRABase {
-    if let base = structuralBase ?? declaredBase { return base }
+    get throws { try base(generationFits()) }
+  }
+
+  func base(_ fits: [GenerationFit]) -> LoRABase {
+    let possible = fits.filter(\.fits)
+    if possible.count == 1, let only = possible.first {
+      let reason = fits.first { !$0.fits }?.reason ?? only.reason
+      return LoRABase(generation: only.generation, name: only.generation.rawValue, reason: reason)
+    }
+    if let declaredBase { return declaredBase }
     if isNarrow {
       return LoRABase(
         generation: nil, name: "LTX-Video 0.9 (2B)",
         reason: "its layers are 2048 wide, as those of that model; LTX-2's are 4096 wide")
     }
-    return LoRABase(
-      generation: nil, name: "LTX-2 or LTX-2.3",
-      reason: "it changes only layers that both have; `checkpoint` checks whether it fits")
+    let name = Self.alternatives(possible.isEmpty ? fits : possible)
+    let reason =
+      possible.isEmpty
+      ? "no version has all of its layers: \(fits.map(\.reason).joined(separator: "; "))"
+      : possible.count == fits.count
+        ? "it changes only layers that all of them have; `checkpoint` checks whether it fits"
+        : fits.first { !$0.fits }?.reason ?? ""
+    return LoRABase(generation: nil, name: name, reason: reason)
   }
 
-  /// Features that only one of the versions has.
-  private var structuralBase: LoRABase? {
-    func base(_ generation: ModelGeneration, _ reason: String) -> LoRABase {
-      LoRABase(generation: generation, name: generation.rawValue, reason: reason)
-    }
-    for module in modules {
-      let names = module.path.split(separator: ".")
-      if names.contains("to_gate_logits")
-        || names.contains(where: { $0.hasSuffix("prompt_adaln_single") })
-        || names.last == "video_aggregate_embed" || names.last == "audio_aggregate_embed"
-      {
-        return base(.ltx23, "it changes \(module.path.displayed()), which LTX-2 does not have")
-      }
-      if names.contains(where: { $0.hasSuffix("caption_projection") })
-        || names.last == "aggregate_embed"
-      {
-        return base(.ltx2, "it changes \(module.path.displayed()), which LTX-2.3 does not have")
-      }
-      if names.suffix(2) == ["adaln_single", "linear"]
-        || names.suffix(2) == ["audio_adaln_single", "linear"]
-      {
-        let shape = module.adapter.weightShape ?? [0, 1]
-        let rows = shape[0] / shape[1]
-        if rows == 6 { return base(.ltx2, "\(module.path) has 6 rows of modulation") }
-        if rows == 9 { return base(.ltx23, "\(module.path) has 9 rows of modulation") }
-      }
-    }
-    return nil
+  /// `LTX-2, LTX-2.3 or LTX-2.5`
+  private static func alternatives(_ fits: [GenerationFit]) -> String {
+    let names = fits.map(\.generation.rawValue)
+    guard let last = names.last, names.count > 1 else { return names.joined() }
+    return names.dropLast().joined(separator: ", ") + " or " + last
   }
 
   /// Keys under which trainers write the base model, the most specific first.
@@ -92,7 +106,8 @@ extension LoRAFile {
       case let version? where version[0] == 0:
         return LoRABase(generation: nil, name: "LTX-Video 0.9", reason: reason)
       case let version? where version[0] == 2:
-        let generation: ModelGeneration = version.count > 1 && version[1] >= 3 ? .ltx23 : .ltx2
+        let minor = version.count > 1 ? version[1] : 0
+        let generation: ModelGeneration = minor >= 5 ? .ltx25 : minor >= 3 ? .ltx23 : .ltx2
         return LoRABase(generation: generation, name: generation.rawValue, reason: reason)
       default:
         // File names can be anything.
@@ -125,7 +140,7 @@ extension LoRAFile {
   }
 
   /// A warning if a user applies the LoRA to a checkpoint other than the base model that its file
-  /// names. Layers of both versions have the same shapes, so nothing else would reveal this.
+  /// names. Layers of several versions have the same shapes, so nothing else would reveal this.
   public func baseWarning(_ checkpoint: Checkpoint) throws -> String? {
     guard let declared = declaredBase else { return nil }
     let generation = try checkpoint.generation
@@ -139,9 +154,12 @@ extension LoRAFile {
   /// The same as `baseWarning`, also for a file that doesn't name its base.
   public func baseWarningOrDoubt(_ checkpoint: Checkpoint) throws -> String? {
     if let warning = try baseWarning(checkpoint) { return warning }
-    guard base.generation == nil else { return nil }
+    guard try base.generation == nil else { return nil }
     let generation = try checkpoint.generation.rawValue
-    return "\(path): does not say which model it was trained on, and fits both LTX-2 and LTX-2.3. "
+    let possible = try generationFits().filter(\.fits)
+    guard possible.count > 1 else { return nil }
+    return "\(path): does not say which model it was trained on, and its layers are those of "
+      + "\(Self.alternatives(possible)). "
       + "Make sure that it was trained on \(generation), which \(checkpoint.source.name) is"
   }
 }

@@ -92,7 +92,7 @@ public struct WeightsMetadata: Sendable {
 
   /// The metadata's keys and values.
   public var fields: [String: String] {
-    let name = base.generation == .ltx23 ? "ltx-2.3" : "ltx-2"
+    let name = base.generation.architecture
     var fields = training
     fields["software"] = SwiftLTX.software
     fields["base_model"] = base.generation.rawValue
@@ -164,7 +164,7 @@ extension LoRA {
     if result["ss_network_alpha"] == nil { result["ss_network_alpha"] = alpha ?? "Dynamic" }
     result["lora_rank"] = rank
     if let generation = base?.generation {
-      let name = generation == .ltx23 ? "ltx-2.3" : "ltx-2"
+      let name = generation.architecture
       result["base_model"] = result["base_model"] ?? generation.rawValue
       result["ss_base_model_version"] = result["ss_base_model_version"] ?? name
       result["modelspec.architecture"] = result["modelspec.architecture"] ?? "\(name)/lora"

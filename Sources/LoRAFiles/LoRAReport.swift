@@ -62,6 +62,8 @@ public struct LoRAReport: Codable, Sendable {
   /// The base model, if known from the file, and the evidence for it.
   public let base: String
   public let baseReason: String
+  /// The versions of LTX-2 that have the layers of the file.
+  public let generations: [GenerationFit]
   /// A checkpoint that all adapters fit.
   public let fits: String?
   /// Warnings about its use: a base other than the checkpoint, adapters without effect or use.
@@ -133,7 +135,8 @@ public struct LoRAReport: Codable, Sendable {
         $0
       }
     let generation = try checkpoint?.generation
-    let own = lora.base
+    generations = try lora.generationFits()
+    let own = lora.base(generations)
     base = generation?.rawValue ?? own.name
     baseReason = generation == nil ? own.reason : "it fits the checkpoint, which is one"
   }

@@ -9,18 +9,19 @@ struct ModuleNames {
   static let transformer = "diffusion_model."
   static let textProjection = "text_embedding_projection."
 
-  /// The layers of LTX-2 and LTX-2.3, with `#` for a block's number.
+  /// The layers, with `#` for a block's number.
   let layers: Set<String>
   /// The layers by their names with underscores in place of dots, both ours and diffusers'.
   private let byFlatName: [String: String]
 
-  /// The names of the layers of both versions.
+  /// The names of the layers of all versions.
   ///
   /// - Throws: The errors of building a model.
-  static var ltx2: ModuleNames { get throws { try built.get() } }
+  static var ltx2: ModuleNames { get throws { try all.get() } }
 
-  private static let built = Result {
-    ModuleNames(try TinyModel.Generation.allCases.flatMap { try $0.linearLayers() })
+  private static let all = Result {
+    ModuleNames(
+      try ModelGeneration.allCases.flatMap(\.variants).flatMap { try $0.linearLayers() })
   }
 
   /// - Parameter checkpointPaths: The paths of linear layers in checkpoints.

@@ -185,7 +185,7 @@ import Torch
 
   @Test(
     arguments: [
-      ("ltx-2.3-22b-dev.safetensors", [2, 3]), ("LTX-2", [2]), ("ltx2", [2]), ("ltx2.3", [2, 3]),
+      ("ltx-2.3-22b-dev.safetensors", [2, 3]), ("LTX-2", [2]), ("ltx2", [2]), ("ltx2.3", [2, 3]), ("ltx-2.5-22b", [2, 5]),
       ("Lightricks/LTX-2-19b", [2]), ("ltxv-13b-0.9.7", [0, 9, 7]), ("LTX-Video 0.9.5", [0, 9, 5]),
       ("flux1", nil), ("ltx", nil), ("2.3.0", nil),
     ] as [(String, [Int]?)])
@@ -203,7 +203,8 @@ import Torch
     )
     for (metadata, onOld, onNew) in [
       (["ss_base_model_version": "ltx-2"], false, true), (["base_model": "LTX-2.3"], true, false),
-      (["model_version": "2.3.0"], true, false),
+      (["model_version": "2.3.0"], true, false), (["model_version": "2.5.1"], true, true),
+      (["base_model": "LTX-2.5"], true, true),
       (["modelspec.architecture": "ltx-2.3/lora"], true, false),
       (["modelspec.architecture": "wan2.1/lora"], true, true), ([:], false, false),
     ] as [([String: String], Bool, Bool)] {

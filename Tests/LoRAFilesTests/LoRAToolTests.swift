@@ -209,12 +209,13 @@ import Torch
     #expect(
       try LoRAReport(file).baseReason.contains("6 rows")
         || LoRAReport(file).baseReason.contains("caption"))
-    #expect(try LoRAReport(LoRAFixture.lora("lora_all")).base == "LTX-2 or LTX-2.3")
+    #expect(
+      try LoRAReport(LoRAFixture.lora("lora_all")).base == "LTX-2, LTX-2.3 or LTX-2.5")
     let gate = "diffusion_model.transformer_blocks.0.attn1.to_gate_logits"
     let new = try fixture.file(
       ["\(gate).lora_A.weight": [2, 8], "\(gate).lora_B.weight": [4, 2]],
       metadata: ["ss_tag_frequency": #"{"a": {"cat": 3, "sks": 5}, "b": {"cat": 1}}"#])
-    #expect(try LoRAReport(LoRAFile(path: new)).base == "LTX-2.3")
+    #expect(try LoRAReport(LoRAFile(path: new)).base == "LTX-2.3 or LTX-2.5")
     #expect(try LoRAReport(LoRAFile(path: new)).triggerWord == "sks")
     #expect(throws: WeightError.self) {
       try LoRAReport(LoRAFile(path: new), checkpoint: LoRAFixture.checkpoint())
