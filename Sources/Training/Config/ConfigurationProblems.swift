@@ -69,6 +69,8 @@ public struct ConfigurationKey: Sendable, Equatable {
   static let memory = ConfigurationKey(name: "acceleration.memory")
   static let outputDir = ConfigurationKey(name: "output_dir")
   static let textEncoder = ConfigurationKey(name: "model.text_encoder_path")
+  static let videoVAE = ConfigurationKey(name: "model.video_vae_path")
+  static let audioVAE = ConfigurationKey(name: "model.audio_vae_path")
   static let startingWeights = ConfigurationKey(name: "model.load_checkpoint")
   static let trainableModules = ConfigurationKey(name: "model.trainable_modules")
   static let targetModules = ConfigurationKey(name: "lora.target_modules")

@@ -48,6 +48,7 @@ struct TrainedModel: Sendable {
     planned: ([String]) -> Void = { _ in },
     prepareContexts: (TextConnectors, TextConfiguration, DType) throws -> Bool
   ) throws {
+    try c.requireComponents()
     let base = try Checkpoint(c.model.files)
     try base.require("transformer", "vae")
     text = try TextConfiguration(base.config)

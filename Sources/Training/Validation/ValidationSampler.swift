@@ -179,6 +179,7 @@ public final class ValidationSampler {
     var models = GenerationModels(files, device: device, dtype: dtype)
     models.textEncoder8bit = c.acceleration.loadTextEncoderIn8Bit
     models.memory.memory = c.acceleration.memory
+    try c.requireComponents(decodesAudio: c.validation.generateAudio)
     let checkpoint = try Checkpoint(models.files)
     try checkpoint.requireTextEncoder()
     return (models, checkpoint)
