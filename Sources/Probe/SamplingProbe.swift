@@ -123,6 +123,7 @@ func probeDenoise(_ options: Probe.Options, _ inputs: ProbeInputs) throws -> [(
     throw Issue(
       "the inputs video.noise and audio.noise are both missing. Give at least one of them")
   }
+  let ancestral = try inputs.ancestralNoise(steps: sigmas.count - 1, start)
   let transformer = try Checkpoint(path: options.requireModel()).transformer(
     LoadPolicy(
       dtype: options.dtype, device: options.device, adapters: options.adapters(dtype: options.dtype)
@@ -134,7 +135,7 @@ func probeDenoise(_ options: Probe.Options, _ inputs: ProbeInputs) throws -> [(
     }
   }
   var sampler = Sampler(transformer: transformer)
-  sampler.ancestral = try inputs.ancestralNoise(steps: sigmas.count - 1, start)
+  sampler.ancestral = ancestral
   let result = try withInference {
     try sampler.sample(start, sigmas: sigmas) { record("step.\($0).", $1) }
   }

@@ -140,8 +140,10 @@ import Torch
     let odd = try checkpoint("{\"pooler_hidden_dim\": 32, \"num_pooler_heads\": 5}")
     #expect(
       message { _ = try odd.durationHead() }.contains("pooler_hidden_dim: must be a multiple"))
-    let head = try checkpoint(nil) { $0["mlp_out.bias"] = try .full([1], Scalar(Double.nan)) }.durationHead()
-    #expect(message { _ = try head(TextContexts(contexts())) }.contains("duration: is not a number"))
+    let head = try checkpoint(nil) { $0["mlp_out.bias"] = try .full([1], Scalar(Double.nan)) }
+      .durationHead()
+    #expect(
+      message { _ = try head(TextContexts(contexts())) }.contains("duration: is not a number"))
   }
 
   @Test func aModelWithoutAHeadSaysSo() throws {

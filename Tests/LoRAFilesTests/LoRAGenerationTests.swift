@@ -71,13 +71,15 @@ import Torch
     let fits = try lora([Self.prompt: [16, 8]]).generationFits()
     #expect(fits.map(\.fits) == [false, true, true])
     #expect(!fits[1].reason.contains("some of its models"))
-    #expect(fits[2].reason.contains("some of its models do not have diffusion_model.\(Self.prompt)"))
+    #expect(
+      fits[2].reason.contains("some of its models do not have diffusion_model.\(Self.prompt)"))
   }
 
   @Test func metadataChooseAmongThePossibleVersions() throws {
     let file = try lora([Self.gate: [4, 8]], metadata: ["model_version": "2.5.0"])
     #expect(try file.base.generation == .ltx25)
-    #expect(try lora([Self.gate: [4, 8]], metadata: ["base_model": "LTX-2.3"]).base.generation == .ltx23)
+    #expect(
+      try lora([Self.gate: [4, 8]], metadata: ["base_model": "LTX-2.3"]).base.generation == .ltx23)
   }
 
   /// A LoRA of LTX-2.3 fits LTX-2.5's layers, and is applied with a warning.

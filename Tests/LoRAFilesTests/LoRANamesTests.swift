@@ -185,7 +185,8 @@ import Torch
 
   @Test(
     arguments: [
-      ("ltx-2.3-22b-dev.safetensors", [2, 3]), ("LTX-2", [2]), ("ltx2", [2]), ("ltx2.3", [2, 3]), ("ltx-2.5-22b", [2, 5]),
+      ("ltx-2.3-22b-dev.safetensors", [2, 3]), ("LTX-2", [2]), ("ltx2", [2]), ("ltx2.3", [2, 3]),
+      ("ltx-2.5-22b", [2, 5]),
       ("Lightricks/LTX-2-19b", [2]), ("ltxv-13b-0.9.7", [0, 9, 7]), ("LTX-Video 0.9.5", [0, 9, 5]),
       ("flux1", nil), ("ltx", nil), ("2.3.0", nil),
     ] as [(String, [Int]?)])

@@ -78,6 +78,27 @@ import Torch
         .contains("video.noise has shape [1, 0, 4]"))
   }
 
+  @Test func ancestralSteps() throws {
+    func denoise(_ more: (String, Tensor)...) throws -> String {
+      let tensors: [(String, Tensor)] = [
+        ("sigmas", try Tensor([Float(1), 0.5, 0])), ("video.noise", try .zeros([1, 6, 4])),
+        ("video.positions", try .zeros([1, 3, 6, 2])), ("video.context", try .zeros([1, 2, 8])),
+      ]
+      return try run("denoise", (tensors + more).map { (key: $0.0, tensor: $0.1) })
+    }
+    #expect(try denoise(("sampler", Tensor([2]))).contains("sampler: is 2 (expected 0 (Euler)"))
+    #expect(
+      try denoise(("sampler", Tensor([1])), ("eta", Tensor([Float(1.5)]))).contains("eta: is 1.5"))
+    #expect(try denoise(("sampler", Tensor([1]))).contains("video.step_noise is missing"))
+    let noise: Tensor = try .zeros([3, 1, 6, 4])
+    #expect(
+      try denoise(("sampler", Tensor([1])), ("video.step_noise", noise)).contains(
+        "steps = 2, the number of steps"))
+    #expect(
+      try denoise(("video.keyframes_mask", .zeros([1, 5], dtype: .int64))).contains(
+        "video.keyframes_mask has shape [1, 5]"))
+  }
+
   @Test func unknownComponent() throws {
     let error = try #require(throws: Support.Issue.self) {
       try Probe.run("transfomer", Probe.Options())

@@ -23,9 +23,12 @@ import Torch
   ])
   func theSameBits(ranks: Int, variant: String) throws {
     let synthetic = try SyntheticRun(
-      (0..<12).map { _ in .init() }, pack: variant == "without biases" ? .ltx25(isSplit: true) : nil)
+      (0..<12).map { _ in .init() }, pack: variant == "without biases" ? .ltx25(isSplit: true) : nil
+    )
     var c = Self.configuration(synthetic)
-    if !["float32", "hybrid", "without biases"].contains(variant) { c.acceleration.mixedPrecisionMode = .bf16 }
+    if !["float32", "hybrid", "without biases"].contains(variant) {
+      c.acceleration.mixedPrecisionMode = .bf16
+    }
     if variant == "int8" { c.acceleration.quantization = .int8 }
     let resident = try RankRun(c, ranks: ranks)
     c.acceleration.weightPlacement = .sharded
