@@ -35,7 +35,7 @@ extension LoRAReport {
       "rank     \(ranks)" + (hasAlpha ? ", scaled by alpha / rank" : ""),
       "base     \(base): \(names.message(baseReason))",
     ]
-    lines += generations.map { "version  \($0.fits ? "yes" : "no "): \($0.reason)" }
+    lines += generations.map { "version  \($0.reason)" }
     if let fits { lines.append("fits     \(fits)") }
     lines += warnings.map { "warning  \($0)" }
     lines += change.map { "change   \($0)" }
