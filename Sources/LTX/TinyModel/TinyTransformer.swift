@@ -33,7 +33,7 @@ public struct TinyTransformer: Sendable {
   /// A learned vector marks tokens that show a single pixel frame.
   var hasKeyframeEmbedding = false
   /// The dtype of the tables that are added to timesteps.
-  let tableType: DType
+  var tableType: DType
 
   public init(generation: TinyModel.Generation = .ltx2) {
     switch generation {
