@@ -32,7 +32,7 @@ extension LoRAFile {
       }
       return GenerationFit(
         generation: generation, fits: true,
-        reason: "\(generation.rawValue) has \(all)\(optional ?? "")")
+        reason: "\(generation.rawValue) has \(all) by name\(optional ?? "")")
     }
   }
 
