@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
 """The reference's side of the benchmark of components: one call for each line of standard input.
 
-    reference_components.py video-vae-encode|video-vae-decode|transformer|gemma|gemma4 MODEL INPUTS THREADS
+    reference_components.py video-vae-encode|video-vae-decode|video-vae-diffusion-decode|transformer|gemma|gemma4 MODEL INPUTS THREADS
 
 The answer is one line of JSON: seconds, CPU seconds, mean size of the numbers that came out, peak memory in bytes.
 
-Needs ltx-core 1.0.0, transformers and safetensors (Tests/Oracles/requirements.txt).
+Needs ltx-core 1.0.0, transformers and safetensors (Tests/Oracles/requirements.txt); the diffusion decoder needs an
+ltx-core that has it.
 """
 import json
 import resource
@@ -46,6 +47,28 @@ def video_vae_decode(model, inputs):
 
     decoder = load(model, VideoDecoderConfigurator, {"vae.decoder.": "", "vae.": ""})
     return lambda: [decoder(inputs["latent"])]
+
+
+def video_vae_diffusion_decode(model, inputs):
+    from ltx_core.model.video_vae.model_configurator import VideoDecoderConfigurator
+    from ltx_core.model.video_vae.transformer import DiffVAEMode, apply_diffvae_mode
+
+    with safe_open(model, "pt") as file:
+        decoder = VideoDecoderConfigurator.from_metadata({"config": json.loads(file.metadata()["config"])})
+        state = {}
+        for key in file.keys():
+            name = key.removeprefix("vae.").removeprefix("decoder.")
+            for number, layer in (("0", "linear_1"), ("2", "linear_2")):
+                name = name.replace(f"t_embedder.mlp.{number}.", f"t_embedder.timestep_embedder.{layer}.")
+            value = file.get_tensor(key).float()
+            if ".qkv." in name:
+                for part, rows in zip("qkv", value.chunk(3)):
+                    state[name.replace(".qkv.", f".qkv.to_{part}.")] = rows
+            elif not name.startswith("encoder."):
+                state[name] = value
+    decoder.load_state_dict(state)
+    apply_diffvae_mode(decoder.eval().requires_grad_(False), DiffVAEMode.CHUNKED_EAGER)
+    return lambda: [decoder(inputs["latent"], generator=torch.Generator().manual_seed(11))]
 
 
 def transformer(model, inputs):

@@ -235,9 +235,14 @@ public struct Measurement {
       let pixels = try random([1, 3, frames, height, width])
       return try call { _ = try encoder.encode(pixels, tiling: nil) }
     }
-    for tiling in [nil, Tiling.usual] {
-      measure("video_vae_decode", ["size": size, "tiled": .bool(tiling != nil)]) {
+    for isTiled in [false, true] {
+      measure("video_vae_decode", ["size": size, "tiled": .bool(isTiled)]) {
         let decoder = try Checkpoint(path: path).videoDecoder(dtype: .bfloat16, device: device)
+        let tiling =
+          try isTiled
+          ? decoder.configuration.recommendedTiling(
+            for: VideoSize(width: width, height: height, frames: frames),
+            limitBytes: MemoryBudget.automatic.tensorBytes(on: device), dtype: .bfloat16) : nil
         let latent = try random([1, decoder.configuration.latentChannels] + grid)
         let noise = try Generator(seed: 2, device: device)
         return try call {

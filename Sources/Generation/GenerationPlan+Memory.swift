@@ -77,6 +77,18 @@ extension GenerationPlan {
     return tensors.reduce(0) { $0 + $1.tensor.count * models.dtype.size }
   }
 
+  /// The tiles in which frames are decoded.
+  ///
+  /// - Throws: `TorchError` if the device can't be asked for its memory.
+  static func tiling(_ size: OutputSize, _ models: GenerationModels, _ checkpoint: Checkpoint)
+    throws -> Tiling
+  {
+    try checkpoint.recommendedTiling(
+      for: VideoSize(width: size.width, height: size.height, frames: size.frames),
+      limitBytes: models.memory.limitBytes(on: models.device)
+        ?? MemoryBudget.automatic.tensorBytes(on: models.device), dtype: models.dtype)
+  }
+
   /// The predicted memory of decoding the frames; nil if none are decoded.
   package var decodingBytes: Int? {
     guard case .decoded(let tiling)? = output?.frames else { return nil }

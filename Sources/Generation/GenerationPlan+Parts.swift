@@ -113,19 +113,3 @@ extension GenerationPlan {
     return PerModality(video: decodesVideo, audio: output?.decodesAudio ?? false)
   }
 }
-
-extension Tiling {
-  /// The tiles of ltx-core, rounded to whole latent cells if the compression requires it. Videos
-  /// that fit into one tile are decoded as one.
-  static func usual(for factors: CompressionFactors) -> Tiling {
-    func axis(_ usual: Axis?, _ factor: Int) -> Axis? {
-      guard let usual else { return nil }
-      let overlap = (usual.overlap + factor - 1) / factor * factor
-      let size = (usual.size + factor - 1) / factor * factor
-      return Axis(size: max(size, overlap + factor, 2 * factor), overlap: overlap)
-    }
-    return Tiling(
-      frames: axis(usual.frames, factors.time), height: axis(usual.height, factors.height),
-      width: axis(usual.width, factors.width))
-  }
-}

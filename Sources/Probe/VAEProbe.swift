@@ -22,30 +22,46 @@ func probeVideoVAEDecode(_ options: Probe.Options, _ inputs: ProbeInputs) throws
   let decoder = try Checkpoint(path: options.requireModel())
     .videoDecoder(dtype: options.dtype, device: options.device)
   let latent = try inputs.float("latent", "B \(decoder.configuration.latentChannels) F H W")
+    .to(options.dtype)
   let tiling = try readTiling(inputs)
-  var timestep = VideoDecoder.usualTimestep
-  var noise: NoiseSource?
-  if decoder.needsNoise {
+  switch decoder {
+  case .convolutional(let decoder):
+    var timestep = ConvolutionalVideoDecoder.usualTimestep
     if decoder.configuration.hasTimestepConditioning {
-      timestep = try inputs.number("timestep", default: VideoDecoder.usualTimestep)
+      timestep = try inputs.number("timestep", default: timestep)
     }
     // Noise that layers inject has two dimensions, and is numbered in the order of use.
-    var injected = 0
-    noise = { shape in
-      let sizes = shape.map(String.init).joined(separator: " ")
-      if shape.count == 5 { return try inputs.float("noise", sizes) }
-      defer { injected += 1 }
-      return try inputs.float("inject_noise.\(injected)", sizes)
+    let noise = numberedNoise(inputs, "inject_noise") { $0.count == 5 ? "noise" : nil }
+    return try withInference {
+      [
+        (
+          "pixels",
+          try decoder.decode(
+            latent, tiling: tiling, timestep: timestep, noise: decoder.needsNoise ? noise : nil)
+        )
+      ]
+    }
+  case .diffusion(let decoder):
+    let noise = numberedNoise(inputs, "pixel_noise")
+    return try withInference {
+      [("pixels", try decoder.decode(latent, tiling: tiling, noise: noise))]
     }
   }
-  return try withInference {
-    [
-      (
-        "pixels",
-        try decoder.decode(
-          latent.to(options.dtype), tiling: tiling, timestep: timestep, noise: noise)
-      )
-    ]
+}
+
+/// A source of the noise `<prefix>.0`, `<prefix>.1`, … in the order of use.
+///
+/// - Parameter special: The name of noise of a shape that isn't numbered; nil for other shapes.
+private func numberedNoise(
+  _ inputs: ProbeInputs, _ prefix: String,
+  except special: @escaping (_ shape: [Int]) -> String? = { _ in nil }
+) -> NoiseSource {
+  var count = 0
+  return { shape in
+    let sizes = shape.map(String.init).joined(separator: " ")
+    if let name = special(shape) { return try inputs.float(name, sizes) }
+    defer { count += 1 }
+    return try inputs.float("\(prefix).\(count)", sizes)
   }
 }
 

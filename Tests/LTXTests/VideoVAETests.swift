@@ -275,7 +275,7 @@ import Torch
     #expect(encoder.latentChannels == 48)
     #expect(encoder.padding == .replicate)
     #expect(encoder.varianceChannels == 1)
-    let decoder = try VideoVAEConfiguration.Decoder(vae)
+    let decoder = try VideoVAEConfiguration.ConvolutionalDecoder(vae)
     #expect(decoder.compression == encoder.compression)
     #expect(decoder.bottleneckChannels == 16 * 4 * 2)
     #expect(decoder.blocks.first == .attention)
@@ -284,7 +284,7 @@ import Torch
 
   @Test func defaultPaddingIsZerosForTheEncoderAndReflectionForTheDecoder() throws {
     #expect(try VideoVAEConfiguration.Encoder(config(usual)).padding == .zeros)
-    #expect(try VideoVAEConfiguration.Decoder(config(usual)).padding == .reflect)
+    #expect(try VideoVAEConfiguration.ConvolutionalDecoder(config(usual)).padding == .reflect)
   }
 
   @Test func anEncoderOfItsOwnIsReadFromItsOwnObject() throws {
@@ -331,9 +331,6 @@ import Torch
 
   @Test(arguments: [
     (
-      "\"_class_name\": \"CausalDiffusionVAE\"", "config.vae._class_name: is \"CausalDiffusionVAE\""
-    ),
-    (
       "\"decoder_blocks\": [[\"attn_res_x\", {\"num_layers\": 1}]]",
       "config.vae.decoder_blocks[0]: is a \"attn_res_x\""
     ),
@@ -368,7 +365,7 @@ import Torch
 }
 
 /// Tensors in memory as a checkpoint.
-private final class Tensors: TensorSource {
+final class Tensors: TensorSource {
   let name = "memory"
   let metadata: [String: String] = [:]
   let entries: [String: TensorEntry]

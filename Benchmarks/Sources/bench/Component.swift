@@ -12,6 +12,7 @@ import Torch
 enum Component: String, CaseIterable {
   case videoEncode = "video-vae-encode"
   case videoDecode = "video-vae-decode"
+  case videoDiffusionDecode = "video-vae-diffusion-decode"
   case transformer
   case gemma
   case gemma4
@@ -24,6 +25,18 @@ enum Component: String, CaseIterable {
     var vae = TinyVideoVAE()
     vae.latentChannels = 32
     vae.decoderChannels = 32
+    return vae
+  }
+
+  /// Windows of the published decoder's size, and a fourth of its channels.
+  static var diffusionVAESize: TinyDiffusionVideoVAE {
+    var vae = TinyDiffusionVideoVAE.split
+    vae.hasGates = false
+    vae.headSize = 32
+    vae.stageChannels = [256, 128, 128, 128, 64]
+    vae.stageKernels = [[3, 7, 7], [3, 7, 7], [3, 5, 5], [3, 5, 5], [3, 3, 3]]
+    vae.lastKernel = [3, 7, 7]
+    vae.lastChannels = 64
     return vae
   }
 
@@ -66,6 +79,10 @@ enum Component: String, CaseIterable {
     case .videoDecode:
       try Self.vaeSize.write(to: model.path, seed: 1)
       tensors = [("latent", try random.normal([1, Self.vaeSize.latentChannels, 4, 6, 6]))]
+    case .videoDiffusionDecode:
+      let vae = Self.diffusionVAESize
+      try vae.write(to: model.path, seed: 1)
+      tensors = [("latent", try random.normal([1, vae.latentChannels, 2, 7, 7]))]
     case .transformer:
       let size = StepCase.model
       try size.write(to: model.path, seed: 1)
@@ -118,6 +135,13 @@ enum Component: String, CaseIterable {
       let decoder = try Checkpoint(path: model).videoDecoder(dtype: .float32)
       let latent = try inputs.tensor("latent")
       return { try size(decoder.decode(latent)) }
+    case .videoDiffusionDecode:
+      let decoder = try Checkpoint(path: model).videoDecoder(dtype: .float32)
+      let latent = try inputs.tensor("latent")
+      return {
+        let noise = try Generator(seed: 11)
+        return try size(decoder.decode(latent) { try noise.normal($0) })
+      }
     case .transformer:
       let transformer = try Checkpoint(path: model).transformer(LoadPolicy(dtype: .float32))
       let sigma = try Tensor([Float(0.7)])

@@ -61,12 +61,27 @@ extension Checkpoint {
     return prefixes.reduce(0) { $0 + weightBytes($1, dtype: dtype) } * 21 / 20
   }
 
+  /// The tiles in which a video is decoded by default.
+  ///
+  /// - Parameter limitBytes: The memory that tensors may take, weights included.
+  /// - Throws: `Issue` for a configuration that isn't supported.
+  public func recommendedTiling(for size: VideoSize, limitBytes: Int, dtype: DType) throws -> Tiling
+  {
+    let weights = weightBytes("\(Prefix.videoVAE).decoder", dtype: dtype)
+    return try VideoVAEConfiguration.Decoder(config).recommendedTiling(
+      for: size, limitBytes: limitBytes - weights, dtype: dtype)
+  }
+
   /// The bytes of decoding a video.
   ///
   /// - Parameter tiling: The tiles; nil for the whole video at once.
   public func videoDecodingBytes(_ size: VideoSize, tiling: Tiling?, dtype: DType) -> Int {
     let weights = weightBytes(
       "\(Prefix.videoVAE).decoder", "\(Prefix.videoVAE).per_channel_statistics", dtype: dtype)
+    // A file that can't be read is refused when the decoder is built.
+    if case .diffusion(let decoder)? = try? VideoVAEConfiguration.Decoder(config) {
+      return weights + decoder.decodingBytes(size, tiling: tiling, dtype: dtype)
+    }
     let tile = size.tile(tiling)
     // Decoded frames of all tiles of a span of time, which may overlap with the span before.
     let group =

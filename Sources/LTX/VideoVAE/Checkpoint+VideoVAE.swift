@@ -11,12 +11,15 @@ extension Checkpoint {
       configuration: VideoVAEConfiguration.Encoder(config))
   }
 
-  /// - Throws: The same errors as `videoEncoder`.
-  public func videoDecoder(dtype: DType? = nil, device: Device = .cpu) throws -> VideoDecoder {
+  /// - Parameter steps: The number of steps of a diffusion decoder; nil for the model's default.
+  /// - Throws: The same errors as `videoEncoder`, and `Issue` for steps that the decoder can't take.
+  public func videoDecoder(dtype: DType? = nil, device: Device = .cpu, steps: Int? = nil) throws
+    -> VideoDecoder
+  {
     try require("vae")
     return try VideoDecoder(
       weights(LoadPolicy(dtype: dtype, device: device)) / Prefix.videoVAE,
-      configuration: VideoVAEConfiguration.Decoder(config))
+      configuration: VideoVAEConfiguration.Decoder(config), steps: steps)
   }
 }
 

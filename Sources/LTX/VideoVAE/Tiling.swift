@@ -32,6 +32,20 @@ public struct Tiling: Sendable, Equatable {
     frames: Axis(size: 80, overlap: 24), height: Axis(size: 768, overlap: 64),
     width: Axis(size: 768, overlap: 64))
 
+  /// The default tiling, rounded to whole latent cells if the compression requires it. Videos that
+  /// fit into one tile are encoded or decoded as one.
+  public static func usual(for factors: CompressionFactors) -> Tiling {
+    func axis(_ usual: Axis?, _ factor: Int) -> Axis? {
+      guard let usual else { return nil }
+      let overlap = (usual.overlap + factor - 1) / factor * factor
+      let size = (usual.size + factor - 1) / factor * factor
+      return Axis(size: max(size, overlap + factor, 2 * factor), overlap: overlap)
+    }
+    return Tiling(
+      frames: axis(usual.frames, factors.time), height: axis(usual.height, factors.height),
+      width: axis(usual.width, factors.width))
+  }
+
   /// Encoding pads at the edges of tiles, which is visible unless enough of a tile is blended away.
   func requireOverlapForEncoding() throws {
     for (name, axis, minimum) in [
@@ -47,11 +61,32 @@ public struct Tiling: Sendable, Equatable {
 
 /// The range that a tile covers along one axis.
 struct TileSpan {
+  /// The range of latent cells, or of the cells that tiles are cut from.
   var latent: Range<Int>
   var pixels: Range<Int>
   /// The weight of each entry of the output in the blend; nil where all are 1. The weights of all
   /// spans add up to 1.
   var weights: [Float]?
+
+  /// Divides the weights of an axis's spans by their sums. Ramps of neighbors add up to 1 where two
+  /// tiles overlap, but short tiles can overlap more than that.
+  ///
+  /// - Parameter outputs: The range of the output that each span covers.
+  static func normalize(_ spans: inout [TileSpan], over outputs: [Range<Int>]) {
+    guard spans.count > 1 else {
+      if !spans.isEmpty { spans[0].weights = nil }
+      return
+    }
+    var sums = [Float](repeating: 0, count: outputs.map(\.upperBound).max() ?? 0)
+    for (span, output) in zip(spans, outputs) {
+      for (index, weight) in zip(output, span.weights ?? []) { sums[index] += weight }
+    }
+    for (tile, output) in outputs.enumerated() {
+      spans[tile].weights = spans[tile].weights.map {
+        zip(output, $0).map { index, weight in weight / max(sums[index], 1e-8) }
+      }
+    }
+  }
 }
 
 /// The tiles of a video, as the product of the spans of its axes.
@@ -62,6 +97,10 @@ struct TileGrid {
   let frames: [TileSpan]
   let rows: [TileSpan]
   let columns: [TileSpan]
+
+  init(frames: [TileSpan], rows: [TileSpan], columns: [TileSpan]) {
+    (self.frames, self.rows, self.columns) = (frames, rows, columns)
+  }
 
   /// - Parameter latent: [.., .., F, H, W]
   init(
@@ -88,28 +127,18 @@ struct TileGrid {
       let overlap = axis.overlap / factor
       pieces = split(length, size: axis.size / factor, overlap: overlap, isTime: isTime)
     }
-    var weights = pieces.map { ramps($0, factor, output, isTime: isTime) }
-    let spans = pieces.map { piece in
+    var spans = pieces.map { piece in
       let start = piece.cells.lowerBound * factor
       let end = isTime ? (piece.cells.upperBound - 1) * factor + 1 : piece.cells.upperBound * factor
-      return TileSpan(latent: piece.cells, pixels: start..<end)
+      return TileSpan(
+        latent: piece.cells, pixels: start..<end,
+        weights: ramps(piece, factor, output, isTime: isTime))
     }
-    guard spans.count > 1 else { return spans }
-    // Ramps of neighbors add up to 1 where two tiles overlap. Short tiles can overlap more than
-    // that.
-    let starts = spans.map { output == .latent ? $0.latent.lowerBound : $0.pixels.lowerBound }
-    let total = zip(starts, weights).map { $0 + $1.count }.max() ?? 0
-    var sums = [Float](repeating: 0, count: total)
-    for (start, tile) in zip(starts, weights) {
-      for (index, weight) in tile.enumerated() { sums[start + index] += weight }
-    }
-    for (tile, start) in starts.enumerated() {
-      for index in weights[tile].indices { weights[tile][index] /= max(sums[start + index], 1e-8) }
-    }
-    return zip(spans, weights).map { TileSpan(latent: $0.latent, pixels: $0.pixels, weights: $1) }
+    TileSpan.normalize(&spans, over: spans.map { output == .latent ? $0.latent : $0.pixels })
+    return spans
   }
 
-  private static func validate(_ name: String, _ axis: Tiling.Axis, _ factor: Int) throws {
+  static func validate(_ name: String, _ axis: Tiling.Axis, _ factor: Int) throws {
     func fail(_ problem: String) -> Issue { Issue(["tiling", .name(name)], problem) }
     guard axis.size >= 2 * factor, axis.size.isMultiple(of: factor) else {
       throw fail(
@@ -169,6 +198,55 @@ struct TileGrid {
       weights[length - right + index] *= Float(right - index) / Float(right + 1)
     }
     return weights
+  }
+}
+
+extension TileGrid {
+  /// Decodes tile by tile, so that a long video is never in memory as a whole: time is the slowest
+  /// axis, columns are the fastest.
+  ///
+  /// - Parameters:
+  ///   - sizes: The batch size, channels, height and width of the decoded frames.
+  ///   - dtype: The dtype in which tiles are summed.
+  ///   - decode: Returns the pixels of a tile [B, C, frames, H, W], which are changed in place.
+  ///   - receive: Called with consecutive frames of the whole size.
+  func decode(
+    _ sizes: (batch: Int, channels: Int, height: Int, width: Int), dtype: DType, device: Device,
+    tile decode: (_ frames: TileSpan, _ rows: TileSpan, _ columns: TileSpan) throws -> Tensor,
+    receive: (Tensor) throws -> Void
+  ) throws {
+    /// All tiles of one span of time, weighted and summed.
+    func group(_ t: TileSpan) throws -> Tensor {
+      if rows.count * columns.count == 1 {
+        let tile = try decode(t, rows[0], columns[0]).to(dtype)
+        try tile.applyWeights(t, rows[0], columns[0])
+        return tile
+      }
+      let group = try Tensor.zeros(
+        [sizes.batch, sizes.channels, t.pixels.count, sizes.height, sizes.width], dtype: dtype,
+        device: device)
+      for h in rows {
+        for w in columns {
+          let tile = try decode(t, h, w).to(dtype)
+          try tile.applyWeights(t, h, w)
+          try group.narrow(3, h.pixels).narrow(4, w.pixels).add_(tile)
+        }
+      }
+      return group
+    }
+    // Decoded frames that still overlap with later tiles, and the index of the first of them.
+    var pending: (frames: Tensor, start: Int)?
+    for t in frames {
+      let group = try group(t)
+      if let (before, start) = pending {
+        let finished = t.pixels.lowerBound - start
+        let overlap = before.size(2) - finished
+        if finished > 0 { try receive(before.narrow(2, 0, finished)) }
+        if overlap > 0 { try group.narrow(2, 0, overlap).add_(before.narrow(2, finished, overlap)) }
+      }
+      pending = (group, t.pixels.lowerBound)
+    }
+    if let pending { try receive(pending.frames) }
   }
 }
 

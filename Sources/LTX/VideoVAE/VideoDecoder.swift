@@ -4,216 +4,96 @@ import NN
 import Support
 import Torch
 
-/// Decodes latents to pixels: stages that expand space and time, and patches (ltx-core,
-/// `video_vae/conv_video_decoder.py`).
-public struct VideoDecoder: Sendable {
-  public let configuration: VideoVAEConfiguration.Decoder
-  public let statistics: ChannelStatistics
-  /// The number of pixels and frames of one latent cell.
-  public let compression: CompressionFactors
-  private let convolutionIn: CausalConvolution
-  private let blocks: [any VideoVAEBlock]
-  private let convolutionOut: CausalConvolution
-  private let conditioning: TimestepConditioning?
-  private let device: Device
+/// Decodes latents to pixels with the decoder that the configuration describes.
+public enum VideoDecoder: Sendable {
+  case convolutional(ConvolutionalVideoDecoder)
+  case diffusion(DiffusionVideoDecoder)
 
-  /// The default timestep of a timestep-conditioned decoder.
-  public static let usualTimestep = 0.05
-  /// The share of noise in the latents of a timestep-conditioned decoder.
-  private static let noiseShare = 0.025
-
-  private struct TimestepConditioning: Sendable {
-    /// From 0 ... 1 to 0 ... 1000.
-    let scale: Double
-    let modulation: TimestepModulation
-    /// [2, channels]: shift and scale.
-    let table: Tensor
-  }
-
-  /// - Parameter w: The scope of the VAE, which holds `decoder` and `per_channel_statistics`.
-  /// - Throws: `WeightError` if the checkpoint doesn't fit the configuration.
-  public init(_ w: Weights, configuration: VideoVAEConfiguration.Decoder) throws {
-    self.configuration = configuration
-    compression = configuration.compression
-    statistics = try ChannelStatistics(w, channels: configuration.latentChannels)
-    device = statistics.mean.device
-    let w = w / "decoder"
-    let layout = FeatureLayout(padding: configuration.padding, isCausal: configuration.isCausal)
-    let hasTimestep = configuration.hasTimestepConditioning
-    var width = configuration.bottleneckChannels
-    convolutionIn = try layout.convolution(
-      w / "conv_in", inputs: configuration.latentChannels, outputs: width)
-    blocks = try configuration.blocks.enumerated().map { index, block in
-      let w = w / "up_blocks" / index
-      let inputs = width
-      switch block {
-      case .residual(let layers, let injectsNoise):
-        return try ResidualStage(
-          w, layers: layers, channels: width, layout: layout, injectsNoise: injectsNoise,
-          hasTimestep: hasTimestep)
-      case .widening(let multiplier, let injectsNoise):
-        width /= multiplier
-        return try ResidualBlock(
-          w, inputs: inputs, outputs: width, layout: layout, injectsNoise: injectsNoise)
-      case .shuffle(let stride, let multiplier, let isResidual):
-        width /= multiplier
-        return try DepthToSpace(
-          w, inputs: inputs, stride: stride, multiplier: multiplier, isResidual: isResidual,
-          layout: layout)
-      case .stridedConvolution(let stride, let multiplier):
-        width *= multiplier
-        return try StridedConvolution(
-          w, inputs: inputs, outputs: width, stride: stride, layout: layout)
-      case .attention:
-        return try FrameAttention(w, channels: width)
+  /// - Parameters:
+  ///   - w: The scope of the VAE, which holds `decoder` and `per_channel_statistics`.
+  ///   - steps: The number of steps of a diffusion decoder: more are slower and finer. Nil is the
+  ///     model's default.
+  /// - Throws: `WeightError` if the checkpoint doesn't fit the configuration; `Issue` for steps
+  ///   that the decoder can't take.
+  public init(_ w: Weights, configuration: VideoVAEConfiguration.Decoder, steps: Int? = nil) throws
+  {
+    switch configuration {
+    case .convolutional(let configuration):
+      guard steps == nil else {
+        throw Issue(
+          ["decoderSteps"],
+          "must not be given for this video VAE, whose decoder is convolutional and has no steps")
       }
+      self = .convolutional(try ConvolutionalVideoDecoder(w, configuration: configuration))
+    case .diffusion(var configuration):
+      if let steps {
+        guard (1...VideoVAEConfiguration.DiffusionDecoder.maxSteps).contains(steps) else {
+          throw Issue(
+            ["decoderSteps"],
+            "must be between 1 and \(VideoVAEConfiguration.DiffusionDecoder.maxSteps) (got \(steps))"
+          )
+        }
+        configuration.steps = steps
+      }
+      self = .diffusion(try DiffusionVideoDecoder(w, configuration: configuration))
     }
-    convolutionOut = try layout.convolution(
-      w / "conv_out", inputs: width,
-      outputs: configuration.pixelChannels * configuration.patchSize * configuration.patchSize)
-    conditioning =
-      hasTimestep
-      ? TimestepConditioning(
-        scale: try w.tensor("timestep_scale_multiplier", shape: []).item(),
-        modulation: try TimestepModulation(w / "last_time_embedder", outputs: 2 * width),
-        table: try w.tensor("last_scale_shift_table", shape: [2, width])) : nil
-    try w.requireAllUsed()
   }
+
+  public var configuration: VideoVAEConfiguration.Decoder {
+    switch self {
+    case .convolutional(let decoder): .convolutional(decoder.configuration)
+    case .diffusion(let decoder): .diffusion(decoder.configuration)
+    }
+  }
+
+  /// The number of pixels and frames of one latent cell.
+  public var compression: CompressionFactors { configuration.compression }
 
   /// Whether decoding needs random noise.
   public var needsNoise: Bool {
-    configuration.hasTimestepConditioning
-      || configuration.blocks.contains {
-        switch $0 {
-        case .residual(_, let injectsNoise), .widening(_, let injectsNoise): injectsNoise
-        case .stridedConvolution, .shuffle, .attention: false
-        }
-      }
+    switch self {
+    case .convolutional(let decoder): decoder.needsNoise
+    case .diffusion: true
+    }
   }
 
   /// - Parameters:
   ///   - latent: [B, C, F, H, W], normalized as the encoder returns it.
   ///   - tiling: The tiling for videos that are too long or large to be decoded at once.
-  ///   - timestep: The timestep for a timestep-conditioned decoder.
-  ///   - noise: The noise for decoders that add some (`needsNoise`); drawn separately for each
-  ///     tile.
+  ///   - noise: The noise for decoders that need it (`needsNoise`), in the order of use.
   /// - Returns: Pixels [B, 3, (F - 1) * t + 1, H * h, W * w], about -1 ... 1 but not clamped, in
   ///   the latent's dtype.
-  /// - Throws: `Issue` for a latent of another shape, one that is too small, or missing noise.
-  public func decode(
-    _ latent: Tensor, tiling: Tiling? = nil, timestep: Double = usualTimestep,
-    noise: NoiseSource? = nil
-  ) throws -> Tensor {
-    guard let tiling else { return try decodeWhole(checked(latent), timestep, noise) }
-    let shape = try checked(latent).shape
-    let pixels = try Tensor.empty(
-      [
-        shape[0], configuration.pixelChannels, (shape[2] - 1) * compression.time + 1,
-        shape[3] * compression.height,
-        shape[4] * compression.width,
-      ], dtype: latent.dtype, device: device)
-    var done = 0
-    try decode(latent, tiling: tiling, timestep: timestep, noise: noise) { part in
-      let count = part.size(2)
-      try pixels.narrow(2, done, count).copy_(part)
-      done += count
+  /// - Throws: `Issue` for a latent of another shape, one that is too small, tiles that the decoder
+  ///   can't be tiled by, or missing noise.
+  public func decode(_ latent: Tensor, tiling: Tiling? = nil, noise: NoiseSource? = nil) throws
+    -> Tensor
+  {
+    switch self {
+    case .convolutional(let decoder): try decoder.decode(latent, tiling: tiling, noise: noise)
+    case .diffusion(let decoder): try decoder.decode(latent, tiling: tiling, noise: noise)
     }
-    return pixels
   }
 
   /// Decodes part by part, so that a long video is never in memory as a whole.
   ///
   /// - Parameter receive: Called with consecutive frames [B, 3, frames, H * h, W * w].
   public func decode(
-    _ latent: Tensor, tiling: Tiling, timestep: Double = usualTimestep, noise: NoiseSource? = nil,
-    receive: (Tensor) throws -> Void
+    _ latent: Tensor, tiling: Tiling, noise: NoiseSource? = nil, receive: (Tensor) throws -> Void
   ) throws {
-    let shape = try checked(latent).shape
-    let grid = try TileGrid(tiling, latent: (shape[2], shape[3], shape[4]), compression, .pixels)
-    // Decoded frames that still overlap with later tiles, and the index of the first of them.
-    var pending: (frames: Tensor, start: Int)?
-    for t in grid.frames {
-      let group = try decodeGroup(latent, t, grid, timestep, noise)
-      if let (before, start) = pending {
-        let finished = t.pixels.lowerBound - start
-        let overlap = before.size(2) - finished
-        if finished > 0 { try receive(before.narrow(2, 0, finished)) }
-        if overlap > 0 { try group.narrow(2, 0, overlap).add_(before.narrow(2, finished, overlap)) }
-      }
-      pending = (group, t.pixels.lowerBound)
+    switch self {
+    case .convolutional(let decoder):
+      try decoder.decode(latent, tiling: tiling, noise: noise, receive: receive)
+    case .diffusion(let decoder):
+      try decoder.decode(latent, tiling: tiling, noise: noise, receive: receive)
     }
-    if let pending { try receive(pending.frames) }
-  }
-
-  /// All tiles of one span of time, weighted and summed.
-  private func decodeGroup(
-    _ latent: Tensor, _ t: TileSpan, _ grid: TileGrid, _ timestep: Double, _ noise: NoiseSource?
-  ) throws -> Tensor {
-    let latent = try latent.narrow(2, t.latent)
-    if grid.rows.count * grid.columns.count == 1 {
-      let tile = try decodeWhole(latent, timestep, noise)
-      try tile.applyWeights(t, grid.rows[0], grid.columns[0])
-      return tile
-    }
-    let shape = latent.shape
-    let group = try Tensor.zeros(
-      [
-        shape[0], configuration.pixelChannels, t.pixels.count, shape[3] * compression.height,
-        shape[4] * compression.width,
-      ], dtype: latent.dtype, device: device)
-    for h in grid.rows {
-      for w in grid.columns {
-        let tile = try decodeWhole(latent.narrow(3, h.latent).narrow(4, w.latent), timestep, noise)
-        try tile.applyWeights(t, h, w)
-        try group.narrow(3, h.pixels).narrow(4, w.pixels).add_(tile)
-      }
-    }
-    return group
-  }
-
-  private func decodeWhole(_ latent: Tensor, _ timestep: Double, _ noise: NoiseSource?) throws
-    -> Tensor
-  {
-    let shape = latent.shape
-    guard configuration.padding != .reflect || min(shape[3], shape[4]) > 1 else {
-      throw compression.reflectionIssue(rows: shape[3], columns: shape[4])
-    }
-    var x = try latent.to(device, convolutionIn.dtype)
-    var conditions = DecodingConditions(noise: noise)
-    if let conditioning {
-      guard let noise else { throw Self.noiseIssue }
-      x = try noise(shape).to(device, x.dtype) * Self.noiseShare + x * (1 - Self.noiseShare)
-      conditions.timestep = try Tensor.full(
-        [shape[0]], Scalar(timestep * conditioning.scale), dtype: x.dtype, device: device)
-    }
-    x = try convolutionIn(statistics.restore(x.permute([0, 2, 3, 4, 1])).contiguous())
-    for block in blocks { x = try block(x, conditions) }
-    x = try pixelNorm(x)
-    if let conditioning, let timestep = conditions.timestep {
-      let rows = try TimestepModulation.rows(conditioning.table, conditioning.modulation(timestep))
-      x = try x.modulated(scale: rows[1], shift: rows[0])
-    }
-    x = try convolutionOut(x.silu())
-    return try PixelPatches.unfold(x, size: configuration.patchSize).to(latent.dtype)
-  }
-
-  private func checked(_ latent: Tensor) throws -> Tensor {
-    let shape = latent.shape
-    guard shape.count == 5, shape[1] == configuration.latentChannels, shape.allSatisfy({ $0 > 0 })
-    else {
-      throw Issue.shape(
-        "latent", shape,
-        expected: "[batch, \(configuration.latentChannels), frames, rows, columns]")
-    }
-    return latent
   }
 }
 
 extension VideoDecoder {
-  /// A decoder that adds noise, without a source of it.
+  /// A decoder that needs noise, without a source of it.
   static var noiseIssue: Issue {
     Issue(
-      ["noise"], "is missing, but this decoder adds noise",
-      suggestion: "Give it a source of standard normal noise.")
+      ["noise"], "is missing, but this decoder needs it",
+      suggestion: "Give the decoder a source of standard normal noise.")
   }
 }

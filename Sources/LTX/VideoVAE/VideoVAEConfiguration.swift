@@ -48,7 +48,28 @@ public enum VideoVAEConfiguration {
     public var compression: CompressionFactors { total(blocks, patchSize) }
   }
 
-  public struct Decoder: Sendable, Equatable {
+  /// The decoder of the configuration: convolutional, or by diffusion.
+  public enum Decoder: Sendable, Equatable {
+    case convolutional(ConvolutionalDecoder)
+    case diffusion(DiffusionDecoder)
+
+    public var latentChannels: Int {
+      switch self {
+      case .convolutional(let decoder): decoder.latentChannels
+      case .diffusion(let decoder): decoder.latentChannels
+      }
+    }
+
+    /// The number of pixels and frames of one latent cell.
+    public var compression: CompressionFactors {
+      switch self {
+      case .convolutional(let decoder): decoder.compression
+      case .diffusion(let decoder): decoder.compression
+      }
+    }
+  }
+
+  public struct ConvolutionalDecoder: Sendable, Equatable {
     public var pixelChannels: Int
     public var latentChannels: Int
     public var patchSize: Int
@@ -128,15 +149,28 @@ extension VideoVAEConfiguration.Encoder {
 }
 
 extension VideoVAEConfiguration.Decoder {
+  private static let convolutionalClass = "CausalVideoAutoencoder"
+
+  /// A VAE whose `_class_name` is present and other than `CausalVideoAutoencoder` decodes by
+  /// diffusion.
+  ///
   /// - Parameter config: The complete `config` of the checkpoint.
   /// - Throws: `Issue` for a value that is missing, of the wrong type, or not supported.
   public init(_ config: Configuration) throws {
     let c = try config.object("vae")
-    let kind = try c.string("_class_name", default: "CausalVideoAutoencoder")
-    guard kind == "CausalVideoAutoencoder" else {
-      throw c.error(
-        "_class_name", "is \"\(kind)\"; only the decoder of a CausalVideoAutoencoder is supported")
-    }
+    let name = try c.string("_class_name", default: Self.convolutionalClass)
+    self =
+      name == Self.convolutionalClass
+      ? .convolutional(try VideoVAEConfiguration.ConvolutionalDecoder(config))
+      : .diffusion(try VideoVAEConfiguration.DiffusionDecoder(config))
+  }
+}
+
+extension VideoVAEConfiguration.ConvolutionalDecoder {
+  /// - Parameter config: The complete `config` of the checkpoint.
+  /// - Throws: `Issue` for a value that is missing, of the wrong type, or not supported.
+  public init(_ config: Configuration) throws {
+    let c = try config.object("vae")
     try requireSupported(c, dimensions: 3)
     pixelChannels = try c.positive("out_channels", default: 3)
     latentChannels = try c.positive("latent_channels", default: 128)

@@ -57,6 +57,18 @@ public struct Weights: Sendable {
     return try store.parameter(key(name)) { try tensor(name, format, dtype: dtype).to(device) }
   }
 
+  /// A tensor in the file's own dtype, whatever the policy's is; a quantized one is dequantized.
+  ///
+  /// - Parameter shape: As in `tensor(_:shape:)`, which throws the same errors.
+  public func storedTensor(_ name: String, shape: [Int]? = nil) throws -> Tensor {
+    try tensor(name, format(of: name, shape: shape), dtype: nil)
+  }
+
+  /// A tensor that was computed from stored ones, in the policy's dtype.
+  public func converted(_ tensor: Tensor) throws -> Tensor {
+    try tensor.to(store.policy.dtype ?? tensor.dtype)
+  }
+
   /// A slot with a tensor, where a layer finds it at each call. Blocks list it.
   ///
   /// - Parameters:
