@@ -106,8 +106,7 @@ struct SizeChoice {
       throw Issue(
         ["frames"], "must last at most 6 hours (got \(size.frames), \(size.seconds) seconds)")
     }
-    // Padding by reflection needs at least two cells.
-    let minCells = model.vae.padding == .reflect ? 2 : 1
+    let minCells = model.vae.minCells
     let sides = [
       ("width", size.width, factors.width), ("height", size.height, factors.height),
     ]

@@ -318,7 +318,8 @@ import Torch
     for (name, target) in targets {
       for block in 0..<2 {
         let scope = "vae.decoder.diff_blocks.\(block)"
-        let gate = try #require(tensors.removeValue(forKey: "\(scope).\(name)")).to(.float32)
+        let gate = try #require(tensors["\(scope).\(name)"]).to(.float32)
+        tensors["\(scope).\(name)"] = nil
         let (weight, bias) = ("\(scope).\(target).weight", "\(scope).\(target).bias")
         let stored = try #require(tensors[weight])
         tensors[weight] = try (stored.to(.float32) * gate.unsqueeze(-1)).to(stored.dtype)

@@ -67,6 +67,11 @@ public enum VideoVAEConfiguration {
       case .diffusion(let decoder): decoder.compression
       }
     }
+
+    /// The least number of rows and of columns of a latent: padding by reflection needs two.
+    public var minCells: Int {
+      if case .convolutional(let decoder) = self, decoder.padding == .reflect { 2 } else { 1 }
+    }
   }
 
   public struct ConvolutionalDecoder: Sendable, Equatable {
