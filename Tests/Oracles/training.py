@@ -306,6 +306,7 @@ def make_training_inputs(source: list[str]) -> None:
 # MARK: training-run
 
 STEPS = 8
+ORDER = [0, 1, 2, 1, 0, 2, 2, 0]
 TARGETS = ["to_k", "to_q", "to_v", "to_out.0"]
 
 # name, model, strategy, sizes, scheduler, its options, clipping, rank, alpha
@@ -371,12 +372,11 @@ def make_training_run(source: list[str]) -> None:
                 if stream_name in draw.streams():
                     width = config[key] if is_projected else config["caption_channels"]
                     inputs[f"data.{d}.{stream_name}.context"] = draw.normal(draw.sizes["batch"], 6, width)
-        order = [0, 1, 2, 1, 0, 2, 2, 0]
         parameters = [p for p in transformer.parameters() if p.requires_grad]
         optimizer = torch.optim.AdamW(parameters, lr=1e-3)
         scheduler = schedule(optimizer, kind, params)
         losses, norms, rates, numbers = [], [], [], []
-        for number in order:
+        for number in ORDER:
             numbers.append(draw.numbers())
             made = trainer.strategy(options)
             given = trainer.prepare(made, options, inputs, draw.in_order(numbers[-1]), f"data.{number}.")
@@ -391,7 +391,7 @@ def make_training_run(source: list[str]) -> None:
             if scheduler is not None:
                 scheduler.step()
         inputs |= {key: torch.stack([n[key] for n in numbers]) for key in numbers[0]}
-        inputs["order"] = torch.tensor(order)
+        inputs["order"] = torch.tensor(ORDER)
         final = get_peft_model_state_dict(transformer.get_base_model())
         expected = {"loss": torch.stack(losses), "gradient_norm": torch.stack(norms), "learning_rate": torch.stack(rates)}
         expected |= {f"lora.diffusion_model.{key}": value for key, value in final.items()}
