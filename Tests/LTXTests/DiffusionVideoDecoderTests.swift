@@ -70,21 +70,21 @@ import Torch
   @Test func noiseIsDrawnOnceForTheVideo() throws {
     let (noise, decoder) = (try Noise(), try decoder(.split))
     let tiling = Tiling(width: Tiling.Axis(size: 96, overlap: 64))
-    let pixels = try decoder.decode(latent(3, 2, 5), tiling: tiling, noise: noise.draw)
-    #expect(pixels.shape == [1, 3, 17, 64, 160])
-    #expect(noise.shapes == [[1, 3, 17, 64, 160]])
+    let pixels = try decoder.decode(latent(3, 3, 5), tiling: tiling, noise: noise.draw)
+    #expect(pixels.shape == [1, 3, 17, 96, 160])
+    #expect(noise.shapes == [[1, 3, 17, 96, 160]])
   }
 
   @Test func aDecoderOfOneStepThatPredictsPixelsDrawsForEachTile() throws {
     let (noise, decoder) = (try Noise(), try decoder(.unified))
     let tiling = Tiling(width: Tiling.Axis(size: 96, overlap: 64))
-    _ = try decoder.decode(latent(3, 2, 5), tiling: tiling, noise: noise.draw)
-    #expect(noise.shapes == [[1, 3, 17, 64, 96], [1, 3, 17, 64, 96], [1, 3, 17, 64, 96]])
+    _ = try decoder.decode(latent(3, 3, 5), tiling: tiling, noise: noise.draw)
+    #expect(noise.shapes == [[1, 3, 17, 96, 96], [1, 3, 17, 96, 96], [1, 3, 17, 96, 96]])
     // With two steps it begins from one draw.
     let finer = try Checkpoint(path: file(.unified)).videoDecoder(dtype: .float32, steps: 2)
     let other = try Noise()
-    _ = try finer.decode(latent(3, 2, 5), tiling: tiling, noise: other.draw)
-    #expect(other.shapes == [[1, 3, 17, 64, 160]])
+    _ = try finer.decode(latent(3, 3, 5), tiling: tiling, noise: other.draw)
+    #expect(other.shapes == [[1, 3, 17, 96, 160]])
   }
 
   @Test func aSeedGivesOneVideo() throws {
@@ -205,10 +205,10 @@ import Torch
     let steps: [Float] = try (whole - tiled).abs().amax(others).array()
     // The second tile begins where the first one has an overlap left.
     let (first, overlap) = axis == 2 ? (15 - 8, 8) : (128 - 32, 32)
-    #expect(steps[..<first].allSatisfy { $0 < 1e-5 }, "\(steps)")
-    #expect(steps[first..<first + overlap].contains { $0 > 1e-4 })
+    #expect(steps[..<first].allSatisfy { $0 < 1e-4 }, "\(steps)")
+    #expect(steps[first..<first + overlap].contains { $0 > 1e-3 })
     let second = (first + overlap)..<min(steps.count, 2 * first + 1)
-    #expect(steps[second].allSatisfy { $0 < 1e-5 }, "\(steps)")
+    #expect(steps[second].allSatisfy { $0 < 1e-4 }, "\(steps)")
   }
 
   @Test func partsAreTheWhole() throws {
@@ -284,7 +284,7 @@ import Torch
   @Test func recommendedTilesOverlapByTheLeast() throws {
     let configuration = try usual()
     let video = VideoSize(width: 1920, height: 1088, frames: 121)
-    for limit in [2_000_000_000, 4_000_000_000, 100_000_000_000] {
+    for limit in [3_000_000_000, 4_000_000_000, 100_000_000_000] {
       let tiling = configuration.recommendedTiling(
         for: video, limitBytes: limit, dtype: .bfloat16)
       #expect(tiling.frames?.overlap == 8)

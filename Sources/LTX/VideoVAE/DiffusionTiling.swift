@@ -154,9 +154,11 @@ extension VideoVAEConfiguration.DiffusionDecoder {
         ($0, Self.tileCount(length, size: $0, overlap: overlap))
       }
     }
-    let frames = candidates(video.frames, unit.time, floor.frames, least.frames, 8)
-    let rows = candidates(video.height, unit.height, floor.rows, least.pixels, 32)
-    let columns = candidates(video.width, unit.width, floor.columns, least.pixels, 32)
+    // Small videos are padded.
+    let padded = compressed(video).padded.upsampled(compression, dropsFirst: true)
+    let frames = candidates(padded.frames, unit.time, floor.frames, least.frames, 8)
+    let rows = candidates(padded.rows, unit.height, floor.rows, least.pixels, 32)
+    let columns = candidates(padded.columns, unit.width, floor.columns, least.pixels, 32)
     func tiling(_ t: Int, _ h: Int, _ w: Int) -> Tiling {
       Tiling(
         frames: Tiling.Axis(size: t, overlap: least.frames),
@@ -181,15 +183,18 @@ extension VideoVAEConfiguration.DiffusionDecoder {
     return tiling(best.0.size, best.1.size, best.2.size)
   }
 
-  /// The bytes of decoding a video, without the weights.
+  private func compressed(_ video: VideoSize) -> VideoDecodingSizes {
+    VideoDecodingSizes(
+      VolumeSize(
+        frames: compression.latentFrames(video.frames), rows: video.height / compression.height,
+        columns: video.width / compression.width), self)
+  }
+
+  /// The bytes of decoding a video, without the weights and the noise, which is in host memory.
   ///
   /// - Parameter tiling: The tiles; nil for the whole video at once.
   func decodingBytes(_ video: VideoSize, tiling: Tiling?, dtype: DType) -> Int {
-    let latent = VolumeSize(
-      frames: compression.latentFrames(video.frames), rows: video.height / compression.height,
-      columns: video.width / compression.width)
-    var volume = VideoDecodingSizes(latent, self).padded
-    let pixels = volume.upsampled(compression, dropsFirst: true).count * pixelChannels
+    var volume = compressed(video).padded
     volume.frames += ghostFrames
     // A stage holds its volume, keys and values, and then its volume and the next one.
     var peak = 0
@@ -203,14 +208,11 @@ extension VideoVAEConfiguration.DiffusionDecoder {
     // The last stage holds its volume, the context, keys and values.
     let positions = ceilDivide(tile.width, patchSize) * ceilDivide(tile.height, patchSize)
     let last = positions * tile.frames * (3 * channels + contextChannels)
-    // The frames of two spans of time, before and after they are blended, and the tile's own.
-    let blended = 2 * video.width * video.height * min(2 * tile.frames, video.frames)
-    let tilePixels = 4 * tile.pixels
-    let shared = steps == 1 && output == .pixels ? 0 : pixels
+    // The frames of two spans of time and those that are passed on, and the tile's own.
+    let pixels = 3 * video.width * video.height * tile.frames + 4 * tile.pixels
     // Temporary tensors of a part of a volume.
     let work = 8 * min(4 * last, WorkSize.onGPU)
-    let elements =
-      work + shared + max(peak, features + last + (blended + tilePixels) * pixelChannels)
+    let elements = work + max(peak, features + last + pixels * pixelChannels)
     return elements * dtype.size
   }
 }

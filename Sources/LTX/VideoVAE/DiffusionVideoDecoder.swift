@@ -122,9 +122,10 @@ public struct DiffusionVideoDecoder: Sendable {
     let video = sizes.pixels(sizes.padded)
     let shape = [latent.size(0), configuration.pixelChannels]
     let isDrawnPerTile = configuration.steps == 1 && configuration.output == .pixels
+    // Noise stays where it was drawn; each tile takes its part.
     let shared =
       isDrawnPerTile
-      ? nil : try noise(shape + [video.frames, video.rows, video.columns]).to(device, dtype)
+      ? nil : try noise(shape + [video.frames, video.rows, video.columns]).to(dtype)
     let features = try (0..<latent.size(0)).map { try expand(sizes.pad(latent.select(0, $0))) }
 
     func tile(_ t: TileSpan, _ h: TileSpan, _ w: TileSpan) throws -> Tensor {
@@ -132,7 +133,7 @@ public struct DiffusionVideoDecoder: Sendable {
       var pixels: Tensor
       if let shared {
         let own = try shared.narrow(2, t.pixels).narrow(3, h.pixels).narrow(4, w.pixels)
-        pixels = try own.extendedInTime(to: shape[2])
+        pixels = try own.extendedInTime(to: shape[2]).to(device)
       } else {
         pixels = try noise(shape).to(device, dtype)
       }

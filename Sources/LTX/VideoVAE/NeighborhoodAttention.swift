@@ -120,7 +120,7 @@ struct NeighborhoodAttention: Sendable {
       + group.keys.columns.reshape([1, 1, counts[2], 1, 1, columns.keyCount])).flatten()
     let mixed = try Tensor.empty(
       [total, queryCount, channels], dtype: queries.dtype, device: queries.device)
-    for part in work.parts(of: total, elements: keyCount * channels, upTo: WorkSize.maxBatch) {
+    for part in work.gathered(total, elements: keyCount * channels) {
       let places = try indices.narrow(0, part.lowerBound * keyCount, part.count * keyCount)
       func windows(_ memory: Tensor) throws -> Tensor {
         try memory.indexSelect(0, places)
@@ -151,25 +151,38 @@ struct NeighborhoodAttention: Sendable {
   }
 }
 
-/// The size of the parts in which large volumes are computed.
+/// The size of the parts in which large volumes are computed: on a CPU, its caches should hold the
+/// temporary tensors.
 struct WorkSize {
-  /// The max elements of a temporary tensor: on a CPU as many as its caches hold.
-  let elements: Int
+  /// The max elements of a temporary tensor.
+  private let elements: Int
+  /// The max elements of keys that are gathered at a time.
+  private let gathered: Int
 
   static let onGPU = 1 << 25
-
   /// The max batch of a fused attention kernel.
-  static let maxBatch = 32_768
+  private static let maxBatch = 32_768
 
-  init(_ device: Device) { elements = device == .cpu ? 1 << 20 : Self.onGPU }
+  init(_ device: Device) {
+    (elements, gathered) = device == .cpu ? (1 << 20, 1 << 18) : (Self.onGPU, Self.onGPU)
+  }
 
   /// Divides a number of items.
   ///
-  /// - Parameters:
-  ///   - elements: The elements of one item.
-  ///   - limit: The max number of items of a part.
-  func parts(of count: Int, elements: Int, upTo limit: Int = .max) -> [Range<Int>] {
-    let size = min(max(1, self.elements / elements), limit)
+  /// - Parameter elements: The elements of one item.
+  func parts(of count: Int, elements: Int) -> [Range<Int>] {
+    Self.parts(of: count, size: self.elements / elements)
+  }
+
+  /// Divides a number of blocks whose keys are gathered.
+  ///
+  /// - Parameter elements: The elements of the keys of one block.
+  func gathered(_ count: Int, elements: Int) -> [Range<Int>] {
+    Self.parts(of: count, size: min(gathered / elements, Self.maxBatch))
+  }
+
+  private static func parts(of count: Int, size: Int) -> [Range<Int>] {
+    let size = max(1, size)
     return stride(from: 0, to: count, by: size).map { $0..<min($0 + size, count) }
   }
 }
