@@ -24,7 +24,7 @@ extension VideoVAEConfiguration {
       public var width: Int
     }
 
-    /// What the last stage predicts.
+    /// The prediction of the last stage.
     public enum Output: String, Sendable, CaseIterable {
       case velocity = "v"
       case pixels = "x0"

@@ -96,9 +96,8 @@ public struct DiffusionVideoDecoder: Sendable {
   /// - Parameters:
   ///   - latent: [B, C, F, H, W], normalized as the encoder returns it.
   ///   - tiling: The tiling for videos that are too long or large to be decoded at once.
-  ///   - noise: The source of standard normal noise. It is called once
-  ///     for the whole video, with its size in pixels; a decoder of one step that predicts pixels
-  ///     calls it for each tile.
+  ///   - noise: The source of standard normal noise. It is called once for the whole video, with
+  ///     its size in pixels; a decoder of one step that predicts pixels calls it for each tile.
   /// - Returns: Pixels [B, 3, (F - 1) * 8 + 1, H * 32, W * 32], about -1 ... 1 but not clamped, in
   ///   the latent's dtype.
   /// - Throws: `Issue` for a latent of another shape, tiles that the decoder can't be tiled by, or

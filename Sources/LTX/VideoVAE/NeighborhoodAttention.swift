@@ -72,7 +72,7 @@ struct NeighborhoodAttention: Sendable {
       try keys.narrow(0, frames).copy_(turned.flatten(from: 3))
       try values.narrow(0, frames).copy_(withHalo(toValue(part), windows.halo))
     }
-    // Nothing reads x any more but the queries' own positions, so it is changed part by part.
+    // From here on only the queries' own positions are read from x, so it is changed part by part.
     let memory = (
       keys: try keys.flatten(from: 0, through: 2), values: try values.flatten(from: 0, through: 2)
     )
