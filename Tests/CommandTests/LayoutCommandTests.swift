@@ -234,7 +234,7 @@ import Torch
         "text_encoder_path: \(prepared.file(.textEncoder))",
       ])
     let missing = try Program.run(["train", lone], in: prepared.path)
-    #expect(missing.status != 0 && missing.errors.contains("config.vae: is missing"))
+    #expect(missing.status != 0 && missing.errors.contains("model.video_vae_path is missing"))
 
     // The latents of a video VAE that compresses by 4 x 16 x 16.
     let latents = "\(prepared.path)/cache-split/latents/a.safetensors"

@@ -39,6 +39,9 @@ public struct TinyTransformer: Sendable {
     switch generation {
     case .ltx2: (projectsCaptions, isGated, modulatesText) = (true, false, false)
     case .ltx23: (projectsCaptions, isGated, modulatesText) = (false, true, true)
+    case .ltx25:
+      self = .ltx25()
+      return
     }
     tableType = generation.tableType
   }

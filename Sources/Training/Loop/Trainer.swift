@@ -127,6 +127,7 @@ public final class Trainer {
     if group.isMain, let note = dataset.silentAudio.note { warn("\(dataset.root): \(note)") }
     let captionDropout = try CaptionDropout(c, dataset)
     self.captionDropout = captionDropout
+    try c.requireComponents()
     let base = try Checkpoint(c.model.files)
     try base.require("transformer", "vae")
     try training.requireFit(base, path: c.model.modelPath, emptyPrompt: captionDropout?.file)
