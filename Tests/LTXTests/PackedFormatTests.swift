@@ -192,8 +192,7 @@ import Torch
         name: path, metadata: source.metadata,
         parts: [.init(combined) { $0 == key ? $0 : nil }, .init(source) { $0 == key ? nil : $0 }])
       let changed = Checkpoint(
-        files: checkpoint.files, source: one, config: checkpoint.config, version: checkpoint.version
-      )
+        files: checkpoint.files, source: one, config: checkpoint.config)
       let problems = CheckpointInspection(changed).problems
       #expect(
         problems.count == 1 && problems[0].contains("\(key) has dtype int32"), "\(key): \(problems)"
