@@ -43,9 +43,11 @@ extension GenerationPlan {
     guard let duration = request.duration else { return [(self, EncodedInputs(contexts: contexts))] }
     let head = try checkpoint.durationHead(dtype: models.dtype, device: models.device)
     let factors = try checkpoint.videoCompression()
+    // The stages' frame rate, which rounds of the detailing recipe multiply.
+    let rate = samplings.first?.video?.fps ?? size.frameRate.value
     let frames = try contexts.prefix(outputs.count).map {
       duration.frames(
-        seconds: try head($0).item(), frameRate: size.frameRate.value, factors: factors)
+        seconds: try head($0).item(), frameRate: rate, factors: factors)
     }
     let negative = contexts.dropFirst(outputs.count)
     return try Set(frames).sorted().map { length in

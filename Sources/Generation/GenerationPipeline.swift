@@ -54,6 +54,10 @@ public struct GenerationPipeline {
     /// [1, Z, T, N]
     var audio: Tensor?
     var audioClip: AudioClip?
+    /// The generated keyframes by their pixel frames: [1, C, 1, H, W].
+    var keyframes: [Int: Tensor] = [:]
+    /// The first stage's video, which the detailing recipe refers to: [1, C, F, H, W].
+    var firstStage: Tensor?
   }
 
   typealias Advance = (_ done: Int, _ total: Int) throws -> Void
@@ -99,6 +103,8 @@ public struct GenerationPipeline {
       if let path = sampling.upsampler { try upsample(path, &state, advance(.upsample)) }
       try sample(sampling, &state, advance(.sample(refines: sampling.refines)))
     }
+    for round in plan.detailing?.rounds ?? [] { try addFrames(round, &state, advance(.addFrames)) }
+    try trim(&state)
     guard let output = plan.output else { return }
     if output.decodesAudio { try decodeAudio(&state, advance(.decodeAudio)) }
     switch output.frames {
@@ -123,16 +129,9 @@ public struct GenerationPipeline {
     let steps = sampling.sigmas.count - 1
     let total = steps * state.results.count
     try advance(0, total)
-    let transformer =
-      try shared?.transformer
-      ?? plan.checkpoint.transformer(
-        sampling.loras, plan.models.fusesLoRAs ? .fused : .separate,
-        modalities: sampling.modalities,
-        dtype: plan.models.dtype, device: plan.models.device,
-        storage: plan.models.quantization?.storage() ?? .asStored,
-        placements: memory?.samplings[sampling.index] ?? plan.models.memory.unplanned)
     var sampler = Sampler(
-      transformer: transformer, method: sampling.method, autocast: shared?.autocast)
+      transformer: try transformer(of: sampling), method: sampling.method,
+      autocast: shared?.autocast)
     for index in state.results.indices {
       let result = state.results[index]
       let video: SampledModality? = try sampling.video.map {
@@ -153,6 +152,7 @@ public struct GenerationPipeline {
         try advance(index * steps + step + 1, total)
       }
       if let grid = sampling.video, let sampled = end.video {
+        state.results[index].keyframes = try Self.keyframes(sampled, sampling.keyframes, grid)
         state.results[index].video = try VideoTokens.unpatchify(
           resultTokens(sampled), frames: grid.frames, rows: grid.rows, columns: grid.columns)
       }
@@ -165,13 +165,24 @@ public struct GenerationPipeline {
     }
   }
 
+  func transformer(of sampling: GenerationPlan.Sampling) throws -> Transformer {
+    try shared?.transformer
+      ?? plan.checkpoint.transformer(
+        sampling.loras, plan.models.fusesLoRAs ? .fused : .separate,
+        modalities: sampling.modalities,
+        dtype: plan.models.dtype, device: plan.models.device,
+        storage: plan.models.quantization?.storage() ?? .asStored,
+        placements: memory?.samplings[sampling.index] ?? plan.models.memory.unplanned)
+  }
+
   private func start(
     _ grid: VideoGrid, _ sampling: GenerationPlan.Sampling, _ result: Result, _ state: State,
     prompt: Int
   ) throws -> SampledModality {
     let frozen = state.inputs.frozenVideo[sampling.index]
     var conditions = state.inputs.videoConditions[sampling.index] ?? []
-    if !sampling.keyframes.isEmpty {
+    conditions += try detailConditions(result, sampling)
+    if !sampling.keyframes.isEmpty, !sampling.refines {
       conditions.append(.generatedKeyframes(frames: sampling.keyframes))
     }
     let sequence = try grid.sequence(
@@ -197,7 +208,7 @@ public struct GenerationPipeline {
       isFrozen: state.inputs.frozenAudio != nil)
   }
 
-  private func start(
+  func start(
     _ sequence: LatentSequence, _ sampling: GenerationPlan.Sampling, _ result: Result,
     _ state: State,
     prompt: Int, of modality: Modality, isFrozen: Bool
@@ -223,13 +234,13 @@ public struct GenerationPipeline {
   }
 
   /// The result's own tokens: [1, T, C].
-  private func resultTokens(_ sampled: SampledModality) throws -> Tensor {
+  func resultTokens(_ sampled: SampledModality) throws -> Tensor {
     try sampled.latent.narrow(1, 0, sampled.sequence.targetCount)
   }
 
   /// Ends sampling at the first step after which a modality isn't finite, because later steps can't
   /// recover.
-  private func requireFinite(
+  func requireFinite(
     _ sampled: SampledModality?, _ modality: Modality, step: Int, of steps: Int
   ) throws {
     guard let sampled, try !resultTokens(sampled).isAllFinite() else { return }
@@ -240,19 +251,39 @@ public struct GenerationPipeline {
         + "does not help, the transformer's weights or the LoRA are damaged.")
   }
 
-  private func upsample(_ path: String, _ state: inout State, _ advance: Advance) throws {
+  func upsample(_ path: String, _ state: inout State, _ advance: Advance) throws {
     let total = state.results.count
     try advance(0, total)
     let upsampler = try LatentUpsampler(
       path: path, dtype: plan.models.dtype, device: plan.models.device)
     let statistics = try plan.checkpoint.videoLatentStatistics(device: plan.models.device)
+    func upsampled(_ latent: Tensor) throws -> Tensor {
+      let result = try upsampler(latent, statistics: statistics)
+      try result.requireFinite(from: "latent upsampler")
+      return result
+    }
+    let enlarges = !upsampler.configuration.isTemporal
     for index in state.results.indices {
-      state.results[index].video = try state.results[index].video.map {
-        let latent = try upsampler($0, statistics: statistics)
-        try latent.requireFinite(from: "latent upsampler")
-        return latent
+      if enlarges, plan.detailing?.lora != nil {
+        state.results[index].firstStage = state.results[index].video
+      }
+      state.results[index].video = try state.results[index].video.map(upsampled)
+      // Keyframes are single frames, which have no time to upsample.
+      if enlarges {
+        state.results[index].keyframes = try state.results[index].keyframes.mapValues(upsampled)
       }
       try advance(index + 1, total)
+    }
+  }
+
+  /// Removes the frames by which a video was padded.
+  private func trim(_ state: inout State) throws {
+    guard plan.detailing != nil else { return }
+    let factors = try plan.checkpoint.videoCompression()
+    let count = factors.latentFrames(plan.size.frames)
+    for index in state.results.indices {
+      state.results[index].video = try state.results[index].video.map { try $0.narrow(2, 0, count) }
+      state.results[index].firstStage = nil
     }
   }
 
@@ -274,8 +305,14 @@ public struct GenerationPipeline {
       let waveform = try vocoder(spectrogram)
       try waveform.requireFinite(from: "vocoder")
       let channels = try AudioTensors.channels(waveform)
+      // A padded video's audio is longer than the result.
+      let seconds = plan.detailing == nil ? Double.infinity : plan.size.seconds
+      let count = min(
+        channels[0].count,
+        Int(min(seconds * Double(vocoder.sampleRate), Double(channels[0].count)).rounded()))
       state.results[index].audioClip = AudioClip(
-        left: channels[0], right: channels[channels.count - 1], sampleRate: vocoder.sampleRate)
+        left: Array(channels[0].prefix(count)),
+        right: Array(channels[channels.count - 1].prefix(count)), sampleRate: vocoder.sampleRate)
       state.results[index].audio = nil
       try advance(index + 1, total)
     }

@@ -29,6 +29,7 @@ extension GenerationPlan {
   ///   be read; `TorchError` if the device can't be asked.
   public func memory() throws -> GenerationMemory {
     let settings = models.memory
+    let samplings = samplings + (detailing?.rounds.map(\.sampling) ?? [])
     var memory = GenerationMemory(
       textEncoder: settings.unplanned, samplings: samplings.map { _ in settings.unplanned })
     guard let limit = try settings.limitBytes(on: models.device) else { return memory }

@@ -94,6 +94,7 @@ extension GenerationPlan {
       if sampling.refines { stages.append(.upsample) }
       stages.append(.sample(refines: sampling.refines))
     }
+    stages += (detailing?.rounds ?? []).map { _ in .addFrames }
     guard let output else { return stages }
     if output.decodesAudio { stages.append(.decodeAudio) }
     switch output.frames {

@@ -36,6 +36,9 @@ public struct GenerationRequest: Sendable {
   public var referenceAttention = 1.0
   /// Frames that the first stage generates in addition to the video.
   public var generatedKeyframes = GeneratedKeyframes.count(0)
+  /// LTX-2.5's detailing recipe: keyframes at the ends of segments of 24 or 32 frames that both
+  /// stages refine, and rounds that each double the frame rate; nil without it.
+  public var detailingRounds: Int?
   /// The steps of a diffusion decoder; nil for the model's own number.
   public var decoderSteps: Int?
 
@@ -79,6 +82,11 @@ public struct GenerationModels: Sendable {
   public var upsampler: String?
   /// The distilled LoRA for the refining stage, which has few steps and no guidance.
   public var distilledLoRA: String?
+  /// An IC-LoRA for the refining stage of the detailing recipe, whose reference is the first stage's
+  /// video.
+  public var detailingLoRA: LoRARef?
+  /// The temporal latent upsampler of the detailing recipe's rounds.
+  public var temporalUpsampler: String?
   /// The strength of the distilled LoRA in the refining stage, and in the first one; nil means the
   /// values in `GenerationDefaults`.
   public var distilledStrength: Double?

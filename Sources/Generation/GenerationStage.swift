@@ -7,6 +7,8 @@ public enum GenerationStage: Sendable {
   case encodeAudio
   case sample(refines: Bool)
   case upsample
+  /// Doubles the frame rate.
+  case addFrames
   case decodeAudio
   /// Decodes frames and writes them with the audio.
   case decodeVideo
@@ -22,6 +24,7 @@ public enum GenerationStage: Sendable {
     case .encodeAudio: "Encoding audio"
     case .sample(let refines): refines ? "Refining" : "Sampling"
     case .upsample: "Upsampling"
+    case .addFrames: "Adding frames"
     case .decodeAudio: "Decoding audio"
     case .decodeVideo: "Decoding frames"
     case .copyVideo: "Writing frames"
@@ -35,7 +38,7 @@ public enum GenerationStage: Sendable {
     case .encodePrompts: "prompts"
     case .encodeVideos, .encodeAudio: "files"
     case .decodeAudio, .writeAudio: "clips"
-    case .sample: "steps"
+    case .sample, .addFrames: "steps"
     case .upsample: "videos"
     case .decodeVideo, .copyVideo: "frames"
     }

@@ -85,6 +85,8 @@ struct GenerateCommand: ParsableCommand {
     help: "The strength of the distilled LoRA in the first stage. (default: 0, with res_2s 0.25)")
   var distilledFirstStageStrength: Double?
 
+  @OptionGroup(title: "Detailing") var detailing: DetailingOptions
+
   @OptionGroup(title: "Result") var result: ResultOptions
   @OptionGroup(title: "Conditions") var conditions: ConditionOptions
   @OptionGroup(title: "Sampling") var sampling: SamplingOptions
@@ -145,6 +147,7 @@ struct GenerateCommand: ParsableCommand {
     (request.frames, request.frameRate) = (result.numFrames, result.frameRate)
     request.duration = try result.duration()
     request.generatedKeyframes = try sampling.keyframes()
+    request.detailingRounds = try detailing.rounds()
     request.decoderSteps = decoder.decoderSteps
     request.hasAudio = result.audio
     request.seed = result.seed
@@ -167,6 +170,9 @@ struct GenerateCommand: ParsableCommand {
     models.quantization = quantization
     models.fusesLoRAs = fuseLoRAs
     models.upsampler = upsampler
+    (models.detailingLoRA, models.temporalUpsampler) = (
+      detailing.lora?.lora, detailing.temporalUpsamplerPath
+    )
     (models.distilledLoRA, models.distilledStrength) = (
       distilledLoRA?.path, distilledLoRA?.givenStrength
     )
@@ -186,6 +192,9 @@ extension GenerationRequest {
     var options: SubjectTable = [
       ["prompts"]: "--prompt", ["output"]: "--output", ["width"]: "--width", ["height"]: "--height",
       ["frames"]: "--num-frames", ["frameRate"]: "--frame-rate", ["steps"]: "--steps",
+      ["detailing"]: "--dfr", ["detailingRounds"]: "--temporal-upsample-rounds",
+      ["detailingLoRA"]: "--detailing-lora",
+      ["temporalUpsampler"]: "--temporal-upsampler-path",
       ["duration"]: "--auto-duration", ["durationHead"]: "--duration-head-path",
       ["generatedKeyframes"]: generatedKeyframes.option, ["decoderSteps"]: "--decoder-steps",
       ["isDistilled"]: "--distilled", ["referenceAttention"]: "--reference-attention",

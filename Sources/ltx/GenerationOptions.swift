@@ -116,6 +116,42 @@ struct ResultOptions: ParsableArguments {
   }
 }
 
+/// LTX-2.5's detailing recipe.
+struct DetailingOptions: ParsableArguments {
+  @Flag(
+    help:
+      "Generate keyframes at every 24 or 32 frames and refine them with the video (LTX-2.5, with --distilled and --spatial-upsampler-path)."
+  )
+  var dfr = false
+
+  @Option(
+    name: .customLong("detailing-lora"),
+    help: ArgumentHelp(
+      "An IC-LoRA for the second stage of --dfr, which refers to the first stage's video.",
+      valueName: "file[:strength]"))
+  var lora: FileWithStrength?
+
+  @Option(
+    help: ArgumentHelp(
+      "A temporal latent upsampler, for the rounds of --dfr.", valueName: "file"),
+    completion: .file())
+  var temporalUpsamplerPath: String?
+
+  @Option(
+    help: "The rounds of --dfr after the second stage, each of which doubles the frame rate, 0 to 2. (default: 0)")
+  var temporalUpsampleRounds: Int?
+
+  /// The number of rounds; nil without the recipe.
+  ///
+  /// - Throws: `Issue` for rounds without the recipe.
+  func rounds() throws -> Int? {
+    guard dfr || temporalUpsampleRounds == nil else {
+      throw Issue("--temporal-upsample-rounds is for --dfr", suggestion: "Add --dfr.")
+    }
+    return dfr ? temporalUpsampleRounds ?? 0 : nil
+  }
+}
+
 /// Images, clips, audio and edits that condition the result.
 struct ConditionOptions: ParsableArguments {
   @Option(

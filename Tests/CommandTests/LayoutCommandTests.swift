@@ -182,6 +182,37 @@ import Torch
         && refused.errors.contains("was not trained to generate keyframes"), "\(refused.errors)")
   }
 
+  /// 41 frames are padded to 49, two segments of 24; a round doubles the frame rate.
+  @Test func theDetailingRecipeAddsFramesBetweenKeyframes() throws {
+    let prepared = try Prepared.shared.get()
+    let generation = TinyModel.Generation.ltx25
+    let stages = [
+      "--num-frames", "41", "--spatial-upsampler-path", "unified/\(generation.spatialUpsamplerName)",
+      "--dfr",
+    ]
+    let round = [
+      "--temporal-upsampler-path", "unified/\(generation.temporalUpsamplerName)",
+      "--temporal-upsample-rounds", "1",
+    ]
+    let result = try prepared.generate(.unified, "detailed.mp4", stages + round)
+    #expect(result.status == 0, "\(result.errors)")
+    let reader = try VideoReader(path: "\(prepared.path)/detailed.mp4")
+    #expect(reader.frameRate.value == 48 && reader.hasAudio)
+    #expect(try prepared.frameCount("detailed.mp4") == 81)
+    for (options, problem) in [
+      (stages + ["--temporal-upsample-rounds", "1"], "--temporal-upsampler-path: is missing"),
+      (stages + ["--num-generated-keyframes", "1"], "--dfr: chooses the keyframes itself"),
+      (stages + round + ["--temporal-upsample-rounds", "3"], "--temporal-upsample-rounds: must be"),
+      (["--num-frames", "41", "--dfr"], "--dfr: samples a distilled model in two stages"),
+      (["--num-frames", "41"] + round, "--temporal-upsample-rounds is for --dfr"),
+    ] {
+      let refused = try prepared.generate(.unified, "never.mp4", options)
+      #expect(refused.status == 2 && refused.errors.contains(problem), "\(refused.errors)")
+    }
+    let split = try prepared.generate(.split, "never.mp4", stages)
+    #expect(split.status == 2 && split.errors.contains("--dfr: needs a transformer"))
+  }
+
   /// One sentence each, before anything is loaded.
   @Test func filesThatDoNotBelongTogetherAreRefused() throws {
     let prepared = try Prepared.shared.get()

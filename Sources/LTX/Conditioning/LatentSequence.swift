@@ -22,6 +22,8 @@ public struct LatentSequence: Sendable {
   public var selfAttentionMask: Tensor?
   /// The number of tokens of the result, which come first; appended conditions follow.
   public let targetCount: Int
+  /// The tokens of generated keyframes, beyond those of the result.
+  public private(set) var generatedTokens: Range<Int>?
 
   public init(clean: Tensor, denoiseMask: Tensor, positions: Tensor) {
     self.clean = clean
@@ -56,6 +58,7 @@ public struct LatentSequence: Sendable {
   ///
   /// - Parameter start: The values to mix noise into, [B, tokens, C]; nil for zeros.
   mutating func appendGenerated(_ start: Tensor?, count: Int, positions: Tensor) throws {
+    generatedTokens = clean.size(1)..<clean.size(1) + count
     let zeros = try Tensor.zeros(
       [clean.size(0), count, clean.size(2)], dtype: clean.dtype, device: clean.device)
     let values =
