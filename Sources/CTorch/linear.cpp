@@ -8,6 +8,7 @@
 #include "kernels.h"
 
 #include <ATen/ATen.h>
+#include <limits>
 #include <torch/csrc/autograd/custom_function.h>
 
 using namespace ctorch;
@@ -30,6 +31,33 @@ at::Tensor expanded(const at::Tensor &elements, const at::Tensor &factors, at::S
   return factors.defined() ? (elements.to(at::kFloat) * factors).to(dtype) : elements.to(dtype);
 }
 
+/// Multiplies a few rows by a matrix of int8 without a copy of the matrix in another dtype, which would
+/// take several times as long as the product. Undefined for tensors that libtorch's kernel can't take.
+///
+/// - Returns: the products with the elements, without their factors.
+at::Tensor int8Product(const at::Tensor &x, const at::Tensor &elements, at::ScalarType dtype) {
+  // At about 64 rows, the kernel takes as long as a copy and a product.
+  constexpr int64_t fewRows = 16;
+  // It reads 16 elements at once from aligned addresses, without a rest, and counts in 32 bits. In
+  // other dtypes than bfloat16 it uses no vectors.
+  constexpr int64_t step = 16;
+  const auto isAligned = [](const at::Tensor &t) { return reinterpret_cast<uintptr_t>(t.const_data_ptr()) % 32 == 0; };
+  if (!x.is_cpu() || x.dim() == 0 || x.scalar_type() != at::kBFloat16 || dtype != at::kBFloat16 || !elements.is_cpu() ||
+      elements.scalar_type() != at::kChar || elements.dim() != 2 || !elements.is_contiguous())
+    return at::Tensor();
+  const int64_t outputs = elements.size(0), inputs = elements.size(1);
+  if (inputs == 0 || inputs % step != 0 || x.size(-1) != inputs || elements.numel() > std::numeric_limits<int32_t>::max() ||
+      x.numel() == 0 || x.numel() > fewRows * inputs || !isAligned(elements))
+    return at::Tensor();
+  at::Tensor rows = x.reshape({-1, inputs}).contiguous();
+  if (!isAligned(rows))
+    rows = rows.clone();
+  std::vector<int64_t> shape = x.sizes().vec();
+  shape.back() = outputs;
+  // Factors would be rounded to bfloat16 here.
+  return at::_weight_int8pack_mm(rows, elements, at::ones({outputs}, rows.options())).view(shape);
+}
+
 /// A matrix that is dequantized again in the backward pass instead of being stored for it.
 struct QuantizedLinear : torch::autograd::Function<QuantizedLinear> {
   static at::Tensor forward(AutogradContext *context, const at::Tensor &x, const Constants &layer, at::ScalarType dtype,
@@ -41,7 +69,9 @@ struct QuantizedLinear : torch::autograd::Function<QuantizedLinear> {
     context->saved_data["scales product"] = scalesProduct;
     if (!scalesProduct)
       return at::linear(x, expanded(elements, factors, dtype), bias.defined() ? std::optional(bias) : std::nullopt);
-    at::Tensor y = at::linear(x, elements.to(dtype));
+    at::Tensor y = int8Product(x, elements, dtype);
+    if (!y.defined())
+      y = at::linear(x, elements.to(dtype));
     y.mul_(factors.flatten());
     return bias.defined() ? y.add_(bias) : y;
   }
