@@ -18,11 +18,11 @@ func probeCaptionLogits(
   var embeddings = MediaEmbeddings()
   if let image = try inputs.optionalFloat("image_embeds", "M W") {
     embeddings.image = image
-    media.imageGrids = try inputs.grids("image_grid_thw")
+    media.imageGrids = try inputs.captionGrid("image_grid_thw", "Ni 3")
   }
   if let video = try inputs.optionalFloat("video_embeds", "L W") {
     embeddings.video = video
-    media.videoGrids = try inputs.grids("video_grid_thw")
+    media.videoGrids = try inputs.captionGrid("video_grid_thw", "Nv 3")
   }
   embeddings.audio = try inputs.optionalFloat("audio_embeds", "A W")
   let frames: [Int] =
@@ -44,21 +44,8 @@ func probeCaptionGenerate(
 ) throws -> [(key: String, tensor: Tensor)] {
   let model = try options.captioner()
   let configuration = model.configuration
-  var media = MediaInputs()
-  if let pixels = try inputs.optionalFloat("pixel_values", "P D") {
-    media.pixelValues = pixels
-    media.imageGrids = try inputs.grids("image_grid_thw")
-  }
-  if let pixels = try inputs.optionalFloat("pixel_values_videos", "Q D") {
-    media.pixelValuesVideos = pixels
-    media.videoGrids = try inputs.grids("video_grid_thw")
-  }
-  var frames: [Int] = []
-  if let features = try inputs.optionalFloat("input_features", "N K R") {
-    let mask = try inputs.int("feature_attention_mask", "N R")
-    (media.inputFeatures, media.featureMask) = (features, mask)
-    frames = try mask.sum([1]).array()
-  }
+  let media = try inputs.captionMedia(configuration)
+  let frames: [Int] = try media.featureMask?.sum([1]).array() ?? []
   let ends: [Int] =
     try inputs.optionalInt("eos", "E")?.array() ?? configuration.tokens.ends
   var settings = GenerationOptions(
@@ -125,12 +112,6 @@ extension Probe.Options {
 }
 
 extension ProbeInputs {
-  /// The frames, rows and columns of patches of each image or clip.
-  fileprivate func grids(_ name: String) throws -> [[Int]] {
-    let values: [Int] = try int(name, "\(name)s 3").array()
-    return stride(from: 0, to: values.count, by: 3).map { Array(values[$0..<$0 + 3]) }
-  }
-
   /// The numbered additions to the first layers of one kind of media.
   fileprivate func deepstack(_ kind: String, _ shape: String) throws -> [Tensor] {
     var tensors: [Tensor] = []
