@@ -9,6 +9,11 @@ public struct DecoderConfiguration: Sendable {
   public enum FeedForward: Sendable, Equatable {
     case dense(width: Int)
     case experts(Experts)
+
+    var hasExperts: Bool {
+      if case .experts = self { return true }
+      return false
+    }
   }
 
   /// A mixture of experts, a few of which are used for each token.

@@ -26,7 +26,7 @@ public struct QwenOmniModel: Sendable {
   ///   - memoryLimit: The memory of the device, in bytes, that weights, the cache of keys and values,
   ///     and activations should take together. If not all weights fit, layers are streamed from the
   ///     file, and of a mixture of experts only those that were used last are kept. Nil for the
-  ///     memory that is free on a GPU, and for no limit on the CPU.
+  ///     memory that is free; on the CPU only for a mixture of experts, without a limit otherwise.
   /// - Throws: `Issue` for the configuration, `TensorFileError` for a file that is missing or
   ///   damaged, `WeightError` for a tensor that is missing or doesn't fit the configuration.
   public init(
@@ -38,7 +38,7 @@ public struct QwenOmniModel: Sendable {
     let storage: WeightStorage = use8Bit ? .int8(excluding: Self.isKept) : .asStored
     let plan = QwenOmniMemory(
       source, c, dtype: dtype, storage: storage,
-      limit: try memoryLimit ?? device.gpu()?.freeBytes)
+      limit: try memoryLimit ?? Self.freeBytes(on: device, c))
     let policy = LoadPolicy(
       dtype: dtype, device: device, storage: storage, placements: plan.placements)
     let root = Weights(source, policy)
@@ -59,6 +59,14 @@ public struct QwenOmniModel: Sendable {
     configuration = c
     self.dtype = dtype
     self.device = device
+  }
+
+  /// The limit of memory if none is given.
+  private static func freeBytes(on device: Device, _ c: QwenOmniConfiguration) throws -> Int? {
+    if let gpu = try device.gpu() { return gpu.freeBytes }
+    // A token uses all weights of a dense model, so that limiting them would only cost time.
+    let free = HostMemory.usableBytes
+    return free > 0 && c.text.layers.contains(where: \.hasExperts) ? free : nil
   }
 
   /// The prefix of the keys that are read.
