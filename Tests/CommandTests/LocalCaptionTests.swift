@@ -42,6 +42,43 @@ import Testing
     }
   }
 
+  /// The weights on the device, streamed, and in int8: the captions of the CPU. Without a limit, all
+  /// experts of a layer are one tensor.
+  @Test(arguments: ["qwen25_omni", "qwen3_omni"])
+  func aGPUWritesTheCaptionsOfTheCPU(model: String) throws {
+    let options = [
+      "--captioner-model", "\(Fixtures.models)/\(model)", "--dtype", "float32", "--override",
+    ]
+    for storage in [[], ["--use-8bit"]] {
+      let cpu = try caption(options + storage)
+      try #require(cpu.status == 0, "\(cpu.errors)")
+      let expected = try captions()
+      #expect(expected.count == 1 && expected.allSatisfy { !$0.isEmpty })
+      for memory in [[], ["--memory", "1GB"]] {
+        let (result, report) = try PretendGPU.run(
+          ["caption", ".", "--max-tokens", "6", "--threads", "1", "--device", "cuda"] + options
+            + storage + memory, in: shop.path)
+        try #require(result.status == 0, "\(result.errors)")
+        #expect(try captions() == expected, "\(storage + memory)")
+        #expect(report.kernels > 1000, "nothing ran on the device")
+        #expect(report.devices.allSatisfy { $0.liveBytes == 0 }, "memory is left on the device")
+      }
+    }
+  }
+
+  @Test(arguments: ["qwen25_omni", "qwen3_omni"])
+  func aGPUComputesInBFloat16(model: String) throws {
+    for storage in [[], ["--use-8bit"]] {
+      let (result, _) = try PretendGPU.run(
+        [
+          "caption", ".", "--max-tokens", "6", "--threads", "1", "--device", "cuda", "--override",
+          "--captioner-model", "\(Fixtures.models)/\(model)",
+        ] + storage, in: shop.path)
+      try #require(result.status == 0, "\(result.errors)")
+      #expect(try captions().allSatisfy { !$0.isEmpty })
+    }
+  }
+
   @Test func foldersThatAreNoModelAreRefused() throws {
     let gemma = try caption(["--captioner-model", "\(Fixtures.models)/gemma3"])
     #expect(gemma.status == 2)

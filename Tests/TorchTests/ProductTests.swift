@@ -35,7 +35,11 @@ import Torch
   }
 
   /// Sums are in float32, and only the results are rounded.
-  @Test(arguments: [DType.bfloat16, .float16], [[7, 9, 5], [64, 16, 256], [131, 257, 133]])
+  @Test(
+    arguments: [DType.bfloat16, .float16],
+    [
+      [7, 9, 5], [64, 16, 256], [131, 257, 133], [1, 512, 300], [8, 257, 96], [9, 128, 96],
+    ])
   func linearLayersInHalfPrecision(dtype: DType, sizes: [Int]) throws {
     let generator = try Generator(seed: 5)
     // Rounded before, so that both sides have the same inputs.
@@ -47,6 +51,43 @@ import Torch
       #expect(a.dtype == dtype && a.shape == b.shape)
       try expectRounded(a, b)
     }
+  }
+
+  /// Rows, inputs, outputs: few rows of a matrix of int8 are multiplied without a copy of it, if its
+  /// rows are multiples of 16 elements and aligned; others with a copy.
+  @Test(
+    arguments: [
+      [1, 64, 7], [3, 512, 130], [16, 48, 33], [17, 64, 20], [2, 24, 9], [1, 7, 5],
+    ],
+    [false, true])
+  func int8LinearLayers(sizes: [Int], isShifted: Bool) throws {
+    let generator = try Generator(seed: 5)
+    let (rows, inputs, outputs) = (sizes[0], sizes[1], sizes[2])
+    let x = try generator.normal([rows, inputs]).to(.bfloat16)
+    var elements = try (generator.normal([outputs + 1, inputs]) * 40).round()
+      .clamped(min: -128, max: 127).to(.int8)
+    if isShifted {
+      // As in a file whose tensors follow each other without gaps.
+      let all = try Tensor.cat([Tensor.zeros([1], dtype: .int8), elements.flatten()])
+      elements = try all.narrow(0, 1, (outputs + 1) * inputs).unflatten(0, [-1, inputs])
+    }
+    elements = try elements.narrow(0, 0, outputs)
+    let factors = try generator.uniform([outputs, 1]) / 100 + 0.001
+    let bias = try generator.normal([outputs]).to(.bfloat16)
+    let leaf = try x.asLeaf()
+    let y = try leaf.linear(
+      quantized: elements, factors: factors, dtype: .bfloat16, scalesProduct: true, bias)
+    let exact = try x.to(.float64).asLeaf()
+    let wanted = try exact.linear(
+      elements.to(.float64) * factors.to(.float64), bias.to(.float64))
+    #expect(y.dtype == .bfloat16 && y.shape == [rows, outputs])
+    // The sum, its product with the factor and the sum with the bias are rounded.
+    try expectRounded(y, wanted, steps: 2)
+    let direction = try generator.normal(y.shape).to(.bfloat16)
+    let found = try #require(grad(of: [y], wrt: [leaf], gradOutputs: [direction])[0])
+    let gradient = try #require(
+      grad(of: [wanted], wrt: [exact], gradOutputs: [direction.to(.float64)])[0])
+    try expectRounded(found, gradient, steps: 2)
   }
 
   @Test(arguments: [DType.bfloat16, .float16]) func attentionInHalfPrecision(dtype: DType) throws {
