@@ -6,7 +6,8 @@ import Torch
 /// The benchmarks. Options:
 ///
 ///     bench [--ltx FILE] [--python FILE] [--scripts FOLDER] [--rounds N] [--threads N]
-///           [--only start|step|components|leaks|loading|split|reading|preprocess|train|variants|profile] [--component NAME]
+///           [--only start|step|components|captions|leaks|loading|split|reading|preprocess|train|variants|profile]
+///           [--component NAME]
 ///           [--media FOLDER] [--ltx-trainer FOLDER] [--precision float32|bfloat16]
 @main
 struct Main {
@@ -29,6 +30,11 @@ struct Main {
 
     if let path = options["--load"] {
       return try Loading.load(path, options["--dtype"] ?? "", options["--storage"] ?? "")
+    }
+    if let path = options["--caption"] {
+      return try CaptionCase.serve(
+        path, dtype: DType(rawValue: options["--dtype"] ?? "") ?? .bfloat16,
+        use8Bit: options["--storage"] == "int8")
     }
     if let name = options["--serve"] {
       guard let component = Component(rawValue: name), let model = options["--model"],
@@ -59,6 +65,17 @@ struct Main {
     if only == nil || only == "components" {
       let chosen = options["--component"].flatMap(Component.init).map { [$0] } ?? Component.allCases
       try compare(chosen, options["--python"], options["--scripts"], rounds: rounds, in: folder)
+    }
+    if only == nil || only == "captions" {
+      if let python = options["--python"], let scripts = options["--scripts"],
+        try hasModules(["transformers", "safetensors"], python)
+      {
+        try CaptionCase(
+          python: python, scripts: scripts, threads: Threads.count, folder: folder
+        ).run(rounds: (rounds + 2) / 3) { report($0) }
+      } else {
+        report("no Python with transformers; set PYTHON to measure captions")
+      }
     }
     if only == nil || only == "leaks" { try leaks(StepCase(writingTo: folder)) }
     if let ltx = options["--ltx"], only == nil || only == "split" {

@@ -27,13 +27,16 @@ enum ProcessTime {
 enum ProcessMemory {
   /// The peak memory of this program, in bytes. `getrusage` would include the process that started
   /// it.
-  static func peak() throws -> Int {
+  static func peak() throws -> Int { try bytes("VmHWM") }
+
+  /// A value of the process's status, in bytes.
+  static func bytes(_ name: String) throws -> Int {
     let status = try String(contentsOfFile: "/proc/self/status", encoding: .utf8)
-    let line = status.split(separator: "\n").first { $0.hasPrefix("VmHWM:") }
+    let line = status.split(separator: "\n").first { $0.hasPrefix("\(name):") }
     guard let line,
       let kilobytes = line.split(separator: " ").dropFirst().first.flatMap({ Int($0) })
     else {
-      throw BenchmarkError("/proc/self/status has no VmHWM")
+      throw BenchmarkError("/proc/self/status has no \(name)")
     }
     return kilobytes * 1024
   }
