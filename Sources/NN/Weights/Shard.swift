@@ -29,9 +29,18 @@ public struct Shard: Sendable, Equatable {
     return try padded.reshape([count, partCount])
   }
 
-  /// This rank's part of a whole tensor, [partCount], in memory of its own.
-  public func part(of whole: Tensor) throws -> Tensor {
-    try parts(of: whole).select(0, index).clone()
+  /// This rank's part of a whole tensor, [partCount], in memory of its own. Only this part is read,
+  /// unless zeros fill up the last one.
+  ///
+  /// - Parameters:
+  ///   - device: The device of the part; nil for that of the whole tensor.
+  ///   - dtype: Its dtype, to which it is converted on the device; nil for that of the whole tensor.
+  public func part(
+    of whole: Tensor, on device: Device? = nil, as dtype: DType? = nil
+  ) throws -> Tensor {
+    let parts = try parts(of: whole)
+    let part = try parts.select(0, index).to(device ?? whole.device).to(dtype ?? whole.dtype)
+    return try part.sharesStorage(with: parts) ? part.clone() : part
   }
 
   /// The whole tensor from all parts.

@@ -82,6 +82,11 @@ package final class WeightStore: Sendable {
     record.withLock { $0.shardedPrefixes.contains(where: key.hasPrefix) }
   }
 
+  /// Whether each rank trains a part of a tensor, which is then all that it reads of it.
+  private func isDividedInTraining(_ key: String) -> Bool {
+    isSharded(key) && trainedDType(key) != nil
+  }
+
   /// Whether a tensor belongs to a block whose frozen weights are not resident.
   private func isPlaced(_ key: String) -> Bool {
     record.withLock { $0.placedPrefixes.contains(where: key.hasPrefix) }
@@ -109,14 +114,16 @@ package final class WeightStore: Sendable {
     func load() throws -> Tensor {
       // Without a dtype models are built only to check whether everything fits.
       let isUsed = policy.dtype != nil && !policy.isInspected
+      let isDivided = isDividedInTraining(key)
       if isDeferred(key) {
         source.prepareToReadOnly(key)
-      } else if isUsed {
+      } else if isUsed, !isDivided {
         source.prepareToRead(key)
       }
       let stored = try source.tensor(key)
       let tensor = try stored.to(device, dtype)
-      if isUsed { try requireFinite(tensor, key) }
+      // Each rank checks its part of a divided tensor.
+      if isUsed, !isDivided { try requireFinite(tensor, key) }
       // A placed weight is only checked now; its pages are read again when its block runs.
       if isPlaced(key) || !tensor.sharesStorage(with: stored) { source.release(key) }
       return tensor
@@ -159,20 +166,27 @@ package final class WeightStore: Sendable {
   /// A trained tensor, with its own memory: nothing may write to the file, or to a tensor that
   /// others share. For a tensor that is divided among the ranks, a placeholder of its shape, without
   /// memory, whose values are NaN.
-  func parameter(_ key: String, _ read: () throws -> Tensor) throws -> Tensor {
+  ///
+  /// - Parameter read: Reads the tensor in a dtype, or as it is stored, to the tensor's device.
+  func parameter(
+    _ key: String, dtype: DType, _ read: (DType?) throws -> Tensor
+  ) throws -> Tensor {
     if let parameter = record.withLock({ $0.parameters.first { $0.key == key } }) {
       return try parameter.shard == nil ? parameter.tensor : Self.placeholder(for: parameter)
     }
-    var tensor = try read()
     if isSharded(key) {
       let ranks = policy.ranks
-      let shard = Shard(shape: tensor.shape, index: ranks.rank, count: ranks.worldSize)
-      let part = try withoutGrad { try shard.part(of: tensor) }
+      // The whole tensor is neither converted nor copied.
+      let stored = try read(nil)
+      let shard = Shard(shape: stored.shape, index: ranks.rank, count: ranks.worldSize)
+      let part = try withoutGrad { try shard.part(of: stored, on: policy.device, as: dtype) }
+      if policy.dtype != nil, !policy.isInspected { try requireFinite(part, key) }
       let parameter = Parameter(key: key, tensor: try part.asLeaf(), shard: shard)
       source.release(key)
       record.withLock { $0.parameters.append(parameter) }
       return try Self.placeholder(for: parameter)
     }
+    var tensor = try read(dtype).to(policy.device)
     if try policy.loaded != nil || tensor.sharesStorage(with: source.tensor(key)) {
       tensor = try tensor.clone()
     }

@@ -54,7 +54,7 @@ public struct Weights: Sendable {
     guard let dtype = store.trainedDType(key(name)) else {
       return try tensor(name, format, dtype: store.policy.dtype)
     }
-    return try store.parameter(key(name)) { try tensor(name, format, dtype: dtype).to(device) }
+    return try store.parameter(key(name), dtype: dtype) { try tensor(name, format, dtype: $0) }
   }
 
   /// A tensor in the file's own dtype, whatever the policy's is; a quantized one is dequantized.
