@@ -28,8 +28,9 @@ final class GradientReduction {
     /// The sum of this rank's parts, float32.
     let part: Tensor
     let isLast: Bool
-    /// The sum over the ranks that share a copy of the model.
-    let sum: ProcessGroup.Pending
+    /// The sum over the ranks that share a copy of the model. Nil after its end, because it keeps
+    /// the whole gradients in memory.
+    var sum: ProcessGroup.Pending?
     /// The sum over the copies, which follows.
     var total: ProcessGroup.Pending?
   }
@@ -84,8 +85,9 @@ final class GradientReduction {
   /// copies of the model after the last batch.
   private func settleScattered() throws {
     guard var bucket = scattered.popLast() else { return }
-    if bucket.total == nil {
-      try bucket.sum.wait()
+    if let sum = bucket.sum {
+      try sum.wait()
+      bucket.sum = nil
       let key = bucket.parameters[0].key
       if let sum = earlier[key] { try withoutGrad { try bucket.part.add_(sum) } }
       guard bucket.isLast else {
