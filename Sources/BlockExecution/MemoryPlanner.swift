@@ -14,6 +14,9 @@ public struct StackCosts: Sendable, Equatable {
   public var attentionBytes = 0
   /// Memory that a block needs while it runs, besides its weights and what is kept of others.
   public var workBytes: Int
+  /// Memory that the exchange of a block's gradients between ranks needs in place of its work and of
+  /// what it kept.
+  public var exchangeBytes = 0
   /// The gradients of the blocks' trained tensors, which are complete at the end of a backward pass.
   public var gradientBytes: Int
   /// Memory that the optimizer's step needs besides its state and these gradients.
@@ -150,13 +153,14 @@ public enum MemoryPlanner {
       + attention * costs.attentionBytes
     // The backward pass frees activations block by block, and fills the gradients. The blocks that
     // are kept are the last ones, so they are gone when the first block is rebuilt.
-    let start = max(kept, 1) * costs.keptBytes + inputs
-    let end = costs.keptBytes + costs.gradientBytes
+    func block(kept: Int) -> Int {
+      max(costs.workBytes + kept * costs.keptBytes, costs.exchangeBytes)
+    }
+    let start = block(kept: max(kept, 1)) + inputs
+    let end = block(kept: 1) + costs.gradientBytes
     let peak =
       costs.fixedBytes + weights
-      + max(
-        costs.workBytes + max(start, end), costs.gradientBytes + costs.updateBytes,
-        costs.samplingBytes)
+      + max(start, end, costs.gradientBytes + costs.updateBytes, costs.samplingBytes)
 
     let trains = costs.backwardFactor > 0
     let (blocks, rebuilt) = (Double(costs.blocks), trains ? Double(recomputed) : 0)

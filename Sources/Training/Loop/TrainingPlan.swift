@@ -197,10 +197,15 @@ extension TrainingPlan {
     let state = Int(Double(try optimizerBytes(c, sizes)) * part)
     costs.fixedBytes -= (copies * all + state) * (ranks - 1) / ranks
     costs.gradientBytes /= ranks
-    // A block, the parts that it was gathered from, and those of the next one. The gradients of a
-    // block, the same in the order of the parts, and those of the block before, which are being sent.
     let gathered = sizes.trainedBlockElements * (autocast ?? .float32).size
-    costs.workBytes += 3 * gathered + 3 * block
+    // Mixed precision copies no tensors that were gathered in its dtype.
+    if autocast != nil { costs.keptBytes -= gathered }
+    // A block, the parts that it was gathered from, and those of the next one; the block's gradients.
+    let both = 4 * gathered
+    // The gradients of the block before, which are being sent. Then also the block's own in float32,
+    // and the same in the order of the parts.
+    costs.workBytes += both + block
+    costs.exchangeBytes = both + 3 * block
   }
 
   private static func optimizerBytes(
