@@ -2,7 +2,8 @@ import Foundation
 import TestSupport
 import Testing
 
-/// Runs whose ranks are killed at random times, or while they write a file, and started again.
+/// Runs whose ranks are killed at random times, or killed or stopped while they write a file, and
+/// started again.
 ///
 /// `LTX_KILLS=50` kills so often, which takes some minutes.
 @Suite struct RandomKillTests {
@@ -76,15 +77,18 @@ import Testing
       let ranks = try ranks(of: launcher)
       try #require(launcher.isRunning && ranks.count == 2, "before kill \(kill)")
       var victim = ranks.randomElement(using: &generator) ?? ranks[0]
+      var signal = SIGKILL
       if kill % 3 == 2 {
         // The first rank writes the files.
         victim = ranks[0]
         let limit = ContinuousClock.now + .seconds(5)
         while launcher.isRunning, !isWriting(name), ContinuousClock.now < limit {}
+        // A rank that is stopped is found by the time limit.
+        if kind == "sharded" { signal = SIGSTOP }
       } else {
         usleep(UInt32.random(in: 0..<200_000, using: &generator))
       }
-      Foundation.kill(victim, SIGKILL)
+      Foundation.kill(victim, signal)
     }
     launcher.waitUntilExit()
     let errors = try String(contentsOfFile: "\(outputs)/stderr.txt", encoding: .utf8)
