@@ -38,9 +38,10 @@ extension GenerationPlan {
   ///
   /// - Parameter contexts: The contexts of the plan's `inputs.prompts`.
   /// - Throws: The errors of the duration head, and of planning with the predicted length.
-  func parts(_ contexts: [TextContexts]) throws -> [(plan: GenerationPlan, inputs: EncodedInputs)]
-  {
-    guard let duration = request.duration else { return [(self, EncodedInputs(contexts: contexts))] }
+  func parts(_ contexts: [TextContexts]) throws -> [(plan: GenerationPlan, inputs: EncodedInputs)] {
+    guard let duration = request.duration else {
+      return [(self, EncodedInputs(contexts: contexts))]
+    }
     let head = try checkpoint.durationHead(dtype: models.dtype, device: models.device)
     let factors = try checkpoint.videoCompression()
     // The stages' frame rate, which rounds of the detailing recipe multiply.

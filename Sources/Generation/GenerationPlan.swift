@@ -235,7 +235,8 @@ public struct GenerationPlan: Sendable {
     }
     if request.detailingRounds == nil {
       for (name, path) in [
-        ("detailingLoRA", models.detailingLoRA?.path), ("temporalUpsampler", models.temporalUpsampler),
+        ("detailingLoRA", models.detailingLoRA?.path),
+        ("temporalUpsampler", models.temporalUpsampler),
       ] where path != nil {
         throw Issue(
           [.name(name)], "is for the detailing recipe",

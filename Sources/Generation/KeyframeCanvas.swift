@@ -23,7 +23,8 @@ struct KeyframeCanvas: Equatable {
     }
     guard Self.segments.allSatisfy({ $0.isMultiple(of: factors.time) }) else {
       throw Issue(
-        ["detailing"], "needs a video VAE whose latent frames divide 24 and 32 frames (got "
+        ["detailing"],
+        "needs a video VAE whose latent frames divide 24 and 32 frames (got "
           + "\(factors.time))")
     }
     func padding(_ segment: Int) -> Int { (segment - content % segment) % segment }

@@ -24,7 +24,8 @@ func probeCheckpoint(_ options: Probe.Options, _ inputs: ProbeInputs) throws -> 
     facts.append(("diffusion_decoder", [isDiffusion ? 1 : 0]))
   }
   if let textEncoder = options.textEncoder {
-    facts.append(("gemma_matches", [try checkpoint.textEncoderMismatch(at: textEncoder) == nil ? 1 : 0]))
+    facts.append(
+      ("gemma_matches", [try checkpoint.textEncoderMismatch(at: textEncoder) == nil ? 1 : 0]))
   }
   return try facts.map { (key: $0, tensor: try Tensor($1, shape: [$1.count])) }
 }

@@ -90,7 +90,8 @@ func probeConditioning(_ options: Probe.Options, _ inputs: ProbeInputs) throws -
     default:
       throw Issue(
         [.name("\(i).kind")],
-        "is \(kind) (expected 0 (in place), 1 (keyframe), 2 (reference) or 3 (generated keyframes))")
+        "is \(kind) (expected 0 (in place), 1 (keyframe), 2 (reference) or 3 (generated keyframes))"
+      )
     }
   }
   let sequence = try grid.sequence(conditions)

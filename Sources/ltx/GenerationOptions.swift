@@ -138,7 +138,9 @@ struct DetailingOptions: ParsableArguments {
   var temporalUpsamplerPath: String?
 
   @Option(
-    help: "The rounds of --dfr after the second stage, each of which doubles the frame rate, 0 to 2. (default: 0)")
+    help:
+      "The rounds of --dfr after the second stage, each of which doubles the frame rate, 0 to 2. (default: 0)"
+  )
   var temporalUpsampleRounds: Int?
 
   /// The number of rounds; nil without the recipe.

@@ -22,7 +22,8 @@ struct TinyModelCommand: ParsableCommand {
     help: ArgumentHelp("The folder to write to; created if it does not exist.", valueName: "dir"))
   var folder: String
 
-  @Option(help: "The published model whose layout to use: 2 (LTX-2), 2.3 (LTX-2.3) or 2.5 (LTX-2.5).")
+  @Option(
+    help: "The published model whose layout to use: 2 (LTX-2), 2.3 (LTX-2.3) or 2.5 (LTX-2.5).")
   var generation: TinyModel.Generation = .ltx2
 
   @Flag(help: "Write a file for each component, as LTX-2.5 is published too.")

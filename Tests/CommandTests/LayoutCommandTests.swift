@@ -49,7 +49,8 @@ import Torch
           + (textEncoder
             ? ["--text-encoder-path", "unified/\(generation.textEncoderName)"] : [])
       case .split:
-        return (textEncoder
+        return
+          (textEncoder
           ? [
             "--transformer-path", file(.transformer), "--text-encoder-path", file(.textEncoder),
           ] : []) + ["--video-vae-path", file(.videoVAE), "--audio-vae-path", file(.audioVAE)]
@@ -187,7 +188,8 @@ import Torch
     let prepared = try Prepared.shared.get()
     let generation = TinyModel.Generation.ltx25
     let stages = [
-      "--num-frames", "41", "--spatial-upsampler-path", "unified/\(generation.spatialUpsamplerName)",
+      "--num-frames", "41", "--spatial-upsampler-path",
+      "unified/\(generation.spatialUpsamplerName)",
       "--dfr",
     ]
     let round = [
@@ -202,7 +204,9 @@ import Torch
     for (options, problem) in [
       (stages + ["--temporal-upsample-rounds", "1"], "--temporal-upsampler-path: is missing"),
       (stages + ["--num-generated-keyframes", "1"], "--dfr: chooses the keyframes itself"),
-      (stages + round + ["--temporal-upsample-rounds", "3"], "--temporal-upsample-rounds: must be"),
+      (
+        stages + round + ["--temporal-upsample-rounds", "3"], "--temporal-upsample-rounds: must be"
+      ),
       (["--num-frames", "41", "--dfr"], "--dfr: samples a distilled model in two stages"),
       (["--num-frames", "41"] + round, "--temporal-upsample-rounds is for --dfr"),
     ] {

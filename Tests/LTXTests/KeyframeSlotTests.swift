@@ -18,8 +18,9 @@ import Torch
     #expect(try sequence.clean.abs().sum().item() == 0)
     #expect(try sequence.denoiseMask.amin().item() == 1)
     let marks: [Float] = try #require(sequence.keyframesMask).array()
-    #expect(marks == Array(repeating: 1, count: 6) + Array(repeating: 0, count: 12)
-      + Array(repeating: 1, count: 12))
+    #expect(
+      marks == Array(repeating: 1, count: 6) + Array(repeating: 0, count: 12)
+        + Array(repeating: 1, count: 12))
     // Written out: time, row and column of each token's start and end.
     var wanted: [[Float]] = [[], [], []]
     for frame in [0, 5] {

@@ -41,7 +41,8 @@ extension CompressionFactors {
       (time, height, width) = (1, patch, patch)
       for (index, block) in blocks.enumerated() {
         guard let name = block.array?.first?.string else {
-          throw vae.error("\(key)[\(index)]", "must be a pair: the name of a block and its settings")
+          throw vae.error(
+            "\(key)[\(index)]", "must be a pair: the name of a block and its settings")
         }
         let isAll = name.hasPrefix("compress_all")
         if isAll || name.hasPrefix("compress_time") { time *= 2 }

@@ -15,7 +15,7 @@ public struct TinyTransformer: Sendable {
   public var connectorHeads = 4
   public var videoChannels = TinyVideoVAE().latentChannels
   public var audioChannels = TinyAudioVAE().patchChannels
-  let registers = 128
+  var registers = 128
 
   /// LTX-2: text features and connectors have the width of the text encoder, and the transformer
   /// projects them. Later, they have the width of their modality.
