@@ -104,6 +104,19 @@ import Torch
     }
   }
 
+  /// Contexts and weights may have any dtypes.
+  @Test(arguments: [DType.float32, .bfloat16], [DType.float32, .bfloat16])
+  func dtypesDontMatter(_ dtype: DType, _ contextDType: DType) throws {
+    let head = try checkpoint { tensors in
+      tensors["mlp_out.bias"] = try tensors["mlp_out.bias"]?.to(.float32)
+    }.durationHead(dtype: dtype)
+    let given = try contexts()
+    let found = try head(TextContexts(given.map { try $0?.to(contextDType) }))
+    let plain = try checkpoint().durationHead()(TextContexts(given))
+    #expect(found.dtype == .float32)
+    #expect(try LoRAFixture.distance(found, plain) < 0.1)
+  }
+
   @Test func framesAreLimitedAndOnTheGrid() {
     func frames(
       _ seconds: Double, _ rate: Double, _ low: Double = 1, _ high: Double = 20, time: Int = 8

@@ -161,10 +161,11 @@ extension Checkpoint {
   /// Whether the files have a duration head.
   public var hasDurationHead: Bool { (weights() / Prefix.durationHead).isPresent }
 
-  /// The head that predicts the length of a clip.
+  /// The head that predicts the length of a clip. It is small, so by default it computes in float32,
+  /// whatever the dtypes of its file and of the contexts.
   ///
   /// - Throws: `Issue` if no file has one; `WeightError` for one that is damaged.
-  public func durationHead(dtype: DType? = nil, device: Device = .cpu) throws -> DurationHead {
+  public func durationHead(dtype: DType = .float32, device: Device = .cpu) throws -> DurationHead {
     guard hasDurationHead else {
       throw Issue(
         [.file(source.name)], "has no duration head, which predicts the length of a clip",
