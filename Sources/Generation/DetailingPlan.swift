@@ -2,9 +2,9 @@ import LTX
 import Media
 import Support
 
-/// LTX-2.5's detailing recipe (ltx-pipelines, `dfr_pipeline.py`): keyframes at regular distances are
-/// generated beside the video and refined with it. Each round then doubles the frame rate: the video
-/// is upsampled in time, and sampled again in windows whose keyframes are given.
+/// LTX-2.5's detailing recipe (ltx-pipelines, `dfr_pipeline.py`): keyframes at regular distances
+/// are generated beside the video and refined with it. Each round then doubles the frame rate: the
+/// video is upsampled in time, and sampled again in windows whose keyframes are given.
 struct DetailingPlan: Sendable {
   /// One doubling of the frame rate.
   struct Round: Sendable {

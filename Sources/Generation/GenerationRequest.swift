@@ -82,8 +82,8 @@ public struct GenerationModels: Sendable {
   public var upsampler: String?
   /// The distilled LoRA for the refining stage, which has few steps and no guidance.
   public var distilledLoRA: String?
-  /// An IC-LoRA for the refining stage of the detailing recipe, whose reference is the first stage's
-  /// video.
+  /// An IC-LoRA for the refining stage of the detailing recipe, whose reference is the first
+  /// stage's video.
   public var detailingLoRA: LoRARef?
   /// The temporal latent upsampler of the detailing recipe's rounds.
   public var temporalUpsampler: String?

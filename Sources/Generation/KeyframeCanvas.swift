@@ -6,13 +6,14 @@ import Support
 struct KeyframeCanvas: Equatable {
   /// The number of pixel frames, which a whole number of segments needs.
   private(set) var frames: Int
-  /// The pixel frames of the keyframes: the ends of the segments. The video's first frame is already
-  /// a latent frame of its own.
+  /// The pixel frames of the keyframes: the ends of the segments. The video's first frame is
+  /// already a latent frame of its own.
   private(set) var keyframes: [Int]
 
   private static let segments = [24, 32]
 
-  /// Pads a video to whole segments of 24 or 32 frames, whichever adds less, or else the longer one.
+  /// Pads a video to whole segments of 24 or 32 frames, whichever adds less, or else the longer
+  /// one.
   ///
   /// - Parameter requested: The number of pixel frames, `8k + 1`.
   /// - Throws: `Issue` for a video of one frame, or factors that no segment is a multiple of.

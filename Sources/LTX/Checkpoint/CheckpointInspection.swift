@@ -34,7 +34,8 @@ public struct CheckpointInspection: Sendable {
   public let unknownKeys: [String]
   /// The keys that are known to be unused, such as statistics that only training needed.
   public let knowinglyUnused: [String]
-  /// The components that generation needs and the files don't hold; the text encoder is not counted.
+  /// The components that generation needs and the files don't hold; the text encoder is not
+  /// counted.
   public let missing: [String]
   /// The errors of components that could not be built.
   public let problems: [String]

@@ -13,9 +13,9 @@ public struct LatentSequence: Sendable {
   public var positions: Tensor
   /// [B, T, C]: the start of a refinement, before noise is mixed in; nil for zeros.
   public var start: Tensor?
-  /// [B, T], float32: 1 where a token shows a single pixel frame that is generated: the first latent
-  /// frame and generated keyframes. Nil for audio. Models that weren't trained with marked tokens
-  /// ignore it.
+  /// [B, T], float32: 1 where a token shows a single pixel frame that is generated: the first
+  /// latent frame and generated keyframes. Nil for audio. Models that weren't trained with marked
+  /// tokens ignore it.
   public var keyframesMask: Tensor?
   /// [B, T, T], float32: the strength of the attention between tokens, 0 to 1; nil for full
   /// attention.
