@@ -299,8 +299,8 @@ import Torch
     #expect(
       error { $0.models.unified = other }.contains("config.transformer: is missing: the file has"))
     try writeSafetensors(
-      [("weight", Tensor.zeros([1]))], metadata: ["config": #"{"transformer": {}, "vae": {}}"#],
-      to: other)
+      [("model.diffusion_model.weight", Tensor.zeros([1]))],
+      metadata: ["config": #"{"transformer": {}, "vae": {}}"#], to: other)
     #expect(error { $0.models.unified = other }.contains("holds no video VAE encoder"))
   }
 
