@@ -142,9 +142,10 @@ package final class WeightStore: Sendable {
   /// result looks right.
   private func requireFinite(_ tensor: Tensor, _ key: String) throws {
     guard tensor.dtype.isFloatingPoint, tensor.count > 0 else { return }
-    // One pass without a copy. A sum of large values that overflows is checked again.
+    // One pass without a copy: libtorch adds in float32 and rounds the sum, but would first copy the
+    // weight for a sum in another dtype. A sum of large values that overflows is checked again.
     let wide = tensor.dtype.isEightBitFloat ? try tensor.to(.bfloat16) : tensor
-    let sum = try wide.sum(dtype: .float32).item()
+    let sum = try wide.sum().item()
     guard !sum.isFinite, try !wide.isAllFinite() else { return }
     throw WeightError(
       file: source.file(of: key), key: key,
