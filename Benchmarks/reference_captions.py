@@ -6,7 +6,7 @@
     reference_captions.py serve FOLDER float32|bfloat16 TOKENS THREADS
 
 `serve` answers each line of standard input with one caption of TOKENS tokens. The answer is one line of JSON: seconds until the
-first token, seconds for the rest, the tokens, peak memory in bytes, and the memory that the model added.
+first token and for the rest, the CPU seconds of both, the tokens, peak memory in bytes, and the memory that the model added.
 
 Needs transformers, tokenizers, torchvision and safetensors (Tests/Oracles/requirements.txt).
 """
@@ -126,10 +126,11 @@ class Times:
     """A streamer of `generate` that notes when tokens come."""
 
     def __init__(self):
-        self.moments = []
+        self.moments, self.cpu = [], []
 
     def put(self, _):
         self.moments.append(time.perf_counter())
+        self.cpu.append(time.process_time())
 
     def end(self):
         pass
@@ -143,11 +144,10 @@ def serve(folder, dtype, tokens, threads):
     given = load_file(folder / "inputs.safetensors")
     for key in ("pixel_values_videos", "input_features"):
         given[key] = given[key].to(dtype)
-    given["video_second_per_grid"] = given["video_second_per_grid"].tolist()
     count = given["input_ids"].shape[1]
     for _ in sys.stdin:
         times = Times()
-        start = time.perf_counter()
+        start, cpu = time.perf_counter(), time.process_time()
         with torch.inference_mode():
             answer = model.generate(
                 **given, max_new_tokens=int(tokens), do_sample=False, repetition_penalty=1.05, eos_token_id=[VOCABULARY - 1],
@@ -155,7 +155,8 @@ def serve(folder, dtype, tokens, threads):
             )  # fmt: skip
         first, last = times.moments[1], times.moments[-1]  # the streamer first gets the prompt
         result = {
-            "prefill": first - start, "decoding": last - first, "tokens": answer[0, count:].tolist(), "peak": memory("VmHWM"),
+            "prefill": first - start, "decoding": last - first, "prefillCPU": times.cpu[1] - cpu,
+            "decodingCPU": times.cpu[-1] - times.cpu[1], "tokens": answer[0, count:].tolist(), "peak": memory("VmHWM"),
             "weights": memory("VmRSS") - before,
         }  # fmt: skip
         print(json.dumps(result), flush=True)

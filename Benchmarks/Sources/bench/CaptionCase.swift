@@ -23,6 +23,9 @@ struct CaptionCase {
     var prefill: Double
     /// Seconds from the first token to the last.
     var decoding: Double
+    /// The CPU seconds of all threads for both.
+    var prefillCPU: Double
+    var decodingCPU: Double
     var tokens: [Int]
     /// The peak memory of the process so far, in bytes.
     var peak: Int
@@ -43,6 +46,8 @@ struct CaptionCase {
     var prefill: Double { measured.map(\.prefill).median }
     /// Seconds for each token after the first.
     var token: Double { measured.map(\.decoding).median / Double(max(tokens.count - 1, 1)) }
+    var prefillCPU: Double { measured.map(\.prefillCPU).median }
+    var decodingCPU: Double { measured.map(\.decodingCPU).median }
 
     func line(_ name: String, prompt: Int) -> String {
       name.padding(toLength: 14, withPad: " ", startingAt: 0)
@@ -148,10 +153,15 @@ struct CaptionCase {
       limit: tokens, repetitionPenalty: 1.05, ends: Set(model.configuration.tokens.ends), pad: 0)
     while readLine() != nil {
       var moments = [ContinuousClock.now]
-      let answer = try model.generate(inputs, options) { _ in moments.append(.now) }
+      var cpu = [ProcessTime.now]
+      let answer = try model.generate(inputs, options) { _ in
+        moments.append(.now)
+        cpu.append(ProcessTime.now)
+      }
       let report = Answer(
         prefill: (moments[1] - moments[0]) / .seconds(1),
         decoding: (moments[moments.count - 1] - moments[1]) / .seconds(1),
+        prefillCPU: cpu[1] - cpu[0], decodingCPU: cpu[cpu.count - 1] - cpu[1],
         tokens: answer.tokens[0], peak: try ProcessMemory.peak(),
         weights: try ProcessMemory.bytes("VmRSS") - before)
       FileHandle.standardOutput.write(try JSONEncoder().encode(report) + Data("\n".utf8))
