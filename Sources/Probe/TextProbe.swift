@@ -35,11 +35,11 @@ func probeTextEncoder(
   let ids = try inputs.int("ids", "N S")
   let mask = try inputs.int("mask", "N S")
   let checkpoint = try options.checkpoint()
-  let prompts = try checkpoint.promptEncoder(
-    textEncoder: options.requireTextEncoder(), dtype: options.dtype, device: options.device)
+  let (encoder, extractor) = try checkpoint.textEncoder(
+    at: options.requireTextEncoder(), dtype: options.dtype, device: options.device)
   var states: [Tensor] = []
   let features = try withoutGrad {
-    try prompts.features(ids: ids, mask: mask) { _, state in
+    try extractor(encoder, ids: ids, mask: mask) { _, state in
       // The model's outputs for padding are meaningless.
       states.append(try state.maskedFill(mask.to(state.device).equal(to: 0).unsqueeze(-1), 0))
     }

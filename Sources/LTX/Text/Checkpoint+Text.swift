@@ -25,6 +25,26 @@ extension Checkpoint {
       device: device, storage: storage, placements: placements)
   }
 
+  /// The text encoder and the projection of its features without a tokenizer, for prompts that are
+  /// already tokens.
+  ///
+  /// - Parameter path: The text encoder's folder or file, which may hold the projection.
+  /// - Throws: `Issue` for a text encoder that doesn't belong to this checkpoint; `WeightError`.
+  public func textEncoder(
+    at path: String, dtype: DType? = nil, device: Device = .cpu
+  ) throws -> (encoder: any TextEncoder, extractor: FeatureExtractor) {
+    if let mismatch = try textEncoderMismatch(at: path) { throw mismatch }
+    let root = try textProjectionRoot(
+      textEncoder: path, LoadPolicy(dtype: dtype, device: device))
+    let encoder = try openTextEncoder(at: path, dtype: dtype, device: device)
+    return (
+      encoder,
+      try FeatureExtractor(
+        root, configuration: TextConfiguration(config), width: encoder.width,
+        hiddenStateCount: encoder.hiddenStateCount)
+    )
+  }
+
   /// The connectors, which turn text features into the contexts that the transformer attends to.
   ///
   /// - Throws: `WeightError`, `Issue`.

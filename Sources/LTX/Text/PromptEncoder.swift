@@ -39,14 +39,6 @@ public struct PromptEncoder: Sendable {
     max(0, try tokenizer.promptLength(prompt) - Tokenizer.promptLimit)
   }
 
-  /// The features of prompts that are already tokens; see `FeatureExtractor`.
-  public func features(
-    ids: Tensor, mask: Tensor, firstPosition: Int = 0,
-    observe: (Int, Tensor) throws -> Void = { _, _ in }
-  ) throws -> TextFeatures {
-    try extractor(encoder, ids: ids, mask: mask, firstPosition: firstPosition, observe: observe)
-  }
-
   /// - Parameter prompts: encoded as one batch; see `FeatureExtractor` for the memory.
   /// - Returns: features of N prompts, padded on the left to 1024 tokens, with their mask, on the
   ///   text encoder's device.
@@ -58,9 +50,10 @@ public struct PromptEncoder: Sendable {
     let used = try mask.amax([0]).sum().item()
     let skipped = max(0, tokens - Int(used) - 1)
     let features = try withoutGrad {
-      try self.features(
-        ids: ids.narrow(1, skipped, tokens - skipped),
-        mask: mask.narrow(1, skipped, tokens - skipped), firstPosition: skipped)
+      try extractor(
+        encoder, ids: ids.narrow(1, skipped, tokens - skipped),
+        mask: mask.narrow(1, skipped, tokens - skipped),
+        firstPosition: skipped)
     }
     guard skipped > 0 else { return features }
     return try features.map {
