@@ -132,7 +132,7 @@ import Torch
     #expect(samples.contains { $0.hasSuffix(".mp4") }, "\(samples)")
     let lora = try #require(
       FileManager.default.contentsOfDirectory(atPath: "\(folder)/checkpoints").sorted().last {
-        $0.hasSuffix(".safetensors")
+        $0.hasPrefix("lora_weights")
       })
 
     let generated = try prepared.generate(
