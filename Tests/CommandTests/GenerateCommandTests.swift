@@ -162,10 +162,11 @@ import Testing
           "interrupted/out.mp4",
         ]), in: prepared.path)
       // Frames are written to a file of another name until the video is complete.
-      while process.isRunning, try FileManager.default.contentsOfDirectory(atPath: folder).count < 2
-      {
-        usleep(500)
-      }
+      while process.isRunning,
+        try !FileManager.default.contentsOfDirectory(atPath: folder).contains(where: {
+          $0.hasPrefix(".out")
+        })
+      { usleep(500) }
       kill(process.processIdentifier, SIGINT)
       process.waitUntilExit()
       status = process.terminationStatus

@@ -272,23 +272,27 @@ import Testing
   }
 
   @Test func aPoolSendsRequestsAtTheSameTime() throws {
-    let running = Mutex((now: 0, most: 0))
+    let arrived = Mutex(0)
     let server = try LocalServer { _ in
-      running.withLock { state in
-        state.now += 1
-        state.most = max(state.most, state.now)
-      }
-      Thread.sleep(forTimeInterval: 0.2)
-      running.withLock { $0.now -= 1 }
-      return .init()
+      arrived.withLock { $0 += 1 }
+      // Each waits for the other, which would never come after it.
+      let limit = ContinuousClock.now + .seconds(20)
+      while arrived.withLock({ $0 < 2 }), ContinuousClock.now < limit { usleep(1000) }
+      return .init(status: arrived.withLock { $0 == 2 } ? 200 : 500)
     }
     let pool = try HTTPClientPool(environment: [:])
     let address = server.address
-    DispatchQueue.concurrentPerform(iterations: 2) { _ in
-      let status = try? pool.withClient { try $0.send(HTTPRequest(url: address)).status }
-      #expect(status == 200)
+    let statuses = Mutex<[Int?]>([])
+    let done = DispatchSemaphore(value: 0)
+    for _ in 0..<2 {
+      Thread.detachNewThread {
+        let status = try? pool.withClient { try $0.send(HTTPRequest(url: address)).status }
+        statuses.withLock { $0.append(status) }
+        done.signal()
+      }
     }
-    #expect(running.withLock(\.most) == 2)
+    for _ in 0..<2 { done.wait() }
+    #expect(statuses.withLock { $0 } == [200, 200])
     pool.cancel()
     #expect(throws: HTTPFailure.self) {
       try pool.withClient { try $0.send(HTTPRequest(url: address)) }
