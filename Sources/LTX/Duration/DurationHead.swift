@@ -10,7 +10,7 @@ import Torch
 /// (ltx-core 1.2.0, `duration_head`).
 ///
 /// The contexts are those that the transformer attends to. The connectors have replaced padding by
-/// learned registers, so there is no mask.
+/// learned registers, so they need no mask.
 public struct DurationHead: Sendable {
   private let inputs: PerModality<Linear>
   /// [H]: marks the tokens of a modality.

@@ -152,7 +152,7 @@ extension Checkpoint {
 
   /// The path of the text encoder.
   ///
-  /// - Throws: `Issue` if there is none.
+  /// - Throws: `Issue` without a text encoder.
   func textEncoderPath(_ path: String?) throws -> String {
     guard let path = path ?? files.textEncoder else {
       throw Issue(

@@ -7,10 +7,7 @@ extension TrainingConfiguration {
   /// - Parameter decodesAudio: Whether samples are generated with audio.
   /// - Throws: `ConfigurationProblems` that name the missing keys; the errors of opening the file.
   func requireComponents(decodesAudio: Bool = false) throws {
-    let config = try Checkpoint(path: model.modelPath).config
-    let isTransformerAlone =
-      config.has("transformer") && !["vae", "audio_vae", "vocoder"].contains(where: config.has)
-    guard isTransformerAlone else { return }
+    guard try Checkpoint(path: model.modelPath).isTransformerAlone else { return }
     var missing: [(key: ConfigurationKey, component: String)] = []
     if model.videoVAEPath == nil { missing.append((.videoVAE, "video VAE")) }
     if decodesAudio, model.audioVAEPath == nil { missing.append((.audioVAE, "audio VAE")) }
