@@ -1,13 +1,17 @@
 #!/usr/bin/env python3
 """The reference's side of the benchmark of components: one call for each line of standard input.
 
-    reference_components.py video-vae-encode|video-vae-decode|video-vae-diffusion-decode|transformer|gemma|gemma4 MODEL INPUTS THREADS
+    reference_components.py COMPONENT MODEL INPUTS THREADS
+
+COMPONENT: video-vae-encode, video-vae-encode-2.5, video-vae-decode, video-vae-diffusion-decode, transformer,
+transformer-2.5, gemma or gemma4.
 
 The answer is one line of JSON: seconds, CPU seconds, mean size of the numbers that came out, peak memory in bytes.
 
-Needs ltx-core 1.0.0, transformers and safetensors (Tests/Oracles/requirements.txt); the diffusion decoder needs an
-ltx-core that has it.
+Needs ltx-core 1.0.0, transformers and safetensors (Tests/Oracles/requirements.txt); the components of LTX-2.5 need
+the ltx-core of trainer 1.2.0.
 """
+import inspect
 import json
 import resource
 import sys
@@ -25,7 +29,10 @@ def load(path, configurator, prefixes):
     with safe_open(path, "pt") as file:
         config = json.loads(file.metadata()["config"])
         with torch.device("meta"):
-            module = configurator.from_config(config)
+            # ltx-core 1.0.0 has `from_config`.
+            module = (
+                configurator.from_config(config) if hasattr(configurator, "from_config")
+                else configurator.from_metadata({"config": config}))
         own, state = module.state_dict(), {}
         for key in file.keys():
             for prefix, replacement in prefixes.items():
@@ -86,7 +93,10 @@ def transformer(model, inputs):
             context=inputs[f"{name}.context"])
 
     video, audio = modality("video"), modality("audio")
-    return lambda: transformer(video=video, audio=audio, perturbations=BatchedPerturbationConfig.empty(1))
+    # Later versions of ltx-core want the number of blocks.
+    sizes = (1, len(transformer.transformer_blocks))[:len(inspect.signature(BatchedPerturbationConfig.empty).parameters)]
+    perturbations = BatchedPerturbationConfig.empty(*sizes)
+    return lambda: transformer(video=video, audio=audio, perturbations=perturbations)
 
 
 def gemma(model, inputs):
@@ -104,7 +114,16 @@ def gemma(model, inputs):
     return call
 
 
-gemma4 = gemma
+COMPONENTS = {
+    "video-vae-encode": video_vae_encode,
+    "video-vae-encode-2.5": video_vae_encode,
+    "video-vae-decode": video_vae_decode,
+    "video-vae-diffusion-decode": video_vae_diffusion_decode,
+    "transformer": transformer,
+    "transformer-2.5": transformer,
+    "gemma": gemma,
+    "gemma4": gemma,
+}
 
 
 def peak_memory():
@@ -116,7 +135,7 @@ def peak_memory():
 def main():
     component, model, inputs, threads = sys.argv[1:]
     torch.set_num_threads(int(threads))
-    call = globals()[component.replace("-", "_")](model, load_file(inputs))
+    call = COMPONENTS[component](model, load_file(inputs))
     for _ in sys.stdin:
         before = resource.getrusage(resource.RUSAGE_SELF)
         start = time.perf_counter()

@@ -11,15 +11,20 @@ import Torch
 /// takes some tenths of a second.
 enum Component: String, CaseIterable {
   case videoEncode = "video-vae-encode"
+  case videoEncode25 = "video-vae-encode-2.5"
   case videoDecode = "video-vae-decode"
   case videoDiffusionDecode = "video-vae-diffusion-decode"
   case transformer
+  case transformer25 = "transformer-2.5"
   case gemma
   case gemma4
 
   static let videoTokens = 768
   static let audioTokens = 64
   static let textTokens = 256
+  /// A prompt, and the tokens to which upstream pads it.
+  static let promptTokens = 400
+  static let paddedPromptTokens = 512
 
   static var vaeSize: TinyVideoVAE {
     var vae = TinyVideoVAE()
@@ -38,6 +43,14 @@ enum Component: String, CaseIterable {
     vae.lastKernel = [3, 7, 7]
     vae.lastChannels = 64
     return vae
+  }
+
+  /// The sizes of `StepCase.model` with the layers of a split pack.
+  static var transformer25Size: TinyTransformer {
+    var model = TinyTransformer.ltx25(isSplit: true)
+    model.blocks = StepCase.blocks
+    (model.heads, model.headWidth, model.audioHeadWidth) = (8, 64, 32)
+    return model
   }
 
   static var gemmaSize: TinyGemma {
@@ -73,8 +86,14 @@ enum Component: String, CaseIterable {
     let random = try Generator(seed: 5)
     var tensors: [(key: String, tensor: Tensor)] = []
     switch self {
-    case .videoEncode:
-      try Self.vaeSize.write(to: model.path, seed: 1)
+    case .videoEncode, .videoEncode25:
+      if self == .videoEncode {
+        try Self.vaeSize.write(to: model.path, seed: 1)
+      } else {
+        var vae = TinyDiffusionVideoVAE.split
+        vae.latentChannels = 64
+        try vae.write(to: model.path, seed: 1)
+      }
       tensors = [("pixels", try random.uniform([1, 3, 17, 192, 192]) * 2 - 1)]
     case .videoDecode:
       try Self.vaeSize.write(to: model.path, seed: 1)
@@ -83,16 +102,19 @@ enum Component: String, CaseIterable {
       let vae = Self.diffusionVAESize
       try vae.write(to: model.path, seed: 1)
       tensors = [("latent", try random.normal([1, vae.latentChannels, 2, 7, 7]))]
-    case .transformer:
-      let size = StepCase.model
+    case .transformer, .transformer25:
+      let size = self == .transformer ? StepCase.model : Self.transformer25Size
       try size.write(to: model.path, seed: 1)
       for (name, tokens, channels) in [
         ("video", Self.videoTokens, size.videoChannels),
         ("audio", Self.audioTokens, size.audioChannels),
       ] {
         tensors.append(("\(name).latent", try random.normal([1, tokens, channels])))
+        // LTX-2 projects the text features in the transformer, LTX-2.5 before it.
+        let contextWidth =
+          self == .transformer ? size.captionWidth : name == "video" ? size.width : size.audioWidth
         tensors.append(
-          ("\(name).context", try random.normal([1, Self.textTokens, size.captionWidth])))
+          ("\(name).context", try random.normal([1, Self.textTokens, contextWidth])))
       }
       tensors.append(
         (
@@ -109,9 +131,8 @@ enum Component: String, CaseIterable {
       } else {
         try Self.gemma4Size.write(to: model, seed: 1)
       }
-      let count = 512
-      // A prompt of 400 tokens with padding before it.
-      let isText = (0..<count).map { $0 < count - 400 ? 0 : 1 }
+      let count = Self.paddedPromptTokens
+      let isText = (0..<count).map { $0 < count - Self.promptTokens ? 0 : 1 }
       tensors = [
         ("ids", try Tensor(isText.enumerated().map { $1 * (5 + $0 % 250) }, shape: [1, count])),
         ("mask", try Tensor(isText, shape: [1, count])),
@@ -127,7 +148,7 @@ enum Component: String, CaseIterable {
     let inputs = try SafetensorsFile(path: path)
     func size(_ x: Tensor) throws -> Double { try x.abs().mean().item() }
     switch self {
-    case .videoEncode:
+    case .videoEncode, .videoEncode25:
       let encoder = try Checkpoint(path: model).videoEncoder(dtype: .float32)
       let pixels = try inputs.tensor("pixels")
       return { try size(encoder.encode(pixels, tiling: nil)) }
@@ -142,7 +163,7 @@ enum Component: String, CaseIterable {
         let noise = try Generator(seed: 11)
         return try size(decoder.decode(latent) { try noise.normal($0) })
       }
-    case .transformer:
+    case .transformer, .transformer25:
       let transformer = try Checkpoint(path: model).transformer(LoadPolicy(dtype: .float32))
       let sigma = try Tensor([Float(0.7)])
       func modality(_ name: String) throws -> ModalityInput {
@@ -159,13 +180,21 @@ enum Component: String, CaseIterable {
       }
     case .gemma, .gemma4:
       let encoder = try openTextEncoder(at: model, dtype: .float32)
-      let (ids, mask) = (try inputs.tensor("ids"), try inputs.tensor("mask"))
+      // Of the padding before the prompt, only the last token is computed, as in `PromptEncoder`.
+      let skipped = Self.paddedPromptTokens - Self.promptTokens - 1
+      let count = Self.promptTokens + 1
+      let ids = try inputs.tensor("ids").narrow(1, skipped, count)
+      let mask = try inputs.tensor("mask").narrow(1, skipped, count)
       let isText = try mask.to(.float32).unsqueeze(-1)
+      let share = Double(count) / Double(Self.paddedPromptTokens)
       return {
         // All states are kept, as for the text features.
         var states: [Tensor] = []
-        try encoder.forEachHiddenState(ids: ids, mask: mask) { states.append($1) }
-        return try states.map { try size($0 * isText) }.reduce(0, +)
+        try encoder.forEachHiddenState(ids: ids, mask: mask, firstPosition: skipped) {
+          states.append($1)
+        }
+        // Upstream's mean includes zeros for the padding that is skipped here.
+        return try states.map { try size($0 * isText) * share }.reduce(0, +)
       }
     }
   }

@@ -7,7 +7,7 @@ import Torch
 ///
 ///     bench [--ltx FILE] [--python FILE] [--scripts FOLDER] [--rounds N] [--threads N]
 ///           [--only start|step|components|captions|leaks|loading|split|reading|preprocess|train|variants|profile]
-///           [--component NAME]
+///           [--component NAME] [--variant PART_OF_ITS_NAME]
 ///           [--media FOLDER] [--ltx-trainer FOLDER] [--precision float32|bfloat16]
 @main
 struct Main {
@@ -117,7 +117,8 @@ struct Main {
     }
     if let ltx = options["--ltx"], only == "variants" {
       let training = try TrainingCase(ltx: ltx, threads: Threads.count, writingTo: folder)
-      for variant in TrainingCase.Variant.all {
+      for variant in TrainingCase.Variant.all
+      where options["--variant"].map(variant.name.contains) ?? true {
         try training.compare(variant, rounds: (rounds + 2) / 3) { report($0) }
       }
     }
