@@ -13,19 +13,29 @@ private let runsAll = ProcessInfo.processInfo.environment["LTX_ALL_BUDGETS"] == 
   private struct Case: Sendable, CustomTestStringConvertible {
     let name: String
     let isTiled: Bool
-    var testDescription: String { "\(name)\(isTiled ? ", in tiles" : "")" }
+    /// LTX-2.5 has the diffusion decoder.
+    var generation = TinyModel.Generation.ltx23
+    var testDescription: String {
+      "LTX-\(generation.rawValue), \(name)\(isTiled ? ", in tiles" : "")"
+    }
   }
 
   private static let cases =
-    [Case(name: "512x320x25", isTiled: false)]
+    [
+      Case(name: "512x320x25", isTiled: false),
+      Case(name: "512x320x25", isTiled: false, generation: .ltx25),
+      Case(name: "512x320x25", isTiled: true, generation: .ltx25),
+    ]
     + (runsAll
       ? ["960x544x49", "768x512x121", "1280x704x49"].flatMap { name in
         [false, true].map { Case(name: name, isTiled: $0) }
+          + [Case(name: name, isTiled: true, generation: .ltx25)]
       } : [])
 
   @Test(arguments: cases) private func predictedPeaksAreTheCountedOnes(_ example: Case) throws {
     let shop = try Workshop()
-    try FullSizeModel.writeCheckpoint(to: shop.path, blocks: 4)
+    try FullSizeModel.writeCheckpoint(
+      to: shop.path, generation: example.generation, blocks: 4)
     let model = "\(shop.path)/\(FullSizeModel.checkpointName)"
     let size = try #require(FullSizeCache.Size.all.first { $0.name == example.name })
     try FullSizeCache.write(to: "\(shop.path)/cache", size: size, samples: 1)

@@ -68,6 +68,26 @@ private let runsAll = ProcessInfo.processInfo.environment["LTX_ALL_PLANS"] == "1
     }
   }
 
+  /// Four blocks of LTX-2.5, on a card that holds everything and on one that doesn't.
+  @Test(arguments: [6, 16]) func predictedPeaksOfLTX25AreTheCountedOnes(card: Int) throws {
+    let workshop = try Workshop()
+    try FullSizeModel.writeCheckpoint(to: workshop.path, generation: .ltx25, blocks: 4)
+    let run = PlannedRun(
+      mode: .lora, blocks: 4, size: FullSizeCache.Size.small.name, hasAudio: true, card: card)
+    let counted = try count(run, in: workshop.path)
+    let plan = try #require(counted.plan)
+    let peak = try #require(counted.peakBytes)
+    #expect((plan.kept == run.blocks) == (card == 16), "\(plan)")
+    let predicted = MemoryPlanner.plan(
+      try run.costs(in: workshop.path), Self.machine, streamed: plan.streamed,
+      placement: plan.streamed == 0 ? .resident : .file, kept: plan.kept,
+      offloads: plan.offloadsInputs, attention: plan.attention
+    ).peakBytes
+    #expect(
+      Double(abs(predicted - peak)) <= Self.tolerance * Double(peak),
+      "\(plan): \(predicted) predicted, \(peak) counted")
+  }
+
   @Test func fullFineTuningOfThePublishedModelFitsOnNoCard() throws {
     let run = PlannedRun(mode: .full, size: "512x320x25", hasAudio: false, card: 141)
     let costs = try run.costs(in: Models.shared.get().folder(run))

@@ -21,8 +21,12 @@ public struct TinyDiffusionVideoVAE: Sendable {
   public var stageKernels = [[Int]](repeating: [3, 3, 3], count: 5)
   public var lastKernel = [3, 5, 5]
   public var lastChannels = 32
+  public var timeChannels = 32
+  /// The strides of the four stages, and the factors by which they reduce the channels.
+  public var upsamplings: [(strides: [Int], reduction: Int)] = [
+    ([1, 2, 2], 2), ([2, 1, 1], 1), ([2, 2, 2], 1), ([2, 2, 2], 2),
+  ]
   private let patch = 4
-  private let timeChannels = 32
 
   public init(
     output: VideoVAEConfiguration.DiffusionDecoder.Output, steps: Int, hasGates: Bool,
@@ -41,9 +45,6 @@ public struct TinyDiffusionVideoVAE: Sendable {
   public static let split = TinyDiffusionVideoVAE(
     output: .velocity, steps: 2, hasGates: true, hasPreviewHead: false)
 
-  private let upsamplings: [(strides: [Int], reduction: Int)] = [
-    ([1, 2, 2], 2), ([2, 1, 1], 1), ([2, 2, 2], 1), ([2, 2, 2], 2),
-  ]
   private let encoderChanges = [
     "compress_space_res", "compress_time_res", "compress_all_res", "compress_all_res",
   ]
