@@ -45,15 +45,14 @@ public final class ValidationSampler {
       (needs, notes, requests, plans, inputs) = (nil, [], [], [], [])
       return
     }
-    let (models, checkpoint) = try Self.models(c, dtype: dtype, device: device)
+    let (models, checkpoint, doubt) = try Self.models(c, dtype: dtype, device: device)
     let blocks = try TransformerConfiguration(checkpoint.config).blocks
     try makeFolder(Self.folder(c))
     (requests, plans) = try Self.plans(c, models, blocks: blocks)
     needs = ValidationNeeds(plans)
     // Repeated notes are shown once.
-    notes = (requests.flatMap(\.notes) + plans.flatMap(\.notes)).reduce(into: []) {
-      if !$0.contains($1) { $0.append($1) }
-    }
+    notes = ([doubt].compactMap { $0 } + requests.flatMap(\.notes) + plans.flatMap(\.notes))
+      .reduce(into: []) { if !$0.contains($1) { $0.append($1) } }
     if plans.contains(where: \.decodes.video) { _ = try checkpoint.videoDecoder() }
     if plans.contains(where: \.decodes.audio) {
       _ = try checkpoint.audioDecoder()
@@ -155,7 +154,7 @@ public final class ValidationSampler {
     of c: TrainingConfiguration, dtype: DType, device: Device = .cpu
   ) throws -> ValidationNeeds? {
     guard !c.validation.samples.isEmpty else { return nil }
-    let (models, checkpoint) = try models(c, dtype: dtype, device: device)
+    let (models, checkpoint, _) = try models(c, dtype: dtype, device: device)
     // A plan requires a writable folder. Nothing is written, so the run's folder need not exist.
     var c = c
     c.outputDir = NSTemporaryDirectory()
@@ -163,9 +162,11 @@ public final class ValidationSampler {
     return ValidationNeeds(try plans(c, models, blocks: blocks, isDryRun: true).1)
   }
 
+  /// - Returns: The models, and a warning if it is not known whether the text encoder belongs to
+  ///   them.
   private static func models(
     _ c: TrainingConfiguration, dtype: DType, device: Device
-  ) throws -> (GenerationModels, Checkpoint) {
+  ) throws -> (GenerationModels, Checkpoint, doubt: String?) {
     guard let textEncoder = c.model.textEncoderPath else {
       throw c.problem(
         .textEncoder,
@@ -181,8 +182,7 @@ public final class ValidationSampler {
     models.memory.memory = c.acceleration.memory
     try c.requireComponents(decodesAudio: c.validation.generateAudio)
     let checkpoint = try Checkpoint(models.files)
-    try checkpoint.requireTextEncoder()
-    return (models, checkpoint)
+    return (models, checkpoint, try checkpoint.requireTextEncoder())
   }
 
   /// Returns the samples as checked plans. The problems of all samples are reported together.

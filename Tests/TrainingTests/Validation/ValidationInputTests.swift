@@ -1,6 +1,7 @@
 import Foundation
 import Generation
 import LTX
+import TensorFiles
 import TestSupport
 import Testing
 import Torch
@@ -173,6 +174,21 @@ import Torch
       #expect(request.request.guidance.audio.stg == (expected.isEmpty ? 0 : 1))
       #expect(request.notes.isEmpty == !expected.isEmpty)
     }
+  }
+
+  /// A checkpoint of LTX-2.4 or later whose metadata does not name its text encoder.
+  @Test func anUnknownTextEncoderIsReported() throws {
+    let original = try SafetensorsFile(path: fixture.model.checkpoint)
+    let path = fixture.scratch.file("unnamed.safetensors")
+    try writeSafetensors(
+      original.entries.keys.sorted().map { (key: $0, tensor: try original.tensor($0)) },
+      metadata: original.metadata.merging(["model_version": "2.4.0"]) { $1 }, to: path)
+    #expect(try fixture.sampler().notes.filter { $0.contains("text encoder") } == [])
+    var c = fixture.configuration
+    c.model.modelPath = path
+    let notes = try fixture.sampler(c).notes.filter { $0.contains("text encoder") }
+    #expect(notes.count == 1)
+    #expect(notes.first?.hasPrefix("\(path) does not name its text encoder") == true)
   }
 
   // MARK: The cache of prompts
