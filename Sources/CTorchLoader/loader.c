@@ -5,6 +5,7 @@
 #include <dlfcn.h>
 #include <pthread.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 void *const *ct_library_functions;
@@ -13,7 +14,14 @@ static char problem[1024]; // empty after a successful load; written only inside
 
 const char *ct_load_problem(void) { return problem; }
 
+// libgomp reads its settings when it is loaded. By default its threads spin for milliseconds while
+// they wait, which takes the cores from other processes, and from the thread that they wait for.
+static void limit_spinning(void) {
+  if (!getenv("OMP_WAIT_POLICY") && !getenv("GOMP_SPINCOUNT")) setenv("GOMP_SPINCOUNT", "1000", 0);
+}
+
 static void load(void) {
+  limit_spinning();
   // A bare name is searched along this program's run path, where SwiftPM puts the program's folder
   // ($ORIGIN). The symbols are global, as if the program were linked to the library, because
   // libtorch's CUDA part is loaded later and needs them.

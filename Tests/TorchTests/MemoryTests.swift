@@ -115,6 +115,14 @@ import Torch
 @Suite struct RuntimeTests {
   @Test func theVersionIsTheOneWrittenFor() { #expect(LibTorch.version.hasPrefix("2.11.")) }
 
+  /// Waiting threads leave the cores to other processes, unless the user chose otherwise.
+  @Test func waitingThreadsSpinBriefly() throws {
+    _ = try Tensor.ones([1])
+    let value = { (name: String) in getenv(name).map { String(cString: $0) } }
+    let policy = ProcessInfo.processInfo.environment["OMP_WAIT_POLICY"]
+    #expect(value("GOMP_SPINCOUNT") == (policy == nil ? "1000" : nil))
+  }
+
   @Test func threadCountsAreKept() async throws {
     await #expect(processExitsWith: .success) {
       Threads.count = 3
