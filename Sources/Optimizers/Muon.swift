@@ -23,6 +23,9 @@ public final class Muon: Optimizer {
     public var coefficients = [3.4445, -4.7750, 2.0315]
     public var eps = 1e-7
     public var iterations = 5
+    /// The dtype of the iteration. PyTorch's is bfloat16, which is slow on CPUs without instructions
+    /// for it.
+    public var dtype = DType.bfloat16
     public var adjustment = Adjustment.original
     /// The options for parameters that are not matrices: `adamw_betas`, `adamw_eps`,
     /// `adamw_weight_decay`.
@@ -81,11 +84,11 @@ public final class Muon: Optimizer {
   }
 
   /// Returns a matrix with the same singular vectors and all singular values near one, by the
-  /// Newton-Schulz iteration in bfloat16.
+  /// Newton-Schulz iteration.
   private func orthogonalized(_ matrix: Tensor) throws -> Tensor {
     let isTall = matrix.size(0) > matrix.size(1)
     let (a, b, c) = (options.coefficients[0], options.coefficients[1], options.coefficients[2])
-    var x = try matrix.to(.bfloat16)
+    var x = try matrix.to(options.dtype)
     if isTall { x = try x.transpose(0, 1) }
     // The spectral norm is at most the Frobenius norm.
     x = try x / x.norm().clamped(min: Scalar(options.eps))

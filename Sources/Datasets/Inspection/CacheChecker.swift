@@ -301,11 +301,12 @@ public struct CacheChecker {
       if let text = row.map({ trigger.prompt($0.caption) }) ?? prompts[name],
         let tokens = count(text)
       {
-        if tokens > Tokenizer.promptLimit {
+        let limit = file?.facts.text?.rows ?? Tokenizer.promptLimit
+        if tokens > limit {
           problems.append(
             problem(
               "the caption has \(tokens) tokens, but the text encoder reads only the first "
-                + "\(Tokenizer.promptLimit)"))
+                + "\(limit)"))
         }
       } else if let text = file?.facts.text, text.tokens == text.rows {
         problems.append(

@@ -44,6 +44,25 @@ public struct Vocoder: Sendable {
   /// - Returns: Audio [B, 2, samples] from -1 to 1, in the dtype that the vocoder computes in.
   /// - Throws: `Issue` for a spectrogram of another shape.
   public func callAsFunction(_ mel: Tensor) throws -> Tensor {
+    let audio = try generator(input(mel))
+    return try bandwidthExtension?(audio) ?? audio
+  }
+
+  /// The features of the first generator's first stages, for their training.
+  ///
+  /// - Returns: [B, C, samples at the rate of the last of these stages].
+  package func features(_ mel: Tensor, stages: Int) throws -> Tensor {
+    try generator.features(input(mel), stages: stages)
+  }
+
+  /// Audio of the first generator's rate at the vocoder's rate, with the frequencies that the
+  /// extension adds: [B, 2, samples].
+  package func extended(_ audio: Tensor) throws -> Tensor {
+    try bandwidthExtension?(audio) ?? audio
+  }
+
+  /// [B, both channels' frequencies, T]
+  private func input(_ mel: Tensor) throws -> Tensor {
     let shape = mel.shape
     guard shape.count == 4, shape[1] == Self.channels, shape[3] == melBins,
       shape.allSatisfy({ $0 > 0 })
@@ -51,9 +70,7 @@ public struct Vocoder: Sendable {
       throw Issue.shape(
         "spectrogram", shape, expected: "[batch, \(Self.channels), frames, \(melBins)]")
     }
-    let x = try mel.to(generator.device, generator.dtype).transpose(2, 3).flatten(
-      from: 1, through: 2)
-    let audio = try generator(x.contiguous())
-    return try bandwidthExtension?(audio) ?? audio
+    return try mel.to(generator.device, generator.dtype).transpose(2, 3)
+      .flatten(from: 1, through: 2).contiguous()
   }
 }

@@ -57,19 +57,7 @@ struct WaveGenerator: Sendable {
   /// - Parameter x: [B, inputs, T]
   /// - Returns: [B, 2, T * factor]
   func callAsFunction(_ x: Tensor) throws -> Tensor {
-    var x = try convolutionIn(x)
-    for stage in stages {
-      if configuration.activation == .leaky {
-        try x.leakyReLU_(negativeSlope: WaveResidualBlock.slope)
-      }
-      x = try x.convTransposed1d(
-        stage.weight, stage.bias, stride: [stage.rate],
-        padding: [(stage.weight.size(2) - stage.rate) / 2])
-      let sum = try stage.blocks[0](x)
-      for block in stage.blocks.dropFirst() { try sum.add_(block(x)) }
-      try sum.multiply_(by: Scalar(1 / Double(stage.blocks.count)))
-      x = sum
-    }
+    var x = try features(x, stages: stages.count)
     if let lastActivation {
       x = try lastActivation(x)
     } else {
@@ -82,6 +70,26 @@ struct WaveGenerator: Sendable {
     case .clamp: return try x.clamped(min: -1, max: 1)
     case .none: return x
     }
+  }
+
+  /// The features after the first `count` stages, each of which raises the rate.
+  ///
+  /// - Parameter x: [B, inputs, T]
+  func features(_ x: Tensor, stages count: Int) throws -> Tensor {
+    var x = try convolutionIn(x)
+    for stage in stages.prefix(count) {
+      if configuration.activation == .leaky {
+        try x.leakyReLU_(negativeSlope: WaveResidualBlock.slope)
+      }
+      x = try x.convTransposed1d(
+        stage.weight, stage.bias, stride: [stage.rate],
+        padding: [(stage.weight.size(2) - stage.rate) / 2])
+      let sum = try stage.blocks[0](x)
+      for block in stage.blocks.dropFirst() { try sum.add_(block(x)) }
+      try sum.multiply_(by: Scalar(1 / Double(stage.blocks.count)))
+      x = sum
+    }
+    return x
   }
 }
 

@@ -11,6 +11,7 @@ public struct PromptEncoder: Sendable {
   let tokenizer: Tokenizer
   let encoder: any TextEncoder
   let extractor: FeatureExtractor
+  private let promptTokens: Int
 
   /// - Parameters:
   ///   - checkpoint: The root of the LTX-2 checkpoint, for the projection of the features.
@@ -32,18 +33,24 @@ public struct PromptEncoder: Sendable {
     extractor = try FeatureExtractor(
       checkpoint, configuration: configuration, width: encoder.width,
       hiddenStateCount: encoder.hiddenStateCount)
+    promptTokens = configuration.promptTokens
   }
 
   /// The number of a prompt's tokens beyond the limit, which are truncated.
   public func excessTokens(_ prompt: String) throws -> Int {
-    max(0, try tokenizer.promptLength(prompt) - Tokenizer.promptLimit)
+    max(0, try tokenizer.promptLength(prompt) - promptTokens)
+  }
+
+  /// The ids of a prompt's tokens and their mask, 0 on padding, as the text encoder reads them.
+  package func tokens(_ prompt: String) throws -> (ids: [Int], mask: [Int]) {
+    try tokenizer.encodePrompt(prompt, maxLength: promptTokens)
   }
 
   /// - Parameter prompts: encoded as one batch; see `FeatureExtractor` for the memory.
-  /// - Returns: features of N prompts, padded on the left to 1024 tokens, with their mask, on the
-  ///   text encoder's device.
+  /// - Returns: features of N prompts, padded on the left to 1024 tokens or the number that the
+  ///   checkpoint states, with their mask, on the text encoder's device.
   public func callAsFunction(_ prompts: [String]) throws -> TextFeatures {
-    let (ids, mask) = try tokenizer.tensors(prompts)
+    let (ids, mask) = try tokenizer.tensors(prompts, length: promptTokens)
     let tokens = mask.size(1)
     // Only one token of the padding that all prompts share is encoded: nothing attends to padding,
     // and the features of all padding tokens are equal.
@@ -71,11 +78,13 @@ public func openTokenizer(at path: String) throws -> Tokenizer {
 }
 
 extension Tokenizer {
-  /// Returns prompts as inputs of the text encoder: ids and mask, [N, 1024], int64, padded on the
+  /// Returns prompts as inputs of the text encoder: ids and mask, [N, length], int64, padded on the
   /// left.
-  public func tensors(_ prompts: [String]) throws -> (ids: Tensor, mask: Tensor) {
+  public func tensors(
+    _ prompts: [String], length: Int = Tokenizer.promptLimit
+  ) throws -> (ids: Tensor, mask: Tensor) {
     guard !prompts.isEmpty else { throw Issue(["prompts"], "are empty") }
-    let encoded = try prompts.map { try encodePrompt($0) }
+    let encoded = try prompts.map { try encodePrompt($0, maxLength: length) }
     let shape = [prompts.count, encoded[0].ids.count]
     return (
       ids: try Tensor(encoded.flatMap(\.ids), shape: shape),

@@ -1,3 +1,4 @@
+import LanguageModels
 import NN
 
 /// The text processing of a checkpoint, from `config.transformer` of its metadata.
@@ -38,12 +39,17 @@ public struct TextConfiguration: Sendable {
 
   public let features: Features
   public let connectors: PerModality<Connector>
+  /// The tokens of every prompt: longer ones are truncated, shorter ones padded. Upstream's prompts
+  /// have 1024; small models state fewer, which upstream ignores.
+  public let promptTokens: Int
 
   /// - Parameter config: The complete `config` of the checkpoint.
   /// - Throws: `Issue` for a value that is missing, of the wrong type, or not supported.
   public init(_ config: Configuration) throws {
     let c = try config.object("transformer")
     features = try Self.features(c)
+    promptTokens = try c.positive(
+      "prompt_max_tokens", default: Tokenizer.promptLimit, upTo: Tokenizer.promptLimit)
     let video = try Self.connector(
       c,
       heads: c.positive(

@@ -59,8 +59,8 @@ enum PairMerging {
 }
 
 /// The training text of the tiny model's vocabulary: the words of captions.
-enum TinyCaptions {
-  static let sentences: [String] = [
+package enum TinyCaptions {
+  package static let sentences: [String] = [
     "The camera pans slowly to the left and reveals a wide valley with a river in the morning light.",
     "A woman in a red coat walks along the street and the wind moves her hair.",
     "A man with a grey beard sits at a wooden table and looks into the camera.",

@@ -1,10 +1,14 @@
 /// The audio VAE of the tiny model: the published layers in any size. The default sizes are those
 /// of the tiny model.
-struct TinyAudioVAE {
-  static let melBins = 64
-  var latentChannels = 2
-  let multipliers = [1, 2, 4]
-  let layers = 2
+package struct TinyAudioVAE {
+  package static let melBins = 64
+  package var latentChannels = 2
+  /// The widths of the levels, in units of `channels`, from the spectrogram to the latent.
+  package var multipliers = [1, 2, 4]
+  /// The residual blocks of a level.
+  package var layers = 2
+
+  package init(latentChannels: Int = 2) { self.latentChannels = latentChannels }
 
   /// A token's channels: the latent's, times the frequencies after two halvings.
   var patchChannels: Int { latentChannels * Self.melBins / 4 }
@@ -13,7 +17,7 @@ struct TinyAudioVAE {
   var channels: Int { patchChannels }
 
   /// Draws all tensors below `audio_vae`.
-  func draw(_ w: RandomWeights, _ generation: TinyModel.Generation) throws {
+  package func draw(_ w: RandomWeights, _ generation: TinyModel.Generation) throws {
     let widths = multipliers.map { channels * $0 }
     let deepest = channels * (multipliers.last ?? 1)
 
@@ -71,7 +75,7 @@ struct TinyAudioVAE {
     try (w / "conv").convolution(inputs, outputs, kernel: [kernel, kernel])
   }
 
-  var config: String {
+  package var config: String {
     """
     {
       "model": {

@@ -5,42 +5,51 @@ import Torch
 /// The vocoder of the tiny LTX-2.3 model: BigVGAN v2 to 16 kHz, and a second one that extends its
 /// audio to 48 kHz. The layers are the published ones in any size; the default sizes are those of
 /// the tiny model.
-struct TinyBandwidthExtendingVocoder {
-  /// Channels before the first upsampling.
-  var channels = 64
-  /// The same of the second generator.
-  var extenderChannels = 64
-  var fftLength = 256
+package struct TinyBandwidthExtendingVocoder {
+  /// The sizes of one of the two networks.
+  package struct Generator {
+    /// Channels before the first upsampling.
+    package var channels: Int
+    package var upsampling: [Int]
+    package var upsamplingKernels: [Int]
+    package var kernels = [3, 7, 11]
+    package var dilations = [1, 3, 5]
+
+    package init(channels: Int, upsampling: [Int], upsamplingKernels: [Int]) {
+      self.channels = channels
+      self.upsampling = upsampling
+      self.upsamplingKernels = upsamplingKernels
+    }
+  }
+
+  package var vocoder: Generator
+  package var extender: Generator
+  package var fftLength: Int
+  /// The number of frequencies of the second generator's spectrogram.
+  package var extenderBins = TinyAudioVAE.melBins
+  /// The dtype of the snakes' filters. In bfloat16 they scale a signal by up to 0.2 %.
+  package var filterType = DType.bfloat16
+
+  package init(channels: Int = 64, extenderChannels: Int = 64, fftLength: Int = 256) {
+    vocoder = Generator(
+      channels: channels, upsampling: [5, 2, 2, 2, 2, 2], upsamplingKernels: [11, 4, 4, 4, 4, 4])
+    extender = Generator(
+      channels: extenderChannels, upsampling: [6, 5, 2, 2, 2],
+      upsamplingKernels: [12, 11, 4, 4, 4])
+    self.fftLength = fftLength
+  }
 
   private let inputRate = 16000
   private let outputRate = 48000
   private let hop = 80
-  private let kernels = [3, 7, 11]
-  private let dilations = [1, 3, 5]
-
-  private struct Generator {
-    let channels: Int
-    let upsampling: [Int]
-    let upsamplingKernels: [Int]
-  }
-
-  private var vocoder: Generator {
-    Generator(
-      channels: channels, upsampling: [5, 2, 2, 2, 2, 2], upsamplingKernels: [11, 4, 4, 4, 4, 4])
-  }
-
-  private var extender: Generator {
-    Generator(
-      channels: extenderChannels, upsampling: [6, 5, 2, 2, 2], upsamplingKernels: [12, 11, 4, 4, 4])
-  }
 
   /// Draws all tensors below `vocoder`.
-  func draw(_ w: RandomWeights) throws {
-    try draw(vocoder, w / "vocoder")
-    try draw(extender, w / "bwe_generator")
+  package func draw(_ w: RandomWeights) throws {
+    try draw(vocoder, w / "vocoder", bins: TinyAudioVAE.melBins)
+    try draw(extender, w / "bwe_generator", bins: extenderBins)
     let mel = w / "mel_stft"
     let filters = try MelFilters.slaney(
-      sampleRate: inputRate, fftLength: fftLength, melBins: TinyAudioVAE.melBins)
+      sampleRate: inputRate, fftLength: fftLength, melBins: extenderBins)
     try mel.fixed("mel_basis", filters.transpose(0, 1).contiguous())
     let basis = try fourierBasis()
     try (mel / "stft_fn").fixed("forward_basis", basis)
@@ -48,9 +57,10 @@ struct TinyBandwidthExtendingVocoder {
     try (mel / "stft_fn").fixed("inverse_basis", basis)
   }
 
-  private func draw(_ generator: Generator, _ w: RandomWeights) throws {
+  private func draw(_ generator: Generator, _ w: RandomWeights, bins: Int) throws {
     var width = generator.channels
-    try (w / "conv_pre").convolution(2 * TinyAudioVAE.melBins, width, kernel: [7])
+    let (kernels, dilations) = (generator.kernels, generator.dilations)
+    try (w / "conv_pre").convolution(2 * bins, width, kernel: [7])
     for (stage, stride) in generator.upsampling.enumerated() {
       let kernel = generator.upsamplingKernels[stage]
       try (w / "ups" / stage).upsampling(width, width / 2, kernel: kernel, stride: stride)
@@ -76,8 +86,8 @@ struct TinyBandwidthExtendingVocoder {
     try (w / "act").normal("alpha", [channels], deviation: 0.3)
     try (w / "act").normal("beta", [channels], deviation: 0.3)
     let filter = try Self.lowPassFilter()
-    try (w / "upsample").fixed("filter", filter)
-    try (w / "downsample" / "lowpass").fixed("filter", filter)
+    try (w / "upsample").stored(as: filterType).fixed("filter", filter)
+    try (w / "downsample" / "lowpass").stored(as: filterType).fixed("filter", filter)
   }
 
   /// A sinc with its cutoff at half of the limit, in a Kaiser window, with twelve taps: [1, 1, 12].
@@ -113,7 +123,7 @@ struct TinyBandwidthExtendingVocoder {
     return try (waves * MelFilters.hannWindow(fftLength)).unsqueeze(1)
   }
 
-  var config: String {
+  package var config: String {
     """
     {
       "vocoder": {
@@ -127,7 +137,7 @@ struct TinyBandwidthExtendingVocoder {
         "hop_length": \(hop),
         "n_fft": \(fftLength),
         "win_size": \(fftLength),
-        "num_mels": \(TinyAudioVAE.melBins)
+        "num_mels": \(extenderBins)
       }
     }
     """
@@ -138,9 +148,9 @@ struct TinyBandwidthExtendingVocoder {
         "upsample_initial_channel": \(generator.channels),
         "resblock": "AMP1",
         "upsample_rates": \(generator.upsampling),
-        "resblock_kernel_sizes": \(kernels),
+        "resblock_kernel_sizes": \(generator.kernels),
         "upsample_kernel_sizes": \(generator.upsamplingKernels),
-        "resblock_dilation_sizes": \(kernels.map { _ in dilations }),
+        "resblock_dilation_sizes": \(generator.kernels.map { _ in generator.dilations }),
         "stereo": true,
         "use_tanh_at_final": false,
         "activation": "snakebeta",

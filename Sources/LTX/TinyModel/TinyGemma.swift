@@ -74,14 +74,14 @@ public struct TinyGemma: Sendable {
   }
 
   /// Writes everything but the tensors.
-  func writeSmallFiles(to folder: URL, _ tokenizer: TinyTokenizer) throws {
+  package func writeSmallFiles(to folder: URL, _ tokenizer: TinyTokenizer) throws {
     for (name, content) in try files(tokenizer) {
       try Data((content + "\n").utf8).write(to: folder.appendingPathComponent(name))
     }
   }
 
   /// Draws all tensors: the language model, the vision tower, the projector.
-  func draw(_ w: RandomWeights, tokenizer: TinyTokenizer) throws {
+  package func draw(_ w: RandomWeights, tokenizer: TinyTokenizer) throws {
     try languageModel(w / "language_model" / "model", tokenizer)
     try visionTower(w / "vision_tower" / "vision_model")
     let projector = w / "multi_modal_projector"
@@ -152,7 +152,7 @@ public struct TinyGemma: Sendable {
     ] + (try tokenizer.files())
   }
 
-  private func config(_ tokenizer: TinyTokenizer) -> String {
+  package func config(_ tokenizer: TinyTokenizer) -> String {
     """
     {
       "architectures": ["Gemma3ForConditionalGeneration"],

@@ -6,10 +6,10 @@ import Support
 ///
 /// The vocabulary has control tokens, runs of spaces and lines, 256 bytes for text without a token,
 /// pieces of English, and letters; the tokens of images follow.
-struct TinyTokenizer {
+package struct TinyTokenizer {
   /// The published tokenizer that it imitates: the two differ in their control tokens, and only
   /// Gemma 3's puts `<bos>` in front.
-  enum Family {
+  package enum Family {
     case gemma3, gemma4
 
     /// The start and the end of a turn of a chat.
@@ -41,18 +41,23 @@ struct TinyTokenizer {
   private let merges: [Merge]
   private let added: [AddedToken]
 
-  let turnEnd: Int
+  package let turnEnd: Int
   var imageStart: Int { media(0) }
   var imageEnd: Int { media(1) }
   var image: Int { media(2) }
   /// Rows of the embedding table: all tokens, and some that no text gives, like in the published
   /// model.
-  var embeddingCount: Int { (media(family.media.count - 1) + 64) / 64 * 64 }
+  package var embeddingCount: Int { (media(family.media.count - 1) + 64) / 64 * 64 }
 
   /// The id of one of the family's tokens of media.
   func media(_ index: Int) -> Int { vocabulary.count + index }
 
-  init(_ family: Family = .gemma3) {
+  /// - Parameters:
+  ///   - sentences: The text whose words get tokens of their own.
+  ///   - merges: The max number of pieces that are learned from it.
+  package init(
+    _ family: Family = .gemma3, sentences: [String] = TinyCaptions.sentences, merges: Int = 400
+  ) {
     self.family = family
     let blank = "\u{2581}"  // stands for a space
     let special = ["<pad>", "<eos>", "<bos>", "<unk>"]
@@ -71,7 +76,7 @@ struct TinyTokenizer {
       "<0x" + ($0 < 16 ? "0" : "") + String($0, radix: 16, uppercase: true) + ">"
     }
 
-    let trained = PairMerging.learn(from: TinyCaptions.sentences, count: 400)
+    let trained = PairMerging.learn(from: sentences, count: merges)
     vocabulary += trained.map(\.result)
     var letters = [blank]
     for range in [
@@ -81,7 +86,7 @@ struct TinyTokenizer {
     }
     vocabulary += letters
     self.vocabulary = vocabulary
-    merges =
+    self.merges =
       Self.runs(of: "\n", upTo: 4) + Self.runs(of: blank, upTo: 8) + Self.runs(of: "\t", upTo: 2)
       + trained
 
@@ -106,12 +111,12 @@ struct TinyTokenizer {
   func files() throws -> [(name: String, content: String)] {
     guard family == .gemma3 else {
       return [
-        ("tokenizer.json", try tokenizer()), ("tokenizer_config.json", Self.gemma4Config),
+        ("tokenizer.json", try tokenizerJSON()), ("tokenizer_config.json", Self.gemma4Config),
         ("chat_template.jinja", Self.gemma4ChatTemplate),
       ]
     }
     return [
-      ("tokenizer.json", try tokenizer()),
+      ("tokenizer.json", try tokenizerJSON()),
       ("tokenizer_config.json", try tokenizerConfig()),
       (
         "special_tokens_map.json",
@@ -155,7 +160,8 @@ struct TinyTokenizer {
       }
     """
 
-  private func tokenizer() throws -> String {
+  /// The content of `tokenizer.json`.
+  package func tokenizerJSON() throws -> String {
     let added = try self.added.map { "    {\"id\": \($0.id), \(try Self.attributes($0))}" }
     let vocabulary = self.vocabulary.enumerated().map { "      \(JSON.quoted($1)): \($0)" }
     let merges = self.merges.map { "      [\(JSON.quoted($0.left)), \(JSON.quoted($0.right))]" }

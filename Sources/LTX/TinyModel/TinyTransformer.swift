@@ -15,7 +15,13 @@ public struct TinyTransformer: Sendable {
   public var connectorHeads = 4
   public var videoChannels = TinyVideoVAE().latentChannels
   public var audioChannels = TinyAudioVAE().patchChannels
-  var registers = 128
+  public var registers = 128
+  /// The positions that rotary angles are relative to: seconds, rows and columns of pixels.
+  public var maxPositions = (seconds: 20, rows: 2048, columns: 2048)
+  /// The ratio of the highest to the lowest rotary frequency.
+  public var rotaryTheta = 10000.0
+  /// The tokens of a prompt; nil for upstream's 1024.
+  public var promptTokens: Int?
 
   /// LTX-2: text features and connectors have the width of the text encoder, and the transformer
   /// projects them. Later, they have the width of their modality.
@@ -71,7 +77,7 @@ public struct TinyTransformer: Sendable {
   }
 
   /// Draws all tensors below `model.diffusion_model`, connectors included.
-  func draw(_ w: RandomWeights) throws {
+  package func draw(_ w: RandomWeights) throws {
     for (prefix, width, channels) in [
       ("", width, videoChannels), ("audio_", audioWidth, audioChannels),
     ] {
@@ -141,7 +147,7 @@ public struct TinyTransformer: Sendable {
 
   /// Draws the projection from all states of the text encoder, concatenated, to the text features:
   /// below `text_embedding_projection`.
-  func drawProjections(_ w: RandomWeights, states: Int) throws {
+  package func drawProjections(_ w: RandomWeights, states: Int) throws {
     let inputs = states * captionWidth
     if projectsCaptions {
       try (w / "aggregate_embed").linear(inputs, captionWidth, bias: false)
@@ -174,7 +180,7 @@ public struct TinyTransformer: Sendable {
   }
 
   /// The published configuration's keys.
-  var config: String {
+  package var config: String {
     """
     {
       "_class_name": "AVTransformer3DModel",
@@ -196,14 +202,14 @@ public struct TinyTransformer: Sendable {
       "qk_norm": "rms_norm",
       "standardization_norm": "rms_norm",
       "positional_embedding_type": "rope",
-      "positional_embedding_theta": 10000.0,
-      "positional_embedding_max_pos": [20, 2048, 2048],
+      "positional_embedding_theta": \(rotaryTheta),
+      "positional_embedding_max_pos": [\(maxPositions.seconds), \(maxPositions.rows), \(maxPositions.columns)],
       "timestep_scale_multiplier": 1000,
       "av_ca_timestep_scale_multiplier": 1000.0,
       "causal_temporal_positioning": true,
       "use_audio_video_cross_attention": true,
       "share_ff": false,
-      "audio_positional_embedding_max_pos": [20],
+      "audio_positional_embedding_max_pos": [\(maxPositions.seconds)],
       "av_cross_ada_norm": true,
       "use_embeddings_connector": true,
       "connector_positional_embedding_max_pos": [4096],
@@ -262,6 +268,7 @@ public struct TinyTransformer: Sendable {
       ("use_keyframes_abs_pos_embedding", hasKeyframeEmbedding, false),
     ]
     return flags.filter { $0.1 != $0.2 }.map { ",\n  \"\($0.0)\": \($0.1)" }.joined()
+      + (promptTokens.map { ",\n  \"prompt_max_tokens\": \($0)" } ?? "")
   }
 }
 

@@ -6,16 +6,31 @@ import Torch
 public struct TinyVideoVAE: Sendable {
   public var generation: TinyModel.Generation
   public var latentChannels = 16
-  /// The channels of the last features; the features at the latent have eight times as many.
+  /// The channels of the last features; the features at the latent have more, as the changes of
+  /// resolution say: eight times as many in the published model.
   public var decoderChannels = 8
-  /// The layers of the residual blocks, from the pixels to the latent.
+  /// The layers of the residual blocks, from the pixels to the latent; 0 for no block.
   public var encoderLayers = [2, 2, 2, 1, 1]
   public var decoderLayers: [Int]
+  /// The changes of resolution between the residual blocks, from the pixels to the latent.
+  package var encoderChanges: [Resampling]
+  package var decoderChanges: [Resampling]
   let patch = 4
 
   public init(generation: TinyModel.Generation = .ltx2) {
     self.generation = generation
-    decoderLayers = generation == .ltx2 ? [2, 2, 1, 1] : [2, 2, 1, 1, 1]
+    let isFirst = generation == .ltx2
+    decoderLayers = isFirst ? [2, 2, 1, 1] : [2, 2, 1, 1, 1]
+    encoderChanges = [
+      .space(multiplier: 2), .time(multiplier: 2), .all(multiplier: 2),
+      .all(multiplier: isFirst ? 2 : 1),
+    ]
+    decoderChanges =
+      isFirst
+      ? [.all(multiplier: 2), .all(multiplier: 2), .all(multiplier: 2)]
+      : [
+        .space(multiplier: 2), .time(multiplier: 2), .all(multiplier: 1), .all(multiplier: 2),
+      ]
   }
 
   /// The channels of the first features. Upstream uses the latent's, which are equal in the
@@ -29,48 +44,59 @@ public struct TinyVideoVAE: Sendable {
     try writeSafetensors(drawn.tensors, metadata: ["config": "{\"vae\": \(config)}"], to: path)
   }
 
+  /// A change of resolution: it moves positions into channels, which multiplies their number by
+  /// `multiplier`, or back.
+  package enum Resampling: Sendable {
+    case space(multiplier: Int)
+    case time(multiplier: Int)
+    case all(multiplier: Int)
+
+    /// The number of positions that become one.
+    var factor: Int {
+      switch self {
+      case .space: 4
+      case .time: 2
+      case .all: 8
+      }
+    }
+
+    var multiplier: Int {
+      switch self {
+      case .space(let multiplier), .time(let multiplier), .all(let multiplier): multiplier
+      }
+    }
+
+    /// The configuration's name of the block, without what distinguishes the encoder's.
+    var name: String {
+      switch self {
+      case .space: "compress_space"
+      case .time: "compress_time"
+      case .all: "compress_all"
+      }
+    }
+  }
+
   private enum Block {
     case residual(layers: Int)
-    /// Moves `factor` positions into channels, which multiplies their number by `multiplier` (or
-    /// back): `name` is the configuration's.
-    case resampling(name: String, factor: Int, multiplier: Int = 2)
+    case resampling(Resampling)
   }
 
-  private var encoderBlocks: [Block] {
-    Self.blocks(
-      layers: encoderLayers,
-      [
-        .resampling(name: "compress_space_res", factor: 4),
-        .resampling(name: "compress_time_res", factor: 2),
-        .resampling(name: "compress_all_res", factor: 8),
-        .resampling(name: "compress_all_res", factor: 8, multiplier: generation == .ltx2 ? 2 : 1),
-      ])
-  }
+  private var encoderBlocks: [Block] { Self.blocks(layers: encoderLayers, encoderChanges) }
 
   /// From the pixels to the latent: the decoder runs through them in reverse.
-  private var decoderBlocks: [Block] {
-    let whole = Block.resampling(name: "compress_all", factor: 8)
-    return Self.blocks(
-      layers: decoderLayers,
-      generation == .ltx2
-        ? [whole, whole, whole]
-        : [
-          .resampling(name: "compress_space", factor: 4),
-          .resampling(name: "compress_time", factor: 2),
-          .resampling(name: "compress_all", factor: 8, multiplier: 1), whole,
-        ])
-  }
+  private var decoderBlocks: [Block] { Self.blocks(layers: decoderLayers, decoderChanges) }
 
   /// Residual blocks with a change of resolution between each two of them.
-  private static func blocks(layers: [Int], _ changes: [Block]) -> [Block] {
+  private static func blocks(layers: [Int], _ changes: [Resampling]) -> [Block] {
     precondition(layers.count == changes.count + 1, "a residual block on each side of a change")
-    return layers.indices.flatMap { index in
-      [.residual(layers: layers[index])] + (index < changes.count ? [changes[index]] : [])
+    return layers.indices.flatMap { index -> [Block] in
+      (layers[index] > 0 ? [.residual(layers: layers[index])] : [])
+        + (index < changes.count ? [.resampling(changes[index])] : [])
     }
   }
 
   /// Draws all tensors below `vae`.
-  func draw(_ w: RandomWeights) throws {
+  package func draw(_ w: RandomWeights) throws {
     let pixels = 3 * patch * patch
     let encoder = w / "encoder"
     var channels = encoderChannels
@@ -79,9 +105,10 @@ public struct TinyVideoVAE: Sendable {
       let place = encoder / "down_blocks" / index
       switch block {
       case .residual(let layers): try residual(place, channels, layers: layers)
-      case .resampling(_, let factor, let multiplier):
-        try convolution(place / "conv", channels, multiplier * channels / factor)
-        channels *= multiplier
+      case .resampling(let change):
+        try convolution(
+          place / "conv", channels, change.multiplier * channels / change.factor)
+        channels *= change.multiplier
       }
     }
     // One channel more than the latent: the log-variance, which all channels share.
@@ -89,15 +116,16 @@ public struct TinyVideoVAE: Sendable {
 
     let decoder = w / "decoder"
     channels = decoderChannels
-    for case .resampling(_, _, let multiplier) in decoderBlocks { channels *= multiplier }
+    for change in decoderChanges { channels *= change.multiplier }
     try convolution(decoder / "conv_in", latentChannels, channels)
     for (index, block) in decoderBlocks.reversed().enumerated() {
       let place = decoder / "up_blocks" / index
       switch block {
       case .residual(let layers): try residual(place, channels, layers: layers)
-      case .resampling(_, let factor, let multiplier):
-        try convolution(place / "conv", channels, channels * factor / multiplier)
-        channels /= multiplier
+      case .resampling(let change):
+        try convolution(
+          place / "conv", channels, channels * change.factor / change.multiplier)
+        channels /= change.multiplier
       }
     }
     try convolution(decoder / "conv_out", channels, pixels)
@@ -123,12 +151,12 @@ public struct TinyVideoVAE: Sendable {
     try (w / "conv").convolution(inputs, outputs, kernel: [3, 3, 3])
   }
 
-  var config: String {
+  package var config: String {
     let encoder = encoderBlocks.map { block in
       switch block {
       case .residual(let layers): #"["res_x", {"num_layers": \#(layers)}]"#
-      case .resampling(let name, _, let multiplier):
-        #"["\#(name)", {"multiplier": \#(multiplier)}]"#
+      case .resampling(let change):
+        #"["\#(change.name)_res", {"multiplier": \#(change.multiplier)}]"#
       }
     }
     let decoder = decoderBlocks.map { block in
@@ -136,10 +164,10 @@ public struct TinyVideoVAE: Sendable {
       case (.residual(let layers), true):
         #"["res_x", {"num_layers": \#(layers), "inject_noise": false}]"#
       case (.residual(let layers), false): #"["res_x", {"num_layers": \#(layers)}]"#
-      case (.resampling(let name, _, let multiplier), true):
-        #"["\#(name)", {"residual": true, "multiplier": \#(multiplier)}]"#
-      case (.resampling(let name, _, let multiplier), false):
-        #"["\#(name)", {"multiplier": \#(multiplier)}]"#
+      case (.resampling(let change), true):
+        #"["\#(change.name)", {"residual": true, "multiplier": \#(change.multiplier)}]"#
+      case (.resampling(let change), false):
+        #"["\#(change.name)", {"multiplier": \#(change.multiplier)}]"#
       }
     }
     let padding = generation == .ltx2 ? "" : ",\n    \"spatial_padding_mode\": \"zeros\""
