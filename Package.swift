@@ -94,13 +94,37 @@ let package = Package(
     .target(name: "Probe", dependencies: ["Captions", "LocalCaptioning", "Training", "Support"]),
     // Whether this machine has what the commands need, and how fast it is.
     .target(name: "Diagnostics", dependencies: ["LTX", "Media", "Support"]),
+    // A small world of drawn clips with audio and captions, for the demo and its trained model.
+    // Optimized in debug builds too: it computes every pixel.
+    .target(
+      name: "DemoData", dependencies: ["Media", "Support"],
+      swiftSettings: [.unsafeFlags(["-O"])]),
     .executableTarget(
       name: "ltx",
       dependencies: [
-        "CaptionReview", "Captions", "LocalCaptioning", "Diagnostics", "Probe", "Training",
+        "CaptionReview", "Captions", "DemoData", "LocalCaptioning", "Diagnostics", "Probe",
+        "Training",
         "Datasets", "Generation", "LoRAFiles", "SceneDetection", "Media", "Support",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ]),
+
+    // Classifiers for decoded clips of the small world. No tensors.
+    .target(
+      name: "DemoJudges", dependencies: ["DemoData", "Media"], path: "Tools/DemoJudges",
+      swiftSettings: [.unsafeFlags(["-O"])]),
+    // The training of the tiny model that comes with the project.
+    .target(
+      name: "TinyTraining",
+      dependencies: [
+        "DemoData", "DemoJudges", "Generation", "LTX", "Media", "Optimizers", "Support",
+      ],
+      path: "Tools/TinyTraining"),
+    .executableTarget(
+      name: "train-tiny-ltx",
+      dependencies: [
+        "TinyTraining", .product(name: "ArgumentParser", package: "swift-argument-parser"),
+      ],
+      path: "Tools/train-tiny-ltx"),
 
     .target(name: "TestSupport", dependencies: ["LoRAFiles"], path: "Tests/TestSupport"),
     .target(name: "MediaTestSupport", dependencies: ["Media"], path: "Tests/MediaTestSupport"),
@@ -137,6 +161,9 @@ let package = Package(
       dependencies: ["CaptionReview", "Captions", "Datasets", "Media", "Support", "TestSupport"]),
     .testTarget(
       name: "TrackingTests", dependencies: ["HTTPTestSupport", "Tracking", "Support"]),
+    .testTarget(
+      name: "DemoDataTests", dependencies: ["DemoData", "DemoJudges", "Media", "Support"]),
+    .testTarget(name: "TinyTrainingTests", dependencies: ["TinyTraining", "DemoData", "Support"]),
     .testTarget(name: "TrainingTests", dependencies: ["Training", "TestSupport", "Support"]),
     .testTarget(name: "ProbeTests", dependencies: ["Probe", "TestSupport"]),
     .testTarget(

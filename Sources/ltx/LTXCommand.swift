@@ -11,8 +11,8 @@ struct LTXCommand: ParsableCommand, PrintsItsResult {
     abstract: "Fine-tune LTX-2, the open audio-video diffusion transformer.",
     version: SwiftLTX.version,
     subcommands: [
-      TinyModelCommand.self, SplitCommand.self, CaptionCommand.self, ReferenceCommand.self,
-      PreprocessCommand.self, DatasetCommand.self,
+      TinyModelCommand.self, DemoDataCommand.self, SplitCommand.self, CaptionCommand.self,
+      ReferenceCommand.self, PreprocessCommand.self, DatasetCommand.self,
       DecodeCommand.self, ConfigCommand.self, TrainCommand.self, LaunchCommand.self,
       GenerateCommand.self,
       LoRACommand.self,

@@ -17,6 +17,20 @@ public final class VideoWriter {
     }
   }
 
+  /// The encoder of the frames.
+  public enum Codec: String, CaseIterable, Sendable {
+    /// H.264 by x264.
+    case h264 = "libx264"
+    /// MPEG-4 Part 2 by FFmpeg's own encoder, for an FFmpeg without x264, with a fixed high quality
+    /// and 8 bits per sample.
+    case mpeg4
+
+    public var isAvailable: Bool { avcodec_find_encoder_by_name(rawValue) != nil }
+
+    /// H.264 if the installed FFmpeg has x264, otherwise MPEG-4.
+    public static var preferred: Codec { h264.isAvailable ? .h264 : .mpeg4 }
+  }
+
   /// The format of the audio track: a sample rate (one of AAC's, such as 16000, 44100, 48000) and 1
   /// to 8 channels.
   public struct Audio: Equatable, Sendable {
@@ -91,15 +105,16 @@ public final class VideoWriter {
   /// - Parameters:
   ///   - width: Must be even, because chroma has half the resolution; the same for `height`.
   ///   - frameRate: Must be positive.
+  ///   - codec: Only H.264 heeds `quality`.
   /// - Throws: `MediaError` for an odd or empty size, a rate that MP4 or AAC doesn't support, a
-  ///   folder that does not exist, or an FFmpeg without libx264.
+  ///   folder that does not exist, or an FFmpeg without the encoder.
   public convenience init(
     path: String, width: Int, height: Int, frameRate: Rational, audio: Audio? = nil,
-    quality: Quality = Quality()
+    quality: Quality = Quality(), codec: Codec = .h264
   ) throws {
     try self.init(
       path: path, width: width, height: height, frameRate: frameRate, timeBase: nil, audio: audio,
-      quality: quality, tags: Tags())
+      quality: quality, tags: Tags(), codec: codec)
   }
 
   /// - Parameters:
@@ -111,7 +126,8 @@ public final class VideoWriter {
   ///   - light: The frame and the stream whose brightness metadata is copied.
   package init(
     path: String, width: Int, height: Int, frameRate: Rational, timeBase: Rational?, audio: Audio?,
-    quality: Quality, tags: Tags, reorders: Bool = true, color: ColorStage? = nil,
+    quality: Quality, tags: Tags, codec: Codec = .h264, reorders: Bool = true,
+    color: ColorStage? = nil,
     light: (frame: UnsafePointer<AVFrame>, stream: UnsafePointer<AVStream>)? = nil
   ) throws {
     silenceFFmpeg()
@@ -146,9 +162,14 @@ public final class VideoWriter {
     try check(
       status, .writing, file: path, "the MP4 writer can't be created", remedy: "Reinstall FFmpeg.")
     guard let format else { throw outOfMemory(file: path) }
-    var settings = ["crf": String(quality.crf), "preset": quality.preset]
-    if !reorders { settings["bf"] = "0" }
-    video = try Encoder(named: "libx264", in: format, file: path, options: settings) { codec in
+    var settings: [String: String] = [:]
+    switch codec {
+    case .h264:
+      settings = ["crf": String(quality.crf), "preset": quality.preset]
+      if !reorders { settings["bf"] = "0" }
+    case .mpeg4: settings = ["qmin": "2", "qmax": "3", "b": "20000000"]
+    }
+    video = try Encoder(named: codec.rawValue, in: format, file: path, options: settings) { codec in
       codec.pointee.width = Int32(width)
       codec.pointee.height = Int32(height)
       codec.pointee.pix_fmt = layout
