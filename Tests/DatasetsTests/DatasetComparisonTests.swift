@@ -137,8 +137,7 @@ import Torch
     let found = try problems { $0.textEncoder = encoder }
     #expect(found.count == 1 && found.first?.line == 2)
     #expect(
-      found.first?.problem.contains("tokens, but the text encoder reads only the first 1024")
-        == true)
+      found.first?.problem.contains("tokens, but the text encoder reads only the first 8") == true)
   }
 
   @Test func theDatasetFileBesideTheCache() throws {
