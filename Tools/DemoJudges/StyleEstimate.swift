@@ -54,7 +54,7 @@ enum StyleEstimate {
     while place < DecodedFrames.area {
       if brightest.values[place] > 0.15 {
         let values = specks.map { $0.values[place] }.sorted()
-        // What is there most of the time is no snow.
+        // A pixel that is bright in most frames is not snow.
         let level = values[values.count / 2] + 0.15
         for value in values where value > level { sum += min(0.6, value - level) }
       }

@@ -52,7 +52,7 @@ public struct Evaluation {
   public struct Judgment: Sendable {
     public let caption: String
     public let path: String
-    /// By attribute.
+    /// Whether the clip is right in each attribute.
     public let isRight: [String: Bool]
   }
 
