@@ -65,7 +65,7 @@ final class OutputSink {
       try VideoWriter(
         path: path, width: size.width, height: size.height, frameRate: size.frameRate,
         audio: audio.map { .init(sampleRate: $0.sampleRate, channelCount: $0.channels.count) },
-        quality: quality))
+        quality: quality, codec: .preferred))
   }
 
   /// Adds a frame and the audio that belongs to it.

@@ -95,7 +95,7 @@ final class SceneWriter: SceneSink {
       path: path, width: video.width & ~1, height: video.height & ~1,
       frameRate: video.frameRate, timeBase: timeBase,
       audio: audio?.format, quality: quality,
-      tags: tags, color: video.colorStage,
+      tags: tags, codec: .preferred, color: video.colorStage,
       light: (UnsafePointer(frame), UnsafePointer(video.decoder.stream)))
     audio?.start(at: seconds)
     current = (writer, path, seconds)
@@ -114,10 +114,16 @@ final class SceneWriter: SceneSink {
       let aspect = tags.pixelAspect
       tags = VideoWriter.Tags()
       tags.pixelAspect = aspect
-    } else if tags.depth > 8, !isDepthTold {
-      isDepthTold = true
-      ownNotes.append(
-        "The scenes keep 10 bits a sample and the color tags of the video (H.264 High 10).")
+    } else if tags.depth > 8 {
+      let keepsDepth = VideoWriter.Codec.preferred == .h264
+      if !keepsDepth { tags.depth = 8 }
+      if !isDepthTold {
+        isDepthTold = true
+        ownNotes.append(
+          keepsDepth
+            ? "The scenes keep 10 bits a sample and the color tags of the video (H.264 High 10)."
+            : "The scenes have 8 of the video's 10 bits a sample (MPEG-4 Part 2 has no more).")
+      }
     }
     return tags
   }

@@ -87,6 +87,7 @@ struct DecodeCommand: ParsableCommand {
       let decoder = try CacheDecoder(models: model.files() ?? ModelFiles(), options: options)
       return (decoder, try decoder.plan(latents, into: output))
     }
+    printEncoderNote()
     try decoder.runShowing(jobs, into: output)
   }
 

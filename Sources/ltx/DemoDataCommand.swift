@@ -62,11 +62,7 @@ struct DemoDataCommand: ParsableCommand {
       try DemoDataset.check(folder: folder)
       return dataset
     }
-    if dataset.codec != .h264 {
-      printError(
-        "note: the installed FFmpeg has no encoder for H.264 (libx264), so the clips are MPEG-4 "
-          + "Part 2")
-    }
+    printEncoderNote()
     let progress = ProgressLine("drawing", total: clips, unit: "clips")
     let paths = try working {
       defer { progress.finish() }

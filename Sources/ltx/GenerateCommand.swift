@@ -115,6 +115,7 @@ struct GenerateCommand: ParsableCommand {
     let plan = whole.taking(WorkShare(ranks))
     if ranks.rank == 0 {
       for note in whole.notes { printError("note: \(note)") }
+      printEncoderNote()
       for line in memory.table { printError(line) }
       if whole.outputs.count < ranks.worldSize {
         printError(

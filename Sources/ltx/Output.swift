@@ -1,6 +1,7 @@
 // Everything that the program writes to its standard streams.
 
 import Foundation
+import Media
 import Support
 import Synchronization
 import TensorFiles
@@ -16,6 +17,11 @@ func print(_ items: Any..., separator: String = " ", terminator: String = "\n") 
 func printError(_ line: String) {
   let line = line.displayedLines()
   Terminal.shared.interrupting { StandardStream.error.write(line + "\n") }
+}
+
+/// Says which encoder writes videos if it isn't x264.
+func printEncoderNote() {
+  if let note = VideoWriter.Codec.note { printError("note: \(note)") }
 }
 
 /// A command whose result is its output, so that it fails if it can't print.

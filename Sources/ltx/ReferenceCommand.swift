@@ -119,6 +119,7 @@ struct ReferenceCommand: ParsableCommand {
       return try DerivedColumnPlan(column, options)
     }
     for note in plan.skipped.notes() { printError("note: \(note)") }
+    printEncoderNote()
     let progress = PhasedProgress()
     let summary = try working {
       defer { progress.finish() }

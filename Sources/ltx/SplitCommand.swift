@@ -92,6 +92,7 @@ struct SplitCommand: ParsableCommand {
         throw MediaError(.badOption, file: output, problem, remedy: "Choose another output folder.")
       }
       try checkingInput { try locks.lock(folder: output) }
+      if splitter.output == .encoded { printEncoderNote() }
       guard isFolder(input) else {
         return try split(input, into: output, splitter, detector, interruption)
       }

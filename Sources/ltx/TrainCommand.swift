@@ -98,6 +98,7 @@ struct TrainCommand: ParsableCommand {
     }
     if group.isMain {
       for notice in configuration.notices { printError("note: \(notice)") }
+      if !configuration.validation.samples.isEmpty { printEncoderNote() }
     }
     let ranks = try RankSupervision(group)
     defer { ranks.finish() }

@@ -121,7 +121,8 @@ final class FrameFile {
     // preset does not use it.
     let writer = try VideoWriter(
       path: path, width: width, height: height, frameRate: rate, audio: format,
-      quality: VideoWriter.Quality(preset: width < 128 ? "superfast" : "medium"))
+      quality: VideoWriter.Quality(preset: width < 128 ? "superfast" : "medium"),
+      codec: .preferred)
     if let audio { try writer.append(audio: audio.channels) }
     self.writer = writer
   }

@@ -137,7 +137,6 @@ public struct FilteredClip: Sendable {
     return try VideoWriter(
       path: output, width: width, height: height, frameRate: reader.frameRate,
       timeBase: isVariable ? reader.timeBase : nil, audio: nil, quality: quality(for: filter),
-      tags: tags,
-      reorders: !isVariable)
+      tags: tags, codec: .preferred, reorders: !isVariable)
   }
 }

@@ -29,6 +29,21 @@ public final class VideoWriter {
 
     /// H.264 if the installed FFmpeg has x264, otherwise MPEG-4.
     public static var preferred: Codec { h264.isAvailable ? .h264 : .mpeg4 }
+
+    /// What users should know about `preferred`: nil for H.264.
+    public static var note: String? { preferred.note }
+
+    package var note: String? {
+      switch self {
+      case .h264: nil
+      case .mpeg4:
+        "the installed FFmpeg has no encoder for H.264 (libx264), so videos are written as MPEG-4 "
+          + "Part 2"
+      }
+    }
+
+    /// The largest number of units of time a second; nil for any.
+    fileprivate var maxTimeUnits: Int32? { self == .mpeg4 ? 65_535 : nil }
   }
 
   /// The format of the audio track: a sample rate (one of AAC's, such as 16000, 44100, 48000) and 1
@@ -143,6 +158,12 @@ public final class VideoWriter {
       throw MediaError(
         .badOption, file: path, "a frame rate of \(frameRate) is not possible",
         remedy: "Use a rate above 0, such as 25 or 24000/1001.")
+    }
+    if let limit = codec.maxTimeUnits, base.den > limit {
+      throw MediaError(
+        .badOption, file: path,
+        "MPEG-4 Part 2 can't have \(base.den) units of time a second (limit \(limit))",
+        remedy: "Install an FFmpeg with libx264.")
     }
     output = try AtomicFile(path: path, failing: MediaError.init(_:))
     self.path = path
