@@ -110,8 +110,18 @@ let package = Package(
 
     // Classifiers for decoded clips of the small world. No tensors.
     .target(
-      name: "DemoJudges", dependencies: ["DemoData", "Media"], path: "Tools/DemoJudges",
-      swiftSettings: [.unsafeFlags(["-O"])]),
+      name: "DemoJudges", dependencies: ["DemoData", "Media", "Support"],
+      path: "Tools/DemoJudges", swiftSettings: [.unsafeFlags(["-O"])]),
+    // The page that `./demo` ends with.
+    .target(
+      name: "DemoReport", dependencies: ["DemoData", "DemoJudges", "Media", "Support", "Tracking"],
+      path: "Tools/DemoReport"),
+    .executableTarget(
+      name: "demo-report",
+      dependencies: [
+        "DemoReport", .product(name: "ArgumentParser", package: "swift-argument-parser"),
+      ],
+      path: "Tools/demo-report"),
     // The training of the tiny model that comes with the project.
     .target(
       name: "TinyTraining",
@@ -163,13 +173,17 @@ let package = Package(
       name: "TrackingTests", dependencies: ["HTTPTestSupport", "Tracking", "Support"]),
     .testTarget(
       name: "DemoDataTests", dependencies: ["DemoData", "DemoJudges", "Media", "Support"]),
+    .testTarget(
+      name: "DemoReportTests",
+      dependencies: ["DemoReport", "DemoData", "Support", "TestSupport", "Tracking"]),
     .testTarget(name: "TinyTrainingTests", dependencies: ["TinyTraining", "DemoData", "Support"]),
     .testTarget(name: "TrainingTests", dependencies: ["Training", "TestSupport", "Support"]),
     .testTarget(name: "ProbeTests", dependencies: ["Probe", "TestSupport"]),
     .testTarget(
       name: "CommandTests",
       dependencies: [
-        "ltx", "HTTPTestSupport", "Support", "Training", "Tracking", "TestSupport",
+        "ltx", "DemoData", "DemoJudges", "HTTPTestSupport", "Media", "Support", "Training",
+        "Tracking", "TestSupport",
         .product(name: "Yams", package: "Yams"),
       ]),
   ]

@@ -1,5 +1,5 @@
 extension TrainingReport {
-  static let style = """
+  package static let style = """
     :root{color-scheme:light dark;--page:#f6f6f4;--card:#fff;--text:#1d1d1b;--soft:#6a6a66;--line:#e2e2de;--bad:#b3261e;--c0:#3b6fb6;--c1:#c8641b;--c2:#2f8a57;--c3:#8a4fb0;--c4:#b8346a;--c5:#6d7a12;--c6:#17808c}
     @media (prefers-color-scheme:dark){:root{--page:#161617;--card:#212123;--text:#e9e9e6;--soft:#9b9b96;--line:#343437;--bad:#ff8a80;--c0:#7fb0f0;--c1:#f0a060;--c2:#6fcf97;--c3:#c79bea;--c4:#f08fb5;--c5:#c5d05a;--c6:#6fd0da}}
     .c0{--c:var(--c0)}.c1{--c:var(--c1)}.c2{--c:var(--c2)}.c3{--c:var(--c3)}.c4{--c:var(--c4)}.c5{--c:var(--c5)}.c6{--c:var(--c6)}
@@ -37,7 +37,7 @@ extension TrainingReport {
     """
 
   /// Shows the values under the pointer, read from the lines' own points.
-  static let script = """
+  package static let script = """
     for(const f of document.querySelectorAll('.chart')){const s=f.querySelector('svg'),[x0,x1]=s.dataset.x.split(' ').map(Number),[y0,y1]=s.dataset.y.split(' ').map(Number),log='log' in s.dataset;
     const v=y=>{const u=(222-y)/210;return log?y0*Math.pow(y1/y0,u):y0+u*(y1-y0)};
     const lines=[...s.querySelectorAll('.line')].map(p=>({name:p.dataset.name,points:p.getAttribute('d').slice(1).replace('h0','').split('L').map(t=>t.split(' ').map(Number))}));

@@ -145,12 +145,7 @@ public struct TrainingReport: Sendable {
         CurveChart.Line($1.key, $1.value, color: $0 + 1)
       }
     let all = [
-      CurveChart(
-        title: "Loss",
-        lines: [
-          .init("each step", c.loss, color: 0, .raw), .init("moving mean", c.meanLoss, color: 0),
-          .init("validation", c.validationLoss, color: 1, .dotted),
-        ], marks: c.skippedSteps, mayBeLogarithmic: true),
+      Self.lossChart(c, title: "Loss"),
       CurveChart(
         title: "Loss by noise level, moving means", lines: perSigma(c.sigmaLosses, .plain),
         mayBeLogarithmic: true),
@@ -188,6 +183,22 @@ public struct TrainingReport: Sendable {
     ].map(\.svg).joined()
     return all.isEmpty
       ? "<p class=none>no step is done yet</p>\n" : "<section class=charts>\n\(all)</section>\n"
+  }
+
+  private static func lossChart(_ c: RunCurves, title: String) -> CurveChart {
+    CurveChart(
+      title: title,
+      lines: [
+        .init("each step", c.loss, color: 0, .raw), .init("moving mean", c.meanLoss, color: 0),
+        .init("validation", c.validationLoss, color: 1, .dotted),
+      ], marks: c.skippedSteps, mayBeLogarithmic: true)
+  }
+
+  /// The chart of a run's loss for other pages, which need `style` and `script`.
+  ///
+  /// - Returns: HTML.
+  package static func lossChart(of curves: RunCurves, title: String) -> String {
+    lossChart(curves, title: title).svg
   }
 
   private var timings: String {
