@@ -2,29 +2,25 @@ import Foundation
 
 /// The path of a scene's shape, in frames: positions and lengths are fractions of the frame's side,
 /// y grows downward.
-struct DemoMotion {
-  struct Point: Equatable {
-    var x: Double
-    var y: Double
+package struct DemoMotion {
+  package struct Point: Equatable {
+    package var x: Double
+    package var y: Double
   }
 
   private let start: Point
   private let end: Point
   /// The depth of the ease in and out: 0 moves uniformly, 1 starts from rest.
   private let ease: Double
-  private let firstAngle: Double
-  private let turn: Double
   /// The nominal radius; all shapes of a radius look about equally large.
-  let radius: Double
+  package let radius: Double
 
-  init(_ scene: DemoScene) {
+  package init(_ scene: DemoScene) {
     var random = DemoRandom(seed: scene.seed, purpose: .motion)
     let side = Double(DemoScene.side)
     let isLarge = scene.size == .large
     radius = (isLarge ? random.uniform(24.5, 27.5) : random.uniform(13, 15)) / side
     ease = random.uniform(0.55, 0.85)
-    firstAngle = random.uniform(-0.25, 0.25)
-    turn = random.uniform(0.3, 1) * (random.happens(0.5) ? 1 : -1)
     let inset = (isLarge ? random.uniform(28, 34) : random.uniform(17, 22)) / side
     let farInset = (isLarge ? random.uniform(28, 34) : random.uniform(17, 22)) / side
     let lane = 0.5 + (isLarge ? random.uniform(-10, 10) : random.uniform(-22, 22)) / side
@@ -44,7 +40,7 @@ struct DemoMotion {
   }
 
   /// The shape's center at a fraction of the clip's time.
-  func position(_ time: Double) -> Point {
+  package func position(_ time: Double) -> Point {
     let part = progress(min(1, max(0, time)))
     return Point(x: start.x + (end.x - start.x) * part, y: start.y + (end.y - start.y) * part)
   }
@@ -53,8 +49,6 @@ struct DemoMotion {
   func relativeSpeed(_ time: Double) -> Double {
     (1 - ease * cos(2 * .pi * min(1, max(0, time)))) / (1 + ease)
   }
-
-  func angle(_ time: Double) -> Double { firstAngle + turn * time }
 
   /// The height above the middle of the path, up positive, in frame heights.
   func rise(_ time: Double) -> Double { (start.y + end.y) / 2 - position(time).y }

@@ -16,7 +16,7 @@ struct DemoOutline {
   ///   - radius: The nominal radius in pixels.
   ///   - lineWidth: The width of the line in pixels; nil for a filled shape.
   init(
-    _ shape: DemoScene.Shape, center: DemoMotion.Point, radius: Double, angle: Double,
+    _ shape: DemoScene.Shape, center: DemoMotion.Point, radius: Double,
     lineWidth: Double?, height: Int
   ) {
     let corners = Self.corners(of: shape)
@@ -31,13 +31,11 @@ struct DemoOutline {
         contours.append(.circle(x: center.x, y: center.y, radius: radius * scale))
         continue
       }
-      let (sine, cosine) = (sin(angle) * radius * scale, cos(angle) * radius * scale)
-      let turned = corners.map { corner in
+      let placed = corners.map { corner in
         DemoMotion.Point(
-          x: center.x + corner.x * cosine - corner.y * sine,
-          y: center.y + corner.x * sine + corner.y * cosine)
+          x: center.x + corner.x * radius * scale, y: center.y + corner.y * radius * scale)
       }
-      contours.append(.polygon(turned))
+      contours.append(.polygon(placed))
     }
     self.contours = contours
     let reach = radius * 1.3 * (1 + offset)

@@ -19,7 +19,7 @@ extension DemoScene {
     let unit = canvas.unit
     let outline = DemoOutline(
       shape, center: canvas.place(position.x, position.y), radius: motion.radius * unit,
-      angle: motion.angle(time), lineWidth: style == .sketch ? 4.2 / 128 * unit : nil,
+      lineWidth: style == .sketch ? 4.2 / 128 * unit : nil,
       height: height)
     canvas.draw(outline, shades.shape)
     if style == .snow { canvas.draw(DemoSnow(self), time) }

@@ -65,14 +65,14 @@ extension DemoShade {
 }
 
 /// The exact colors of a scene.
-struct DemoShades {
-  let shape: DemoShade
-  let top: DemoShade
-  let bottom: DemoShade
+package struct DemoShades {
+  package let shape: DemoShade
+  package let top: DemoShade
+  package let bottom: DemoShade
   /// The position of the paper's grain.
   let grain: (x: Int, y: Int)
 
-  init(_ scene: DemoScene) {
+  package init(_ scene: DemoScene) {
     var random = DemoRandom(seed: scene.seed, purpose: .shades)
     let isSketch = scene.style == .sketch
     shape = scene.color.shade.scaled(random.uniform(0.94, 1.04) * (isSketch ? 0.85 : 1))
@@ -85,7 +85,7 @@ struct DemoShades {
   }
 
   /// The background at a height, from 0 (top) to 1.
-  func background(_ height: Double) -> DemoShade {
+  package func background(_ height: Double) -> DemoShade {
     DemoShade(
       top.red + (bottom.red - top.red) * height,
       top.green + (bottom.green - top.green) * height,

@@ -10,7 +10,7 @@ import Testing
   /// Pixels depend only on the parameters: the checksums are the same on every machine.
   @Test(
     arguments: zip(
-      DemoScene.Style.allCases, ["c2bb8de6a0ed8f15", "9126541074b2f432", "f996d55d38af9f8e"]))
+      DemoScene.Style.allCases, ["d47996698ef7ac51", "b1980edc4d378a97", "7b847c6323fc5fa0"]))
   func pixelsAreTheSameEverywhere(style: DemoScene.Style, checksum: String) {
     var scene = scene
     scene.style = style

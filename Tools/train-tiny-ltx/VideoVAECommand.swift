@@ -8,9 +8,9 @@ struct VideoVAECommand: ParsableCommand {
     commandName: "video-vae",
     abstract: "Train the video VAE to reconstruct clips of the world.",
     discussion: """
-      Trains until --steps. The same command resumes the stage. When it is finished, \
-      FOLDER/vae.safetensors has the video VAE, and FOLDER/sheet.png shows held-out clips above \
-      their reconstructions.
+      Trains the encoder and the decoder by themselves, then both. The same command resumes the \
+      stage. When it is finished, FOLDER/vae.safetensors has the video VAE, and FOLDER/sheet.png \
+      shows held-out clips above their reconstructions.
 
       Example:
 
@@ -23,8 +23,10 @@ struct VideoVAECommand: ParsableCommand {
   @Option(help: "The seed of the weights and of the clips.")
   var seed: UInt64 = 1
 
-  @Option(help: "The number of steps.")
-  var steps = VideoVAEModel.defaultSteps
+  @Option(
+    help: "Train only this part: encoder, decoder, or both after them. (default: one after another)"
+  )
+  var part: VideoVAEModel.Part?
 
   @Option(help: "The time after which the stage stops, to be resumed, in minutes.")
   var minutes: Double = 90
@@ -33,24 +35,25 @@ struct VideoVAECommand: ParsableCommand {
   var clips = 22
 
   func validate() throws {
-    guard steps >= 1 else { throw ValidationError("--steps: must be at least 1") }
     guard minutes > 0 else { throw ValidationError("--minutes: must be above 0") }
     guard clips >= 1 else { throw ValidationError("--clips: must be at least 1") }
   }
 
   func run() throws {
-    let model = try VideoVAEModel(steps: steps, seed: seed)
-    let stage = try Stage(
-      model, VideoVAEModel.options(steps: steps, seed: seed), folder: folder)
-    let isFinished = try stage.run(minutes: minutes) { line in
-      StandardStream.output.write("\(line)\n")
-    }
-    guard isFinished else {
-      print("Stopped at step \(stage.step) of \(steps). Run the same command to resume.")
-      return
-    }
+    let training = VideoVAETraining(seed: seed, folder: folder)
     let path = "\(folder)/vae.safetensors"
-    try model.write(stage, to: path)
+    let start = ContinuousClock.now
+    for part in part.map({ [$0] }) ?? VideoVAEModel.Part.allCases {
+      let used = (ContinuousClock.now - start) / .seconds(60)
+      let isFinished = try training.run(part, minutes: max(0, minutes - used), writingTo: path) {
+        StandardStream.output.write("\($0)\n")
+      }
+      guard isFinished else {
+        print("Stopped in the part \(part.rawValue). Run the same command to resume.")
+        return
+      }
+    }
+    guard part == nil || part == .both else { return }
     let quality = try VideoVAEQuality(checkpoint: path)
     for metric in try quality.measure(clips) { print(metric.name, metric.value) }
     for metric in try quality.latentRanges(clips) { print(metric.name, metric.value) }
@@ -58,3 +61,5 @@ struct VideoVAECommand: ParsableCommand {
     print(path)
   }
 }
+
+extension VideoVAEModel.Part: ExpressibleByArgument {}

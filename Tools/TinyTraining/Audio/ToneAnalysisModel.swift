@@ -148,8 +148,11 @@ public struct AudioCodec {
     return try fitted(decoder(latent + generator.normal(latent.shape) * level), mel)
   }
 
-  /// A latent may decode to a few frames more than were encoded.
+  /// A latent may decode to a few frames more or fewer than were encoded. Missing ones are taken
+  /// from the original.
   private func fitted(_ decoded: Tensor, _ mel: Tensor) throws -> Tensor {
-    try decoded.narrow(2, 0, mel.size(2))
+    let missing = mel.size(2) - decoded.size(2)
+    guard missing > 0 else { return try decoded.narrow(2, 0, mel.size(2)) }
+    return try Tensor.cat([decoded, mel.narrow(2, decoded.size(2), missing)], 2)
   }
 }

@@ -1,5 +1,3 @@
-// B batch, C latent channels, F H W latent frames, rows, columns.
-
 import DemoData
 import LTX
 import NN
@@ -7,59 +5,67 @@ import Support
 import Torch
 
 extension TinyVideoVAE {
-  /// The video VAE of the demo's model: LTX-2.3's layers, with narrow features and without the
-  /// residual blocks at full resolution.
+  /// The video VAE of the demo's model: LTX-2.3's layers, with narrow features. The decoder draws edges
+  /// of any color within its patches, which takes a residual block at full resolution.
   public static var demo: TinyVideoVAE {
     var sizes = TinyVideoVAE(generation: .ltx23)
-    (sizes.latentChannels, sizes.decoderChannels) = (32, 24)
+    (sizes.latentChannels, sizes.decoderChannels) = (SceneLatents.channels, 24)
     sizes.encoderChanges = [.all(multiplier: 2), .all(multiplier: 1), .all(multiplier: 1)]
-    sizes.encoderLayers = [0, 1, 1, 1]
+    sizes.encoderLayers = [0, 1, 2, 2]
     sizes.decoderChanges = [
       .all(multiplier: 2), .all(multiplier: 1), .time(multiplier: 1), .space(multiplier: 2),
     ]
-    sizes.decoderLayers = [0, 1, 1, 1, 1]
+    sizes.decoderLayers = [1, 2, 1, 1, 1]
     return sizes
   }
 }
 
-/// The video VAE in training: pixels are reconstructed from latents with noise, so that neighboring
-/// latents decode to similar pixels and errors of the transformer do little harm.
+/// A part of the training of the video VAE: the encoder learns to read the latents of drawn clips,
+/// the decoder learns to draw them, and both learn to work together.
 public final class VideoVAEModel: StageModel {
-  /// A part of the stage, whose steps take turns with kinds of batches.
-  struct Phase: Sendable {
-    struct Batch: Sendable {
-      let window: VideoClips.Window
-      let count: Int
+  public enum Part: String, CaseIterable, Sendable {
+    case encoder, decoder, both
+
+    /// The number of steps in the training of the demo's VAE.
+    public var defaultSteps: Int {
+      switch self {
+      case .encoder: 5000
+      case .decoder: 5000
+      case .both: 400
+      }
     }
 
-    /// The share of the stage's steps.
-    let share: Double
-    let batches: [Batch]
+    /// Muon trains these deep stacks of convolutions several times faster than AdamW.
+    public func options(steps: Int, seed: UInt64) -> StageOptions {
+      var options = StageOptions(
+        steps: steps, seed: RandomSeed.mix(seed, rawValue),
+        learningRate: self == .both ? 5e-4 : 2e-3)
+      options.optimizer = .muon
+      options.warmupSteps = 50
+      return options
+    }
+
+    fileprivate func trains(_ key: String) -> Bool {
+      self == .both || key.hasPrefix("\(Checkpoint.Prefix.videoVAE).\(rawValue).")
+    }
   }
 
-  /// Small crops in turn with whole frames, then whole clips. In crops, most pixels matter, but
-  /// their cells lack neighbors: a VAE of crops alone fails on whole frames.
-  static let phases = [
-    Phase(
-      share: 0.75,
-      batches: [
-        .init(window: .init(side: 64, frames: 17), count: 6),
-        .init(window: .init(frames: 9), count: 2),
-      ]),
-    Phase(share: 0.25, batches: [.init(window: .init(), count: 2)]),
-  ]
+  /// The deviation of the noise on latents that the decoder learns from. A transformer's latents
+  /// aren't exact.
+  private static let noise = 0.03
+  /// The weight of an error at a pixel that differs from its frame's mean by 1, relative to one that
+  /// doesn't differ: most of a frame is background.
+  private static let foregroundWeight = 4.0
+  /// The windows of a step, and the share of the steps with windows.
+  private static let (windows, windowShare) = (10, 0.75)
+  /// The weight of the latents' error in the last part.
+  private static let latentWeight = 0.1
 
-  /// The standard deviation of the noise, in units of each channel's own.
-  private static let noise = 0.1
-  /// The weight of the penalty for channels whose mean isn't 0 or whose variance isn't 1.
-  private static let momentWeight = 0.02
-
-  private let steps: Int
-  /// The number of held-out clips of each style that the model is evaluated with.
-  private let measuredClips: Int
+  private let part: Part
+  /// The first step with whole clips.
+  private let wholeClipStep: Int
   /// The number of training clips that statistics are computed from.
   private let statisticsClips: Int
-  private let phases: [Phase]
   private let clips: VideoClips
   private let weights: TrainableWeights
   private let encoder: VideoEncoder
@@ -67,21 +73,21 @@ public final class VideoVAEModel: StageModel {
   private let sizes: TinyVideoVAE
   private let heldOut: [(style: DemoScene.Style, scenes: [DemoScene])]
 
-  /// - Parameter steps: The number of steps of the stage, which the phases divide.
-  public convenience init(_ sizes: TinyVideoVAE = .demo, steps: Int, seed: UInt64) throws {
-    try self.init(sizes, steps: steps, phases: Self.phases, seed: seed)
-  }
-
-  init(
-    _ sizes: TinyVideoVAE, steps: Int, phases: [Phase], measuredClips: Int = 4,
-    statisticsClips: Int = 192, seed: UInt64
+  /// - Parameters:
+  ///   - steps: The number of steps of the part.
+  ///   - initial: All tensors of the VAE: `initialTensors`, or those of the parts before.
+  ///   - measuredClips: The number of held-out clips of each style that an evaluation uses.
+  public init(
+    _ part: Part, sizes: TinyVideoVAE = .demo, steps: Int,
+    initial: [(key: String, tensor: Tensor)], measuredClips: Int = 4, statisticsClips: Int = 192,
+    seed: UInt64
   ) throws {
-    (self.sizes, self.steps, self.phases) = (sizes, steps, phases)
-    (self.measuredClips, self.statisticsClips) = (measuredClips, statisticsClips)
+    (self.sizes, self.part, self.statisticsClips) = (sizes, part, statisticsClips)
+    wholeClipStep = Int(Self.windowShare * Double(steps))
     clips = VideoClips(seed: RandomSeed.mix(seed, "clips"))
     weights = try TrainableWeights(
-      Self.initialTensors(sizes, seed: seed), config: "{\"vae\": \(sizes.config)}",
-      scope: Checkpoint.Prefix.videoVAE, isFrozen: { $0.contains(Self.statisticsScope) })
+      initial, config: "{\"vae\": \(sizes.config)}", scope: Checkpoint.Prefix.videoVAE,
+      isFrozen: { $0.contains(Self.statisticsScope) || !part.trains($0) })
     let scope = weights.root / Checkpoint.Prefix.videoVAE
     encoder = try VideoEncoder(
       scope, configuration: VideoVAEConfiguration.Encoder(weights.configuration))
@@ -95,8 +101,8 @@ public final class VideoVAEModel: StageModel {
   private static let statisticsScope = "per_channel_statistics"
 
   /// Residual branches begin at zero, and latents are not normalized in training.
-  private static func initialTensors(
-    _ sizes: TinyVideoVAE, seed: UInt64
+  public static func initialTensors(
+    _ sizes: TinyVideoVAE = .demo, seed: UInt64
   ) throws -> [(key: String, tensor: Tensor)] {
     let drawn = RandomWeights.Drawn(
       try Generator(seed: RandomSeed.mix(seed, "video VAE")), purpose: .training)
@@ -111,68 +117,98 @@ public final class VideoVAEModel: StageModel {
     }
   }
 
-  public static let defaultSteps = 4500
-
-  /// The settings of the stage.
-  public static func options(steps: Int, seed: UInt64) -> StageOptions {
-    var options = StageOptions(steps: steps, seed: seed, learningRate: 2e-3)
-    options.optimizer = .muon
-    return options
-  }
-
   // MARK: Training
 
   public var parameters: [Parameter] { weights.parameters }
 
   public var fingerprint: String {
-    "video VAE \(sizes.config.split(whereSeparator: \.isWhitespace).joined()) \(phases)"
-  }
-
-  private func batch(at step: Int) -> Phase.Batch {
-    var end = 0.0
-    var current = phases[0]
-    for phase in phases {
-      current = phase
-      end += phase.share * Double(steps)
-      if Double(step) < end { break }
-    }
-    return current.batches[step % current.batches.count]
+    "video VAE \(part) \(wholeClipStep) \(sizes.config.split(whereSeparator: \.isWhitespace).joined())"
   }
 
   public func loss(step: Int, seed: UInt64) throws -> StageLoss {
-    let batch = batch(at: step)
-    let pixels = try clips.batch(batch.count, batch.window, seed: seed)
-    let latent = try encoder(pixels)
-    let noise = try Generator(seed: RandomSeed.mix(seed, "noise")).normal(latent.shape)
-    let difference = try decoder.decode(latent + noise * Self.noise) - pixels
-    let squared = try difference.square().mean()
-    let absolute = try difference.abs().mean()
-    let moments = try momentPenalty(latent)
-    return StageLoss(
-      try squared + absolute + moments * Self.momentWeight,
-      parts: [("squared", squared), ("absolute", absolute), ("moments", moments)])
+    let batch = try batch(step: step, seed: seed)
+    switch part {
+    case .encoder:
+      let error = try latentError(encoder(batch.pixels), batch.latent)
+      return StageLoss(error.total, parts: [("squared", error.squared)])
+    case .decoder:
+      return try pixelLoss(decoder.decode(noisy(batch.latent, seed)), batch.pixels)
+    case .both:
+      let latent = try encoder(batch.pixels)
+      let error = try latentError(latent, batch.latent).total
+      let loss = try pixelLoss(decoder.decode(noisy(latent, seed)), batch.pixels)
+      return StageLoss(
+        try loss.total + error * Self.latentWeight, parts: loss.parts + [("latent", error)])
+    }
   }
 
-  /// The divergence of each channel's normal distribution from the standard one, twice, averaged
-  /// over the channels. It keeps all channels in use.
-  private func momentPenalty(_ latent: Tensor) throws -> Tensor {
-    let axes = [0, 2, 3, 4]
-    let mean = try latent.mean(axes, keepdim: true)
-    let variance = try (latent - mean).square().mean(axes)
-    return try (mean.flatten().square() + variance - 1 - (variance + 1e-6).log()).mean()
+  /// Small windows around the shape, then whole clips. Windows are many different examples for the
+  /// same time, but their cells lack neighbors.
+  private func batch(
+    step: Int, seed: UInt64
+  ) throws -> (pixels: Tensor, latent: Tensor) {
+    let isWhole = part == .both || step >= wholeClipStep
+    let scenes = clips.scenes(isWhole ? 1 : Self.windows, seed: seed)
+    let windows = scenes.enumerated().map { index, scene in
+      isWhole
+        ? .whole : VideoClips.window(scene, seed: RandomSeed.mix(seed, "clip", index))
+    }
+    let latents = try zip(scenes, windows).map { try SceneLatents.latent($0, $1) }
+    return (try VideoClips.pixels(scenes, windows), try Tensor.stack(latents))
+  }
+
+  private func noisy(_ latent: Tensor, _ seed: UInt64) throws -> Tensor {
+    let noise = try Generator(seed: RandomSeed.mix(seed, "noise")).normal(latent.shape)
+    return try latent + noise * Self.noise
+  }
+
+  private func latentError(
+    _ latent: Tensor, _ wanted: Tensor
+  ) throws -> (total: Tensor, squared: Tensor) {
+    let difference = try latent - wanted
+    let squared = try difference.square().mean()
+    return (try squared + difference.abs().mean(), squared)
+  }
+
+  private func pixelLoss(_ decoded: Tensor, _ pixels: Tensor) throws -> StageLoss {
+    let difference = try decoded - pixels
+    let distance = try (pixels - pixels.mean([3, 4], keepdim: true)).abs()
+      .mean([1], keepdim: true)
+    let weight = try distance * Self.foregroundWeight + 1
+    let share = try weight / weight.mean()
+    let squared = try (difference.square() * share).mean()
+    let absolute = try (difference.abs() * share).mean()
+    return StageLoss(
+      try squared + absolute,
+      parts: [("squared", try difference.square().mean()), ("absolute", absolute)])
   }
 
   public func evaluate() throws -> [StageMetric] {
     try heldOut.map { style, scenes in
-      let decibels = try scenes.map { scene in
+      let values = try scenes.map { scene in
         let pixels = try VideoClips.clip(scene)
-        return try PeakSignal.decibels(decoder.decode(encoder(pixels)), pixels)
+        switch part {
+        case .encoder:
+          let wanted = try SceneLatents.latent(scene).unsqueeze(0)
+          return try latentError(encoder(pixels), wanted).squared.item()
+        case .decoder:
+          let latent = try SceneLatents.latent(scene).unsqueeze(0)
+          return try PeakSignal.decibels(decoder.decode(latent), pixels)
+        case .both: return try PeakSignal.decibels(decoder.decode(encoder(pixels)), pixels)
+        }
       }
-      return StageMetric("psnr_\(style.rawValue)", decibels.reduce(0, +) / Double(scenes.count))
+      let name = part == .encoder ? "latent_error" : "psnr"
+      return StageMetric(
+        "\(name)_\(style.rawValue)", values.reduce(0, +) / Double(scenes.count))
     }
   }
 
   // MARK: Result
+
+  /// All tensors of the VAE, with the averages of this part.
+  public func tensors(
+    _ stage: Stage<VideoVAEModel>
+  ) throws -> [(key: String, tensor: Tensor)] { try weights.tensors(stage.averaged) }
 
   /// Writes the checkpoint of the VAE, with the statistics of the latents of training clips.
   ///
@@ -194,7 +230,7 @@ public final class VideoVAEModel: StageModel {
     )
     for index in 0..<statisticsClips {
       let seed = RandomSeed.mix(clips.seed, "statistics", index)
-      let pixels = try clips.batch(1, .init(), seed: seed)
+      let pixels = try VideoClips.pixels(clips.scenes(1, seed: seed), [.whole])
       let latent = try encoder(pixels).to(.float64)
       try sum.add_(latent.sum([0, 2, 3, 4]))
       try squares.add_(latent.square().sum([0, 2, 3, 4]))
