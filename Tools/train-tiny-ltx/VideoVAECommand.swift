@@ -24,7 +24,7 @@ struct VideoVAECommand: ParsableCommand {
   var seed: UInt64 = 1
 
   @Option(
-    help: "Train only this part: encoder, decoder, or both after them. (default: one after another)"
+    help: "Train only this part, after those that it needs. (default: one after another)"
   )
   var part: VideoVAEModel.Part?
 

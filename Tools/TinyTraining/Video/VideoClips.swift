@@ -17,6 +17,11 @@ struct VideoClips: Sendable {
 
     static let whole = Window()
 
+    /// Whole frames of 9, at one of three times that `number` chooses.
+    static func frames(number: UInt64) -> Window {
+      Window(firstFrame: SceneLatents.step * Int(number % 3), frames: SceneLatents.step + 1)
+    }
+
     var rows: Range<Int> { row..<row + side }
     var columns: Range<Int> { column..<column + side }
   }
@@ -44,8 +49,8 @@ struct VideoClips: Sendable {
   /// A random window of 2 x 2 cells and 9 frames that the shape passes through.
   static func window(_ scene: DemoScene, seed: UInt64) -> Window {
     let number = RandomSeed.mix(seed, "window")
-    var window = Window(side: 2, frames: SceneLatents.step + 1)
-    window.firstFrame = SceneLatents.step * Int(number % 3)
+    var window = Window.frames(number: number)
+    window.side = 2
     let middle = window.firstFrame + window.frames / 2
     let position = DemoMotion(scene).position(Double(middle) / Double(DemoScene.frameCount))
     // The cell of the shape's center is at a random place of the window.

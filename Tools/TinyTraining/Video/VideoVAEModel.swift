@@ -23,30 +23,61 @@ extension TinyVideoVAE {
 /// A part of the training of the video VAE: the encoder learns to read the latents of drawn clips,
 /// the decoder learns to draw them, and both learn to work together.
 public final class VideoVAEModel: StageModel {
+  /// The parts in their order. Each but the first of a coder begins with the weights of those before.
   public enum Part: String, CaseIterable, Sendable {
-    case encoder, decoder, both
+    /// Small windows around the shape: many different examples, whose cells lack neighbors.
+    case encoderWindows = "encoder-windows"
+    case decoderWindows = "decoder-windows"
+    /// Windows in turn with whole frames.
+    case encoder, decoder
+    /// Whole frames.
+    case both
 
     /// The number of steps in the training of the demo's VAE.
     public var defaultSteps: Int {
       switch self {
-      case .encoder: 5000
-      case .decoder: 5000
+      case .encoderWindows, .decoderWindows: 4000
+      case .encoder, .decoder: 1500
       case .both: 400
+      }
+    }
+
+    private var learningRate: Double {
+      switch self {
+      case .encoderWindows, .decoderWindows: 2e-3
+      case .encoder, .decoder: 1e-3
+      case .both: 5e-4
       }
     }
 
     /// Muon trains these deep stacks of convolutions several times faster than AdamW.
     public func options(steps: Int, seed: UInt64) -> StageOptions {
       var options = StageOptions(
-        steps: steps, seed: RandomSeed.mix(seed, rawValue),
-        learningRate: self == .both ? 5e-4 : 2e-3)
+        steps: steps, seed: RandomSeed.mix(seed, rawValue), learningRate: learningRate)
       options.optimizer = .muon
       options.warmupSteps = 50
       return options
     }
 
-    fileprivate func trains(_ key: String) -> Bool {
-      self == .both || key.hasPrefix("\(Checkpoint.Prefix.videoVAE).\(rawValue).")
+    /// The prefix of the keys that are trained.
+    fileprivate var scope: String {
+      switch self {
+      case .encoderWindows, .encoder: "\(Checkpoint.Prefix.videoVAE).encoder."
+      case .decoderWindows, .decoder: "\(Checkpoint.Prefix.videoVAE).decoder."
+      case .both: "\(Checkpoint.Prefix.videoVAE)."
+      }
+    }
+
+    func trains(_ key: String) -> Bool { key.hasPrefix(scope) }
+
+    /// The parts whose weights this one begins with.
+    var before: [Part] {
+      switch self {
+      case .encoderWindows, .decoderWindows: []
+      case .encoder: [.encoderWindows]
+      case .decoder: [.decoderWindows]
+      case .both: [.encoder, .decoder]
+      }
     }
   }
 
@@ -56,14 +87,12 @@ public final class VideoVAEModel: StageModel {
   /// The weight of an error at a pixel that differs from its frame's mean by 1, relative to one that
   /// doesn't differ: most of a frame is background.
   private static let foregroundWeight = 4.0
-  /// The windows of a step, and the share of the steps with windows.
-  private static let (windows, windowShare) = (10, 0.75)
+  /// The windows of a step.
+  private static let windows = 10
   /// The weight of the latents' error in the last part.
   private static let latentWeight = 0.1
 
   private let part: Part
-  /// The first step with whole clips.
-  private let wholeClipStep: Int
   /// The number of training clips that statistics are computed from.
   private let statisticsClips: Int
   private let clips: VideoClips
@@ -74,16 +103,14 @@ public final class VideoVAEModel: StageModel {
   private let heldOut: [(style: DemoScene.Style, scenes: [DemoScene])]
 
   /// - Parameters:
-  ///   - steps: The number of steps of the part.
   ///   - initial: All tensors of the VAE: `initialTensors`, or those of the parts before.
   ///   - measuredClips: The number of held-out clips of each style that an evaluation uses.
   public init(
-    _ part: Part, sizes: TinyVideoVAE = .demo, steps: Int,
+    _ part: Part, sizes: TinyVideoVAE = .demo,
     initial: [(key: String, tensor: Tensor)], measuredClips: Int = 4, statisticsClips: Int = 192,
     seed: UInt64
   ) throws {
     (self.sizes, self.part, self.statisticsClips) = (sizes, part, statisticsClips)
-    wholeClipStep = Int(Self.windowShare * Double(steps))
     clips = VideoClips(seed: RandomSeed.mix(seed, "clips"))
     weights = try TrainableWeights(
       initial, config: "{\"vae\": \(sizes.config)}", scope: Checkpoint.Prefix.videoVAE,
@@ -122,16 +149,16 @@ public final class VideoVAEModel: StageModel {
   public var parameters: [Parameter] { weights.parameters }
 
   public var fingerprint: String {
-    "video VAE \(part) \(wholeClipStep) \(sizes.config.split(whereSeparator: \.isWhitespace).joined())"
+    "video VAE \(part.rawValue) \(sizes.config.split(whereSeparator: \.isWhitespace).joined())"
   }
 
   public func loss(step: Int, seed: UInt64) throws -> StageLoss {
     let batch = try batch(step: step, seed: seed)
     switch part {
-    case .encoder:
+    case .encoderWindows, .encoder:
       let error = try latentError(encoder(batch.pixels), batch.latent)
       return StageLoss(error.total, parts: [("squared", error.squared)])
-    case .decoder:
+    case .decoderWindows, .decoder:
       return try pixelLoss(decoder.decode(noisy(batch.latent, seed)), batch.pixels)
     case .both:
       let latent = try encoder(batch.pixels)
@@ -142,16 +169,21 @@ public final class VideoVAEModel: StageModel {
     }
   }
 
-  /// Small windows around the shape, then whole clips. Windows are many different examples for the
-  /// same time, but their cells lack neighbors.
-  private func batch(
-    step: Int, seed: UInt64
-  ) throws -> (pixels: Tensor, latent: Tensor) {
-    let isWhole = part == .both || step >= wholeClipStep
-    let scenes = clips.scenes(isWhole ? 1 : Self.windows, seed: seed)
-    let windows = scenes.enumerated().map { index, scene in
-      isWhole
-        ? .whole : VideoClips.window(scene, seed: RandomSeed.mix(seed, "clip", index))
+  private func batch(step: Int, seed: UInt64) throws -> (pixels: Tensor, latent: Tensor) {
+    let kind = RandomSeed.mix(seed, "kind")
+    let windows: [VideoClips.Window]
+    let scenes: [DemoScene]
+    switch part {
+    case .encoder where step % 2 == 1, .decoder where step % 2 == 1, .both:
+      // A whole clip, or two that are as short as windows.
+      let isShort = kind % 2 == 0
+      scenes = clips.scenes(isShort ? 2 : 1, seed: seed)
+      windows = scenes.map { _ in isShort ? .frames(number: kind >> 1) : .whole }
+    default:
+      scenes = clips.scenes(Self.windows, seed: seed)
+      windows = scenes.enumerated().map { index, scene in
+        VideoClips.window(scene, seed: RandomSeed.mix(seed, "clip", index))
+      }
     }
     let latents = try zip(scenes, windows).map { try SceneLatents.latent($0, $1) }
     return (try VideoClips.pixels(scenes, windows), try Tensor.stack(latents))
@@ -188,16 +220,16 @@ public final class VideoVAEModel: StageModel {
       let values = try scenes.map { scene in
         let pixels = try VideoClips.clip(scene)
         switch part {
-        case .encoder:
+        case .encoderWindows, .encoder:
           let wanted = try SceneLatents.latent(scene).unsqueeze(0)
           return try latentError(encoder(pixels), wanted).squared.item()
-        case .decoder:
+        case .decoderWindows, .decoder:
           let latent = try SceneLatents.latent(scene).unsqueeze(0)
           return try PeakSignal.decibels(decoder.decode(latent), pixels)
         case .both: return try PeakSignal.decibels(decoder.decode(encoder(pixels)), pixels)
         }
       }
-      let name = part == .encoder ? "latent_error" : "psnr"
+      let name = part == .encoder || part == .encoderWindows ? "latent_error" : "psnr"
       return StageMetric(
         "\(name)_\(style.rawValue)", values.reduce(0, +) / Double(scenes.count))
     }

@@ -10,8 +10,8 @@ public struct VideoVAETraining {
 
   public init(seed: UInt64, folder: String) { (self.seed, self.folder) = (seed, folder) }
 
-  /// Trains a part, or continues. The encoder and the decoder don't depend on each other; the last
-  /// part needs both.
+  /// Trains a part, or continues. The parts of the encoder and of the decoder don't depend on each
+  /// other; the last part needs all.
   ///
   /// - Parameters:
   ///   - minutes: The time after which training stops, to be resumed; nil for none.
@@ -32,22 +32,18 @@ public struct VideoVAETraining {
     _ part: VideoVAEModel.Part
   ) throws -> (VideoVAEModel, Stage<VideoVAEModel>) {
     var initial = try VideoVAEModel.initialTensors(seed: seed)
-    if part == .both {
-      for before in [VideoVAEModel.Part.encoder, .decoder] {
-        let (model, stage) = try prepare(before)
-        guard stage.isFinished else {
-          throw Issue([.file(folder)], "the \(before.rawValue) is not trained yet")
-        }
-        let trained = Dictionary(try model.tensors(stage).map { ($0.key, $0.tensor) }) { $1 }
-        let scope = "\(Checkpoint.Prefix.videoVAE).\(before.rawValue)."
-        initial = initial.map { key, tensor in
-          (key, key.hasPrefix(scope) ? trained[key] ?? tensor : tensor)
-        }
+    for before in part.before {
+      let (model, stage) = try prepare(before)
+      guard stage.isFinished else {
+        throw Issue([.file(folder)], "the part \(before.rawValue) is not trained yet")
+      }
+      let trained = Dictionary(try model.tensors(stage).map { ($0.key, $0.tensor) }) { $1 }
+      initial = initial.map { key, tensor in
+        (key, before.trains(key) ? trained[key] ?? tensor : tensor)
       }
     }
-    let steps = part.defaultSteps
-    let model = try VideoVAEModel(part, steps: steps, initial: initial, seed: seed)
-    let options = part.options(steps: steps, seed: seed)
+    let model = try VideoVAEModel(part, initial: initial, seed: seed)
+    let options = part.options(steps: part.defaultSteps, seed: seed)
     return (model, try Stage(model, options, folder: "\(folder)/\(part.rawValue)"))
   }
 }
