@@ -28,6 +28,12 @@ struct VideoVAECommand: ParsableCommand {
   )
   var part: VideoVAEModel.Part?
 
+  @Option(
+    help: ArgumentHelp(
+      "A video VAE of this program to begin with, with --part.", valueName: "file"),
+    completion: .file())
+  var initial: String?
+
   @Option(help: "The time after which the stage stops, to be resumed, in minutes.")
   var minutes: Double = 90
 
@@ -36,11 +42,14 @@ struct VideoVAECommand: ParsableCommand {
 
   func validate() throws {
     guard minutes > 0 else { throw ValidationError("--minutes: must be above 0") }
+    guard initial == nil || part != nil else {
+      throw ValidationError("--initial: needs --part, because later parts would begin with it too")
+    }
     guard clips >= 1 else { throw ValidationError("--clips: must be at least 1") }
   }
 
   func run() throws {
-    let training = VideoVAETraining(seed: seed, folder: folder)
+    let training = VideoVAETraining(seed: seed, folder: folder, initial: initial)
     let path = "\(folder)/vae.safetensors"
     let start = ContinuousClock.now
     for part in part.map({ [$0] }) ?? VideoVAEModel.Part.allCases {

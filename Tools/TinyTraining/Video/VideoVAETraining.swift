@@ -1,5 +1,6 @@
 import LTX
 import Support
+import TensorFiles
 import Torch
 
 /// The training of the video VAE: the encoder, the decoder, then both.
@@ -7,8 +8,13 @@ public struct VideoVAETraining {
   public var seed: UInt64
   /// The folder of the parts' states.
   public var folder: String
+  /// A checkpoint of such a VAE, whose weights a part begins with in place of those that the parts
+  /// before it have; nil for none.
+  public var initial: String?
 
-  public init(seed: UInt64, folder: String) { (self.seed, self.folder) = (seed, folder) }
+  public init(seed: UInt64, folder: String, initial: String? = nil) {
+    (self.seed, self.folder, self.initial) = (seed, folder, initial)
+  }
 
   /// Trains a part, or continues. The parts of the encoder and of the decoder don't depend on each
   /// other; the last part needs all.
@@ -31,18 +37,25 @@ public struct VideoVAETraining {
   private func prepare(
     _ part: VideoVAEModel.Part
   ) throws -> (VideoVAEModel, Stage<VideoVAEModel>) {
-    var initial = try VideoVAEModel.initialTensors(seed: seed)
-    for before in part.before {
+    var tensors = try VideoVAEModel.initialTensors(seed: seed)
+    if let path = initial {
+      let file = try SafetensorsFile(path: path)
+      tensors = try tensors.map { key, tensor in
+        // The statistics are measured at the end.
+        (key, key.contains("per_channel_statistics") ? tensor : try file.tensor(key))
+      }
+    }
+    for before in initial == nil ? part.before : [] {
       let (model, stage) = try prepare(before)
       guard stage.isFinished else {
         throw Issue([.file(folder)], "the part \(before.rawValue) is not trained yet")
       }
       let trained = Dictionary(try model.tensors(stage).map { ($0.key, $0.tensor) }) { $1 }
-      initial = initial.map { key, tensor in
+      tensors = tensors.map { key, tensor in
         (key, before.trains(key) ? trained[key] ?? tensor : tensor)
       }
     }
-    let model = try VideoVAEModel(part, initial: initial, seed: seed)
+    let model = try VideoVAEModel(part, initial: tensors, seed: seed)
     let options = part.options(steps: part.defaultSteps, seed: seed)
     return (model, try Stage(model, options, folder: "\(folder)/\(part.rawValue)"))
   }
