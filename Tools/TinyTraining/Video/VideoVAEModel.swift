@@ -37,7 +37,8 @@ public final class VideoVAEModel: StageModel {
     public var defaultSteps: Int {
       switch self {
       case .encoderWindows, .decoderWindows: 4000
-      case .encoder, .decoder: 1500
+      case .encoder: 3500
+      case .decoder: 2000
       case .both: 400
       }
     }
