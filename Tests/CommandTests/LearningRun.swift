@@ -5,8 +5,8 @@ import Media
 import TestSupport
 import Testing
 
-/// What a user does with the trained tiny model: draws clips, encodes them, trains a LoRA with the
-/// configuration of the demo, and generates with it.
+/// The steps of a user of the trained tiny model: drawing clips, encoding them, training a LoRA with
+/// the configuration of the demo, and generating with it.
 struct LearningRun {
   static let repository = URL(fileURLWithPath: #filePath).deletingLastPathComponent()
     .deletingLastPathComponent().deletingLastPathComponent().path
@@ -75,7 +75,7 @@ struct LearningRun {
   struct Trained {
     /// The file of the LoRA.
     let lora: String
-    /// What the program printed.
+    /// The program's output and messages.
     let log: String
   }
 

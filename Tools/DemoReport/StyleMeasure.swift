@@ -27,7 +27,7 @@ public struct StyleMeasure: Sendable, Equatable {
 
 /// The measures of the columns of a report, and those of the drawn clips of each style.
 public struct StyleMeasures: Sendable {
-  /// By the names of the columns.
+  /// The measure of each column.
   public let columns: [(name: String, measure: StyleMeasure)]
   public let sketches: StyleMeasure
   public let snow: StyleMeasure

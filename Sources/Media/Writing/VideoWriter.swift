@@ -30,7 +30,7 @@ public final class VideoWriter {
     /// H.264 if the installed FFmpeg has x264, otherwise MPEG-4.
     public static var preferred: Codec { h264.isAvailable ? .h264 : .mpeg4 }
 
-    /// What users should know about `preferred`: nil for H.264.
+    /// A note for users about `preferred`; nil for H.264.
     public static var note: String? { preferred.note }
 
     package var note: String? {
