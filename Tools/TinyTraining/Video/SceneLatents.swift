@@ -7,10 +7,9 @@ import Torch
 /// The latents that the video VAE learns: what a cell of the latent shows, in numbers that are
 /// known for drawn clips.
 ///
-/// A VAE that finds its own latents first learns the mean color of each cell of 32 x 32 pixels and
-/// needs very long for the rest: the linear optimum of 32 channels reconstructs the world at 25.7
-/// dB. With given latents, the encoder learns to read a clip and the decoder learns to draw it, each
-/// by itself.
+/// A VAE that had to find its own latents learned little but the mean color of each cell of 32 x 32
+/// pixels in the time that there is (docs/decisions.md). With given latents, the encoder learns to
+/// read a clip and the decoder learns to draw it, each by itself.
 enum SceneLatents {
   static let channels = 32
   /// The side of a cell in pixels.
