@@ -40,7 +40,7 @@ struct AudioVAECommand: ParsableCommand {
     let stage = try Stage(model, options, folder: folder)
     guard try stage.run(minutes: minutes, report: { print($0) }) else {
       print("Stopped at step \(stage.step) of \(steps). Run the same command to resume.")
-      return
+      throw TrainTinyLTX.stopped
     }
     let path = "\(folder)/audio-vae.safetensors"
     try stage.withAverages { try model.write(stage.averaged, to: path) }

@@ -39,7 +39,7 @@ struct TextEncoderCommand: ParsableCommand {
     let stage = try Stage(model, options, folder: folder)
     guard try stage.run(minutes: minutes, report: { print($0) }) else {
       print("Stopped at step \(stage.step) of \(steps). Run the same command to resume.")
-      return
+      throw TrainTinyLTX.stopped
     }
     try model.write(stage.averaged, to: "\(folder)/\(TinyCheckpoint.textEncoderName)")
     print("\(folder)/\(TinyCheckpoint.textEncoderName)/")

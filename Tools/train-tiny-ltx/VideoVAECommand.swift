@@ -34,6 +34,9 @@ struct VideoVAECommand: ParsableCommand {
     completion: .file())
   var initial: String?
 
+  @Option(help: "The steps of each part. (default: those of the demo's VAE)")
+  var steps: Int?
+
   @Option(help: "The time after which the stage stops, to be resumed, in minutes.")
   var minutes: Double = 90
 
@@ -45,11 +48,13 @@ struct VideoVAECommand: ParsableCommand {
     guard initial == nil || part != nil else {
       throw ValidationError("--initial: needs --part, because later parts would begin with it too")
     }
+    guard steps ?? 1 >= 1 else { throw ValidationError("--steps: must be at least 1") }
     guard clips >= 1 else { throw ValidationError("--clips: must be at least 1") }
   }
 
   func run() throws {
-    let training = VideoVAETraining(seed: seed, folder: folder, initial: initial)
+    var training = VideoVAETraining(seed: seed, folder: folder)
+    (training.initial, training.steps) = (initial, steps)
     let path = "\(folder)/vae.safetensors"
     let start = ContinuousClock.now
     for part in part.map({ [$0] }) ?? VideoVAEModel.Part.allCases {
@@ -59,10 +64,10 @@ struct VideoVAECommand: ParsableCommand {
       }
       guard isFinished else {
         print("Stopped in the part \(part.rawValue). Run the same command to resume.")
-        return
+        throw TrainTinyLTX.stopped
       }
     }
-    guard part == nil || part == .both else { return }
+    guard part == nil || part == .finish else { return }
     let quality = try VideoVAEQuality(checkpoint: path)
     for metric in try quality.measure(clips) { print(metric.name, metric.value) }
     for metric in try quality.latentRanges(clips) { print(metric.name, metric.value) }

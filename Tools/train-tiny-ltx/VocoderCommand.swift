@@ -26,6 +26,9 @@ struct VocoderCommand: ParsableCommand {
   @Option(help: "The seed of the weights and of the clips.")
   var seed: UInt64 = 1
 
+  @Option(help: "The steps of each of the three parts. (default: 3500, 1500 and 300)")
+  var steps: Int?
+
   @Option(help: "The time after which the stage stops, to be resumed, in minutes.")
   var minutes: Double = 90
 
@@ -34,17 +37,22 @@ struct VocoderCommand: ParsableCommand {
 
   func validate() throws {
     guard minutes > 0 else { throw ValidationError("--minutes: must be above 0") }
+    guard steps ?? 1 >= 1 else { throw ValidationError("--steps: must be at least 1") }
     guard clips >= 1 else { throw ValidationError("--clips: must be at least 1") }
   }
 
   func run() throws {
     let path = "\(folder)/vocoder.safetensors"
-    let isFinished = try VocoderTraining(seed: seed).run(
+    var training = VocoderTraining(seed: seed)
+    if let steps {
+      (training.drawnSteps, training.decodedSteps, training.extensionSteps) = (steps, steps, steps)
+    }
+    let isFinished = try training.run(
       in: folder, audioVAE: audioVae, minutes: minutes, writingTo: path
     ) { print($0) }
     guard isFinished else {
       print("Stopped. Run the same command to resume.")
-      return
+      throw TrainTinyLTX.stopped
     }
     let quality = try AudioQuality(audioVAE: audioVae, vocoder: path, clips: clips, seed: seed)
     for metric in try quality.measure() { print(metric.name, metric.value) }

@@ -9,11 +9,11 @@ extension TinyVideoVAE {
   /// of any color within its patches, which takes a residual block at full resolution.
   public static var demo: TinyVideoVAE {
     var sizes = TinyVideoVAE(generation: .ltx23)
-    (sizes.latentChannels, sizes.decoderChannels) = (SceneLatents.channels, 24)
+    (sizes.latentChannels, sizes.decoderChannels) = (SceneLatents.channels, 48)
     sizes.encoderChanges = [.all(multiplier: 2), .all(multiplier: 1), .all(multiplier: 1)]
     sizes.encoderLayers = [0, 1, 2, 2]
     sizes.decoderChanges = [
-      .all(multiplier: 2), .all(multiplier: 1), .time(multiplier: 1), .space(multiplier: 2),
+      .all(multiplier: 1), .all(multiplier: 1), .time(multiplier: 1), .space(multiplier: 2),
     ]
     sizes.decoderLayers = [1, 2, 1, 1, 1]
     return sizes
@@ -29,9 +29,9 @@ public final class VideoVAEModel: StageModel {
     case encoderWindows = "encoder-windows"
     case decoderWindows = "decoder-windows"
     /// Windows in turn with whole frames.
-    case encoder, decoder
-    /// Whole frames.
-    case both
+    case encoder, decoder, both
+    /// Both coders on whole frames, with the pixels' squared error only, which the PSNR measures.
+    case finish
 
     /// The number of steps in the training of the demo's VAE.
     public var defaultSteps: Int {
@@ -39,15 +39,16 @@ public final class VideoVAEModel: StageModel {
       case .encoderWindows, .decoderWindows: 4000
       case .encoder: 3500
       case .decoder: 2000
-      case .both: 400
+      case .both: 3000
+      case .finish: 1000
       }
     }
 
     private var learningRate: Double {
       switch self {
       case .encoderWindows, .decoderWindows: 2e-3
-      case .encoder, .decoder: 1e-3
-      case .both: 5e-4
+      case .encoder, .decoder, .both: 1e-3
+      case .finish: 3e-4
       }
     }
 
@@ -56,7 +57,7 @@ public final class VideoVAEModel: StageModel {
       var options = StageOptions(
         steps: steps, seed: RandomSeed.mix(seed, rawValue), learningRate: learningRate)
       options.optimizer = .muon
-      options.warmupSteps = 50
+      options.warmupSteps = min(50, steps / 10)
       return options
     }
 
@@ -65,11 +66,19 @@ public final class VideoVAEModel: StageModel {
       switch self {
       case .encoderWindows, .encoder: "\(Checkpoint.Prefix.videoVAE).encoder."
       case .decoderWindows, .decoder: "\(Checkpoint.Prefix.videoVAE).decoder."
-      case .both: "\(Checkpoint.Prefix.videoVAE)."
+      case .both, .finish: "\(Checkpoint.Prefix.videoVAE)."
       }
     }
 
     func trains(_ key: String) -> Bool { key.hasPrefix(scope) }
+
+    fileprivate func hasWholeFrames(step: Int) -> Bool {
+      switch self {
+      case .encoderWindows, .decoderWindows: false
+      case .encoder, .decoder, .both: step % 2 == 1
+      case .finish: true
+      }
+    }
 
     /// The parts whose weights this one begins with.
     var before: [Part] {
@@ -78,6 +87,7 @@ public final class VideoVAEModel: StageModel {
       case .encoder: [.encoderWindows]
       case .decoder: [.decoderWindows]
       case .both: [.encoder, .decoder]
+      case .finish: [.both]
       }
     }
   }
@@ -90,12 +100,12 @@ public final class VideoVAEModel: StageModel {
   private static let foregroundWeight = 4.0
   /// The windows of a step.
   private static let windows = 10
-  /// The weight of the latents' error in the last part.
-  private static let latentWeight = 0.1
+  /// The number of training clips that statistics are computed from.
+  private static let statisticsClips = 192
+  /// The weight of the pixels' squared error in the last part, where the latents' error has 1.
+  private static let squaredWeight = 8.0
 
   private let part: Part
-  /// The number of training clips that statistics are computed from.
-  private let statisticsClips: Int
   private let clips: VideoClips
   private let weights: TrainableWeights
   private let encoder: VideoEncoder
@@ -108,10 +118,9 @@ public final class VideoVAEModel: StageModel {
   ///   - measuredClips: The number of held-out clips of each style that an evaluation uses.
   public init(
     _ part: Part, sizes: TinyVideoVAE = .demo,
-    initial: [(key: String, tensor: Tensor)], measuredClips: Int = 4, statisticsClips: Int = 192,
-    seed: UInt64
+    initial: [(key: String, tensor: Tensor)], measuredClips: Int = 4, seed: UInt64
   ) throws {
-    (self.sizes, self.part, self.statisticsClips) = (sizes, part, statisticsClips)
+    (self.sizes, self.part) = (sizes, part)
     clips = VideoClips(seed: RandomSeed.mix(seed, "clips"))
     weights = try TrainableWeights(
       initial, config: "{\"vae\": \(sizes.config)}", scope: Checkpoint.Prefix.videoVAE,
@@ -166,7 +175,13 @@ public final class VideoVAEModel: StageModel {
       let error = try latentError(latent, batch.latent).total
       let loss = try pixelLoss(decoder.decode(noisy(latent, seed)), batch.pixels)
       return StageLoss(
-        try loss.total + error * Self.latentWeight, parts: loss.parts + [("latent", error)])
+        try loss.total + error, parts: loss.parts + [("latent", error)])
+    case .finish:
+      let latent = try encoder(batch.pixels)
+      let error = try latentError(latent, batch.latent).total
+      let squared = try (decoder.decode(noisy(latent, seed)) - batch.pixels).square().mean()
+      return StageLoss(
+        try squared * Self.squaredWeight + error, parts: [("squared", squared), ("latent", error)])
     }
   }
 
@@ -174,13 +189,12 @@ public final class VideoVAEModel: StageModel {
     let kind = RandomSeed.mix(seed, "kind")
     let windows: [VideoClips.Window]
     let scenes: [DemoScene]
-    switch part {
-    case .encoder where step % 2 == 1, .decoder where step % 2 == 1, .both:
+    if part.hasWholeFrames(step: step) {
       // A whole clip, or two that are as short as windows.
       let isShort = kind % 2 == 0
       scenes = clips.scenes(isShort ? 2 : 1, seed: seed)
       windows = scenes.map { _ in isShort ? .frames(number: kind >> 1) : .whole }
-    default:
+    } else {
       scenes = clips.scenes(Self.windows, seed: seed)
       windows = scenes.enumerated().map { index, scene in
         VideoClips.window(scene, seed: RandomSeed.mix(seed, "clip", index))
@@ -227,7 +241,7 @@ public final class VideoVAEModel: StageModel {
         case .decoderWindows, .decoder:
           let latent = try SceneLatents.latent(scene).unsqueeze(0)
           return try PeakSignal.decibels(decoder.decode(latent), pixels)
-        case .both: return try PeakSignal.decibels(decoder.decode(encoder(pixels)), pixels)
+        case .both, .finish: return try PeakSignal.decibels(decoder.decode(encoder(pixels)), pixels)
         }
       }
       let name = part == .encoder || part == .encoderWindows ? "latent_error" : "psnr"
@@ -247,7 +261,7 @@ public final class VideoVAEModel: StageModel {
   ///
   /// - Parameter stage: The stage of this model, whose averaged weights are written.
   public func write(_ stage: Stage<VideoVAEModel>, to path: String) throws {
-    let statistics = try stage.withAverages { try latentStatistics() }
+    let statistics = try latentStatistics()
     let scope = "\(Checkpoint.Prefix.videoVAE).\(Self.statisticsScope)"
     try weights.write(
       stage.averaged,
@@ -256,21 +270,12 @@ public final class VideoVAEModel: StageModel {
       ], metadata: ["model_version": "2.3.0"], to: path)
   }
 
+  /// The statistics of the given latents, so that they don't depend on what the encoder has learned.
   private func latentStatistics() throws -> ChannelStatistics {
-    var (sum, squares, count) = (
-      try Tensor.zeros([sizes.latentChannels], dtype: .float64),
-      try Tensor.zeros([sizes.latentChannels], dtype: .float64), 0
-    )
-    for index in 0..<statisticsClips {
-      let seed = RandomSeed.mix(clips.seed, "statistics", index)
-      let pixels = try VideoClips.pixels(clips.scenes(1, seed: seed), [.whole])
-      let latent = try encoder(pixels).to(.float64)
-      try sum.add_(latent.sum([0, 2, 3, 4]))
-      try squares.add_(latent.square().sum([0, 2, 3, 4]))
-      count += latent.count / sizes.latentChannels
-    }
-    let mean = try sum / Double(count)
-    let variance = try squares / Double(count) - mean.square()
-    return ChannelStatistics(mean: try mean.to(.float32), std: try variance.sqrt().to(.float32))
+    let scenes = clips.scenes(Self.statisticsClips, seed: RandomSeed.mix(clips.seed, "statistics"))
+    let values = try Tensor.cat(
+      scenes.map { try SceneLatents.latent($0).flatten(from: 1).to(.float64) }, 1)
+    return ChannelStatistics(
+      mean: try values.mean([1]).to(.float32), std: try values.std([1]).to(.float32))
   }
 }

@@ -11,10 +11,10 @@ public struct VideoVAETraining {
   /// A checkpoint of such a VAE, whose weights a part begins with in place of those that the parts
   /// before it have; nil for none.
   public var initial: String?
+  /// The steps of each part; nil for those of the demo's VAE.
+  public var steps: Int?
 
-  public init(seed: UInt64, folder: String, initial: String? = nil) {
-    (self.seed, self.folder, self.initial) = (seed, folder, initial)
-  }
+  public init(seed: UInt64, folder: String) { (self.seed, self.folder) = (seed, folder) }
 
   /// Trains a part, or continues. The parts of the encoder and of the decoder don't depend on each
   /// other; the last part needs all.
@@ -30,7 +30,7 @@ public struct VideoVAETraining {
   ) throws -> Bool {
     let (model, stage) = try prepare(part)
     guard try stage.run(minutes: minutes, report: report) else { return false }
-    if part == .both { try model.write(stage, to: path) }
+    if part == .finish { try model.write(stage, to: path) }
     return true
   }
 
@@ -56,7 +56,7 @@ public struct VideoVAETraining {
       }
     }
     let model = try VideoVAEModel(part, initial: tensors, seed: seed)
-    let options = part.options(steps: part.defaultSteps, seed: seed)
+    let options = part.options(steps: steps ?? part.defaultSteps, seed: seed)
     return (model, try Stage(model, options, folder: "\(folder)/\(part.rawValue)"))
   }
 }
