@@ -21,8 +21,10 @@ import Testing
     }
     #expect(score.video >= 0.98, "\(score)")
     #expect(score.audio >= 0.98, "\(score)")
-    let ownSketch = style == .sketch ? 0.9...1 : 0...0.1
+    let ownSketch = style == .sketch ? 0.9...1 : -0.3...0.4
     #expect(sketch.allSatisfy { ownSketch.contains($0) }, "\(sketch)")
+    let meanSketch = sketch.reduce(0, +) / Double(sketch.count)
+    #expect(abs(meanSketch - (style == .sketch ? 1 : 0)) < 0.1, "\(meanSketch)")
     let ownSnow = style == .snow ? 0.65...1.35 : 0...0.1
     #expect(snow.allSatisfy { ownSnow.contains($0) }, "\(snow)")
     if style == .snow {

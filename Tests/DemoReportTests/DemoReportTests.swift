@@ -1,6 +1,7 @@
 import DemoData
 import DemoReport
 import Foundation
+import FoundationXML
 import Support
 import TestSupport
 import Testing
@@ -75,6 +76,11 @@ import Tracking
       "Loss of the snow LoRA", "href=\"training-sketch/report.html\"",
       "<td>1. Draw<td>2.0<td>50 %", "ltx train &#39;&lt;c&gt;&#39;", "3 commands in 4 s",
     ] { #expect(page.contains(text), "\(text)") }
+    let loss = try String(contentsOfFile: demo.scratch.file("loss.svg"), encoding: .utf8)
+    #expect(loss.hasPrefix("<svg xmlns=") && loss.contains("Loss of the sketch LoRA"))
+    #expect(loss.contains("class=\"line c0 plain\" data-name=\"moving mean\""))
+    let document = try XMLDocument(xmlString: loss)
+    #expect(document.rootElement()?.name == "svg")
     let json = try JSON(
       parsing: Data(contentsOf: URL(fileURLWithPath: demo.scratch.file("style.json"))))
     let sketch = try #require(json["strength-1"]?["sketch"]?.double)

@@ -87,20 +87,20 @@ struct RadialProfile {
     return sum > 0 ? (real * real + imaginary * imaginary).squareRoot() / sum : 0
   }
 
-  /// The corners of shapes with corners: the number of waves, and the share of a perfect shape
-  /// whose blurred corners are a little rounder.
-  private static let waves: [(shape: DemoScene.Shape, count: Int, share: Float)] = [
-    (.triangle, 3, 0.16), (.square, 4, 0.055), (.star, 5, 0.15),
+  /// The corners of shapes with corners: the number of waves, and the share that shows the shape. It
+  /// lies between that of a circle and that of a small shape with blurred corners.
+  private static let waves: [(shape: DemoScene.Shape, count: Int, limit: Float)] = [
+    (.triangle, 3, 0.04), (.square, 4, 0.025), (.star, 5, 0.05),
   ]
 
   /// The shape whose waves are the clearest over several frames; a circle if none are clear.
   static func shape(_ profiles: [RadialProfile]) -> DemoScene.Shape? {
     guard !profiles.isEmpty else { return nil }
     let clarity = waves.map { wave in
-      let shares = profiles.map { $0.share(waves: wave.count) }.sorted()
-      return (shape: wave.shape, value: shares[shares.count / 2] / wave.share)
+      let shares = profiles.map { share($0.radii, waves: wave.count) }.sorted()
+      return (shape: wave.shape, value: shares[shares.count / 2] / wave.limit)
     }
     guard let best = clarity.max(by: { $0.value < $1.value }) else { return nil }
-    return best.value > 0.45 ? best.shape : .circle
+    return best.value > 1 ? best.shape : .circle
   }
 }

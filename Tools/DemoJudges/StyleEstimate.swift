@@ -1,21 +1,29 @@
 import DemoData
 
-/// How much a clip looks like a style: about 0 for plain clips, about 1 for the style itself.
+/// How much a clip looks like a style: 0 on average for plain clips, about 1 for the style itself.
 enum StyleEstimate {
   /// Half of the value is the paper, half the empty inside of the shape.
   static func sketch(
     _ background: BackgroundEstimate, _ shapes: [(mask: ShapeMask, profile: RadialProfile)]
   ) -> Double {
-    let mean = background.mean
-    let distances = DemoScene.Background.allCases.map { kind -> Float in
-      let difference = mean - RGB(.paper(for: kind))
-      return difference.dot(difference).squareRoot() * 127.5
-    }
-    // Beige, the lightest of the plain backgrounds, is 80 away from paper.
-    let paper = min(1, max(0, (75 - (distances.min() ?? 75)) / 55))
     let insides = shapes.map { inside($0.mask, $0.profile) }.sorted()
     let empty = insides.isEmpty ? 0 : 1 - insides[insides.count / 2]
-    return Double(paper + empty) / 2
+    return Double(paper(background.mean) + empty) / 2
+  }
+
+  /// How near a background is to paper: 1 for paper, and 0 on average for plain backgrounds, of which
+  /// light ones have more and dark ones less.
+  private static func paper(_ mean: RGB) -> Float {
+    let kinds = DemoScene.Background.allCases
+    func distance(_ color: RGB) -> Float {
+      let squares = kinds.map { kind in
+        let difference = color - RGB(.paper(for: kind))
+        return difference.dot(difference)
+      }
+      return (squares.min() ?? 0).squareRoot()
+    }
+    let plain = kinds.map { distance(RGB($0.shade)) }.reduce(0, +) / Float(kinds.count)
+    return 1 - distance(mean) / plain
   }
 
   /// The visible part of the shape's color in the middle of the shape.

@@ -9,7 +9,8 @@ public struct VideoVerdict: Sendable {
   public let direction: DemoScene.Direction?
   /// The displacement of the shape from the first to the last frames, in frame sides, y downward.
   public let displacement: (x: Double, y: Double)?
-  /// How much the clip looks like a sketch: about 0 for plain clips, about 1 for sketches.
+  /// How much the clip looks like a sketch: about 1 for sketches; for plain clips 0 on average, more
+  /// with a light background and less with a dark one.
   public let sketch: Double
   /// How much snow falls: about 0 for plain clips, about 1 for snow.
   public let snow: Double

@@ -14,6 +14,8 @@ enum DemoFolder {
   static let clipsName = "clips"
   static let reportName = "report.html"
   static let measuresName = "style.json"
+  /// The loss of the first style's LoRA.
+  static let lossName = "loss.svg"
 
   /// The clips that were generated with the same LoRAs.
   struct Column: Sendable {

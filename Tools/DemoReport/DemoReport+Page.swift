@@ -75,7 +75,7 @@ extension DemoReport {
     html += row("drawn clips with snow", measures.snow, share: nil)
     return html
       + "</table>\n<p class=caption>Classifiers that know only the drawn clips measure paper, "
-      + "outlines and moving flakes: about 0 in plain clips, about 1 in the style.</p></section>\n"
+      + "outlines and moving flakes: 0 on average in plain clips, about 1 in the style.</p></section>\n"
   }
 
   private func number(_ value: Double) -> String { String(format: "%.2f", value) }

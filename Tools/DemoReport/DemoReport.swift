@@ -81,7 +81,7 @@ public struct DemoReport: Sendable {
     }
   }
 
-  /// Writes the page and the measures into the folder.
+  /// Writes the page, the measures and an image of the loss into the folder.
   ///
   /// - Returns: The path of the page.
   public func write() throws -> String {
@@ -89,6 +89,11 @@ public struct DemoReport: Sendable {
     try AtomicFile.write(Data(html.utf8), to: path)
     try AtomicFile.write(
       measures.json.data(), to: "\(folder)/\(DemoFolder.measuresName)")
+    if let (style, curves) = curves.first {
+      let image = TrainingReport.lossImage(
+        of: curves, title: "Loss of the \(style.rawValue) LoRA")
+      try AtomicFile.write(Data(image.utf8), to: "\(folder)/\(DemoFolder.lossName)")
+    }
     return path
   }
 

@@ -2,7 +2,7 @@ import DemoData
 import DemoJudges
 import Support
 
-/// How much clips look like sketches and like snow, as classifiers see them: about 0 for plain
+/// How much clips look like sketches and like snow, as classifiers see them: 0 on average for plain
 /// clips, about 1 for the style.
 public struct StyleMeasure: Sendable, Equatable {
   public var sketch: Double

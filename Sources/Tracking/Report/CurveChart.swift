@@ -44,22 +44,57 @@ struct CurveChart {
   private static let size = (width: 640.0, height: 262.0)
   private static let frame = (left: 62.0, top: 12.0, right: 628.0, bottom: 222.0)
 
-  /// The chart; empty if there is nothing to draw.
+  /// The chart for a page; empty if there is nothing to draw.
   var svg: String {
-    let lines = lines.filter { !$0.curve.isEmpty }
-    guard let axes = Axes(lines.map(\.curve), mayBeLogarithmic: mayBeLogarithmic) else { return "" }
-    let (frame, size) = (Self.frame, Self.size)
-    func x(_ step: Double) -> Double { frame.left + (frame.right - frame.left) * axes.across(step) }
-    func y(_ value: Double) -> Double { frame.bottom - (frame.bottom - frame.top) * axes.up(value) }
+    guard let axes else { return "" }
+    let size = Self.size
     var svg =
       "<figure class=chart><figcaption>\(TextFormats.html(title))\(axes.isLogarithmic ? " <small>logarithmic</small>" : "")"
-    svg += legend(lines) + "</figcaption>\n"
+    svg += legend(drawn) + "</figcaption>\n"
     svg += "<svg viewBox=\"0 0 \(Int(size.width)) \(Int(size.height))\" role=\"img\""
     svg +=
       " aria-label=\"\(TextFormats.html(title))\" data-x=\"\(axes.steps.lowerBound) \(axes.steps.upperBound)\""
     svg += " data-axis=\"\(axis)\""
     svg +=
       " data-y=\"\(axes.values.lowerBound) \(axes.values.upperBound)\"\(axes.isLogarithmic ? " data-log=\"\"" : "")>\n"
+    return svg + drawing(axes) + "</svg></figure>\n"
+  }
+
+  /// The chart as a file of its own; empty if there is nothing to draw.
+  var image: String {
+    guard let axes else { return "" }
+    let (size, top) = (Self.size, 26.0)
+    var svg =
+      "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 \(-top) \(size.width) \(size.height + top)\">\n"
+    svg += "<style>\(Self.imageStyle)</style>\n"
+    svg += "<rect y=\"\(-top)\" width=\"100%\" height=\"100%\" fill=\"#fff\"/>\n"
+    var x = Self.frame.left
+    svg += "<text x=\"\(x)\" y=\"-8\">\(TextFormats.html(title))</text>\n"
+    for line in drawn.reversed() {
+      x = x == Self.frame.left ? Self.frame.right : x - 90
+      svg +=
+        "<text class=\"key c\(line.color) \(line.style.rawValue)\" x=\"\(x)\" y=\"-8\">\(TextFormats.html(line.name))</text>\n"
+    }
+    return svg + drawing(axes) + "</svg>\n"
+  }
+
+  private static let imageStyle = """
+    text{fill:#6a6a66;font:11px sans-serif}.value,.key{text-anchor:end}.value{dominant-baseline:middle}.step{text-anchor:middle}
+    .key{fill:var(--c)}.key.raw{opacity:.5}.grid{stroke:#e2e2de;fill:none}.mark{stroke:#b3261e}
+    .line{fill:none;stroke:var(--c);stroke-width:1.6;stroke-linejoin:round}.line.raw{opacity:.35;stroke-width:1}circle{fill:var(--c)}
+    .c0{--c:#3b6fb6}.c1{--c:#c8641b}.c2{--c:#2f8a57}
+    """
+
+  private var drawn: [Line] { lines.filter { !$0.curve.isEmpty } }
+
+  private var axes: Axes? { Axes(drawn.map(\.curve), mayBeLogarithmic: mayBeLogarithmic) }
+
+  /// The grid, its labels and the lines.
+  private func drawing(_ axes: Axes) -> String {
+    let frame = Self.frame
+    func x(_ step: Double) -> Double { frame.left + (frame.right - frame.left) * axes.across(step) }
+    func y(_ value: Double) -> Double { frame.bottom - (frame.bottom - frame.top) * axes.up(value) }
+    var svg = ""
     for tick in axes.valueTicks {
       let place = fixed(y(tick), 1)
       svg += "<path class=\"grid\" d=\"M\(frame.left) \(place)H\(frame.right)\"/>"
@@ -78,7 +113,7 @@ struct CurveChart {
     where axes.steps.contains(Double(mark)) && shown.insert(Int(x(Double(mark)))).inserted {
       svg += "<path class=\"mark\" d=\"M\(fixed(x(Double(mark)), 1)) \(frame.bottom)v-9\"/>"
     }
-    for line in lines {
+    for line in drawn {
       let thin = line.curve.thinned(to: Self.pointLimit)
       let points = zip(thin.steps, thin.values).map { (x(Double($0)), y($1)) }
       svg +=
@@ -93,7 +128,7 @@ struct CurveChart {
         .joined()
       }
     }
-    return svg + "</svg></figure>\n"
+    return svg
   }
 
   private func legend(_ lines: [Line]) -> String {

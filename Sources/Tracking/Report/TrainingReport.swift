@@ -201,6 +201,11 @@ public struct TrainingReport: Sendable {
     lossChart(curves, title: title).svg
   }
 
+  /// The chart of a run's loss as an SVG file.
+  package static func lossImage(of curves: RunCurves, title: String) -> String {
+    lossChart(curves, title: title).image
+  }
+
   private var timings: String {
     let parts = curves.timings.parts
     let total = parts.map(\.seconds).reduce(0, +)
