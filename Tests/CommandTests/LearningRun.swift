@@ -12,7 +12,7 @@ struct LearningRun {
     .deletingLastPathComponent().deletingLastPathComponent().path
   static let model = "\(repository)/Resources/tiny-ltx2/tiny-ltx2.safetensors"
   static let textEncoder = "\(repository)/Resources/tiny-ltx2/gemma"
-  /// Whether the tests run that take minutes.
+  /// Whether all tests run, which take minutes.
   static let isNightly = ProcessInfo.processInfo.environment["LTX_LEARNING"] != nil
 
   /// The rows of a dataset and what their clips show.
