@@ -36,7 +36,7 @@ import TinyTraining
       .appendingPathComponent("ltx-evaluation-\(UUID().uuidString)").path
     defer { try? FileManager.default.removeItem(atPath: output) }
     var options = Evaluation.Options()
-    options.count = 24
+    options.count = 16
     let judgments = try Evaluation(model: Self.folder, folder: output, options: options).run()
     let shares = Dictionary(
       uniqueKeysWithValues: Evaluation.shares(judgments).map { ($0.name, $0.value) })
