@@ -19,7 +19,8 @@ import Torch
     try fixture.clip("a.mp4", frames: 9)
     try fixture.dataset([("a.mp4", "a red ball")])
     var options = try fixture.options()
-    _ = try fixture.run(options)
+    let first = try fixture.run(options)
+    #expect(first.encoded(.conditions) == 1 && first.upToDate(.conditions) == 0)
     let whole = try fixture.cached("conditions/a").tensor("video_prompt_embeds").clone()
     options.textEncoder8bit = true
     let summary = try fixture.run(options)

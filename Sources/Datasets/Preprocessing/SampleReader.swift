@@ -89,8 +89,9 @@ struct SampleReader: Sendable {
         return result
       }
     }
-    for artifact in Artifacts.all
-    where work.pending.contains(artifact.folder) && artifact.folder != .latents {
+    // Captions have been encoded before.
+    let pending = work.pending.subtracting([.latents, .conditions])
+    for artifact in Artifacts.all where pending.contains(artifact.folder) {
       // The failure of the file that this one follows has been reported.
       if result.failures.contains(where: { $0.folder == artifact.follows }) { continue }
       do {
