@@ -6,7 +6,7 @@ import TestSupport
 import Testing
 
 /// LoRAs learn what their data shows, judged on generated clips. A LoRA of a style is always tested;
-/// `LTX_LEARNING=1` runs all tests, each of which takes up to two minutes on 2 cores.
+/// `LTX_LEARNING=1` runs all tests, each of which takes minutes.
 @Suite(.serialized) struct LearningTests {
   /// A way to train a style, all of which must succeed.
   enum Kind: String, CaseIterable, Sendable {

@@ -97,7 +97,7 @@ struct RadialProfile {
   static func shape(_ profiles: [RadialProfile]) -> DemoScene.Shape? {
     guard !profiles.isEmpty else { return nil }
     let clarity = waves.map { wave in
-      let shares = profiles.map { share($0.radii, waves: wave.count) }.sorted()
+      let shares = profiles.map { $0.share(waves: wave.count) }.sorted()
       return (shape: wave.shape, value: shares[shares.count / 2] / wave.limit)
     }
     guard let best = clarity.max(by: { $0.value < $1.value }) else { return nil }
