@@ -61,8 +61,9 @@ struct DecodeCommand: ParsableCommand {
     completion: .directory)
   var audioLatentsDir: String?
 
-  @Option(help: "The dtype of the VAEs: bfloat16, like upstream, or float32.")
-  var dtype: ComputeDType = .bfloat16
+  @Option(
+    help: "The dtype that the VAEs compute in. (default: bfloat16 on GPUs, float32 on CPUs)")
+  var dtype: ComputeDType?
 
   @OptionGroup var compute: ComputeOptions
 
@@ -94,7 +95,7 @@ struct DecodeCommand: ParsableCommand {
   private var options: CacheDecodingOptions {
     var options = CacheDecodingOptions()
     options.device = compute.device
-    options.dtype = dtype.dtype
+    options.dtype = (dtype ?? (compute.device == .cpu ? .float32 : .bfloat16)).dtype
     options.vaeTiling = vaeTiling
     options.seed = seed
     options.decoderSteps = decoder.decoderSteps
